@@ -1,0 +1,76 @@
+# Vireo. `make help` lists the targets. Everything that is made goes to build/.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-builtin-rules
+
+BUILD := build
+PYTHON := /usr/bin/python3
+CC := gcc
+CLANG := clang
+
+# --- the core -----------------------------------------------------------------------------------------------------
+CORE_C := $(sort $(shell find arch hv drivers -name '*.c' ! -name asm_offsets.c))
+CORE_ASM := $(sort $(shell find arch hv -name '*.asm'))
+CORE_OBJ := $(CORE_C:%.c=$(BUILD)/core/%.o) $(CORE_ASM:%.asm=$(BUILD)/core/%.asm.o)
+
+WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla \
+        -Wimplicit-fallthrough -Wwrite-strings
+CORE_CFLAGS := -std=c17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
+        -fno-stack-protector -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
+        -fcf-protection=none -ffunction-sections -fdata-sections $(WARN) -I. -I$(BUILD)/gen
+
+-include $(CORE_OBJ:.o=.d)
+
+$(BUILD)/core/%.o: %.c | generated
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/core/%.asm.o: %.asm $(BUILD)/gen/asm_offsets.inc
+	@mkdir -p $(@D)
+	nasm -f elf64 -g -F dwarf -Werror -I$(BUILD)/gen/ -MD $(@:.o=.d) -o $@ $<
+
+# Offsets of C structures for assembly are computed by the compiler, never copied by hand.
+$(BUILD)/gen/asm_offsets.inc: arch/x86/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)
+	@mkdir -p $(@D)
+	$(CC) $(CORE_CFLAGS) -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
+
+$(BUILD)/core.elf: linker.ld $(CORE_OBJ)
+	$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --gc-sections --fatal-warnings -T linker.ld \
+	        -Map $(BUILD)/core.map -o $@ $(CORE_OBJ)
+
+# What must be made before any C file of the core compiles (font, DSDT); folders add to it.
+.PHONY: generated
+generated:
+
+.PHONY: core
+core: $(BUILD)/core.elf
+
+# --- unit tests and fuzzers: pure code on this machine, under sanitizers ------------------------------------------
+# A test says in a line `/* links: a.c b.c */` which sources it is about.
+HOST_CFLAGS := -std=c17 -O1 -g -fsanitize=address,undefined -fno-sanitize-recover=all -fno-omit-frame-pointer $(WARN) -I. \
+        -I$(BUILD)/gen -DVIREO_HOST
+UNIT_C := $(sort $(wildcard tests/unit/test_*.c))
+UNIT_BIN := $(UNIT_C:tests/unit/%.c=$(BUILD)/unit/%)
+FUZZ_C := $(sort $(wildcard tests/fuzz/fuzz_*.c))
+FUZZ_BIN := $(FUZZ_C:tests/fuzz/%.c=$(BUILD)/fuzz/%)
+links = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
+
+-include $(UNIT_BIN:=.d)
+
+.SECONDEXPANSION:
+$(BUILD)/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | generated
+	@mkdir -p $(@D)
+	$(CC) $(HOST_CFLAGS) -MMD -MP -MF $@.d $(filter %.c,$^) -o $@ -lcmocka
+
+$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | generated
+	@mkdir -p $(@D)
+	$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
+
+include $(sort $(wildcard boot/*.mk arch/x86/*.mk hv/*/*.mk drivers/*.mk guests/*.mk tests/*.mk))
+
+.PHONY: all clean
+all: $(BUILD)/core.elf
+clean:
+	rm -rf $(BUILD)

@@ -1,0 +1,37 @@
+/*
+ * Guest memory, reached in this one file only: copy in, copy out, and a bounded mapping. Every access is checked
+ * against the guest's own map; what lies outside is -E_RANGE. Pure: a region is a host pointer and a length.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/lib/types.h"
+
+#define GUEST_MEM_MAX_REGIONS 8
+
+struct guest_region {
+	uint64_t gpa;  /* page-aligned */
+	uint64_t size; /* bytes, a multiple of 4096 */
+	uint8_t *host; /* where the hypervisor sees it */
+	bool ram;      /* usable RAM for the guest's memory map; otherwise reserved (tables, VGA text) */
+};
+
+struct guest_mem {
+	unsigned count;
+	struct guest_region region[GUEST_MEM_MAX_REGIONS]; /* sorted by gpa, no overlaps */
+};
+
+/* -E_INVAL when misaligned, empty or wrapping, -E_EXIST on overlap, -E_NOMEM when full. */
+int guest_mem_add(struct guest_mem *mem, const struct guest_region *region) MUST_CHECK;
+
+/* Copy `size` bytes; may cross adjacent regions. 0, or -E_RANGE with nothing written (guest_write) / dst undefined (guest_read). */
+int guest_read(const struct guest_mem *mem, gpa_t src, void *dst, size_t size) MUST_CHECK;
+int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t size) MUST_CHECK;
+int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size) MUST_CHECK;
+
+/* A pointer to `size` bytes at `gpa` inside one region, or NULL. Valid as long as the VM. The guest may change what is
+ * behind it at any time: read once, then check, then use. */
+void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size);
+
+/* Bytes of usable RAM that start at address 0 without a hole above 1 MiB: where the top of low memory is. */
+uint64_t guest_ram_below_4g(const struct guest_mem *mem);
