@@ -1,0 +1,133 @@
+/*
+ * Guest memory: the only file that turns a guest-physical address into a pointer. Called by loaders, devices and exit
+ * handlers; owns nothing (the VM owns the frames). Pure, hence fuzzed on the development host.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/guest_mem.h"
+
+#include "hv/lib/string.h"
+
+static const struct guest_region *find_region(const struct guest_mem *mem, uint64_t gpa)
+{
+	for (unsigned i = 0; i < mem->count; i++)
+		if (gpa >= mem->region[i].gpa && gpa - mem->region[i].gpa < mem->region[i].size)
+			return &mem->region[i];
+	return NULL;
+}
+
+/* Bytes from `gpa` to the end of its region, at most `size`; `host` points at the first. 0: no memory there. */
+static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size, uint8_t **host)
+{
+	const struct guest_region *r = find_region(mem, gpa);
+	uint64_t left;
+
+	if (!r)
+		return 0;
+	*host = r->host + (gpa - r->gpa);
+	left = r->size - (gpa - r->gpa);
+	return left < size ? (size_t)left : size;
+}
+
+/* Regions do not wrap, so a `gpa` that did would no longer be inside one: the walk ends after `count` pieces. */
+static bool range_is_backed(const struct guest_mem *mem, uint64_t gpa, size_t size)
+{
+	uint8_t *host;
+	size_t n;
+
+	for (; size; gpa += n, size -= n) {
+		n = find_piece(mem, gpa, size, &host);
+		if (!n)
+			return false;
+	}
+	return true;
+}
+
+int guest_mem_add(struct guest_mem *mem, const struct guest_region *region)
+{
+	unsigned at = 0;
+
+	if (!region->host || !region->size || (region->gpa | region->size) % PAGE_SIZE ||
+	    region->size > UINT64_MAX - region->gpa)
+		return -E_INVAL;
+	while (at < mem->count && mem->region[at].gpa < region->gpa)
+		at++;
+	if (at > 0 && region->gpa - mem->region[at - 1].gpa < mem->region[at - 1].size)
+		return -E_EXIST;
+	if (at < mem->count && mem->region[at].gpa - region->gpa < region->size)
+		return -E_EXIST;
+	if (mem->count == GUEST_MEM_MAX_REGIONS)
+		return -E_NOMEM;
+	memmove(&mem->region[at + 1], &mem->region[at], (mem->count - at) * sizeof(mem->region[0]));
+	mem->region[at] = *region;
+	mem->count++;
+	return 0;
+}
+
+int guest_read(const struct guest_mem *mem, gpa_t src, void *dst, size_t size)
+{
+	uint8_t *out = dst, *host;
+	uint64_t gpa = src.value;
+	size_t n;
+
+	for (; size; gpa += n, out += n, size -= n) {
+		n = find_piece(mem, gpa, size, &host);
+		if (!n)
+			return -E_RANGE;
+		memcpy(out, host, n);
+	}
+	return 0;
+}
+
+int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t size)
+{
+	const uint8_t *in = src;
+	uint64_t gpa = dst.value;
+	uint8_t *host;
+
+	if (!range_is_backed(mem, gpa, size))
+		return -E_RANGE;
+	for (size_t n; size; gpa += n, in += n, size -= n) {
+		n = find_piece(mem, gpa, size, &host);
+		memcpy(host, in, n);
+	}
+	return 0;
+}
+
+int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
+{
+	uint64_t gpa = dst.value;
+	uint8_t *host;
+
+	if (!range_is_backed(mem, gpa, size))
+		return -E_RANGE;
+	for (size_t n; size; gpa += n, size -= n) {
+		n = find_piece(mem, gpa, size, &host);
+		memset(host, 0, n);
+	}
+	return 0;
+}
+
+void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
+{
+	uint8_t *host;
+
+	if (!size || find_piece(mem, gpa.value, size, &host) < size)
+		return NULL;
+	return host;
+}
+
+uint64_t guest_ram_below_4g(const struct guest_mem *mem)
+{
+	uint64_t top = 0;
+
+	for (unsigned i = 0; i < mem->count; i++) {
+		const struct guest_region *r = &mem->region[i];
+
+		if (!r->ram)
+			continue;
+		if (r->gpa > (top > MIB ? top : MIB))
+			break;
+		top = r->gpa + r->size;
+	}
+	return top < 4 * GIB ? top : 4 * GIB;
+}

@@ -1,0 +1,58 @@
+/* Guest memory under random regions and accesses: the sanitizer sees any byte outside of a region. */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/guest_mem.c */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/guest_mem.h"
+
+struct step {
+	uint8_t what;
+	uint8_t host;
+	uint16_t size;
+	uint64_t gpa;
+} __attribute__((packed));
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_order(const struct guest_mem *mem)
+{
+	for (unsigned i = 1; i < mem->count; i++)
+		if (mem->region[i].gpa < mem->region[i - 1].gpa + mem->region[i - 1].size)
+			abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static uint8_t buffer[65536];
+	struct guest_mem mem = {0};
+	uint8_t *host[GUEST_MEM_MAX_REGIONS] = {0};
+	struct step s;
+	void *p;
+
+	for (; size >= sizeof(s); data += sizeof(s), size -= sizeof(s)) {
+		memcpy(&s, data, sizeof(s));
+		if (s.what % 5 == 0 && mem.count < GUEST_MEM_MAX_REGIONS) {
+			uint64_t bytes = (s.size % 4) * PAGE_SIZE;
+			unsigned i = mem.count;
+
+			host[i] = malloc(bytes ? bytes : 1);
+			if (guest_mem_add(&mem, &(struct guest_region){s.gpa & ~0xfffULL, bytes, host[i], true}))
+				free(host[i]);
+			else
+				memset(host[i], 0, bytes);
+			check_order(&mem);
+		} else if (s.what % 5 == 1) {
+			(void)!guest_read(&mem, GPA(s.gpa), buffer, s.size);
+		} else if (s.what % 5 == 2) {
+			(void)!guest_write(&mem, GPA(s.gpa), buffer, s.size);
+		} else if (s.what % 5 == 3) {
+			(void)!guest_zero(&mem, GPA(s.gpa), s.size);
+		} else if ((p = guest_map(&mem, GPA(s.gpa), s.size)) != NULL) {
+			memset(p, 1, s.size);
+		}
+	}
+	for (unsigned i = 0; i < mem.count; i++)
+		free(mem.region[i].host);
+	return 0;
+}

@@ -1,0 +1,144 @@
+/* Guest memory: regions are kept sorted and apart, and no access leaves them. */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/guest_mem.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/guest_mem.h"
+
+static uint8_t low[PAGE_SIZE], next[2 * PAGE_SIZE], far_away[PAGE_SIZE];
+
+static int add(struct guest_mem *mem, uint64_t gpa, uint64_t size, uint8_t *host, bool ram)
+{
+	return guest_mem_add(mem, &(struct guest_region){gpa, size, host, ram});
+}
+
+/* Two adjacent regions and one behind a hole, added out of order. */
+static struct guest_mem make(void)
+{
+	struct guest_mem mem = {0};
+
+	assert_int_equal(add(&mem, 0x10000, PAGE_SIZE, far_away, true), 0);
+	assert_int_equal(add(&mem, 0, PAGE_SIZE, low, true), 0);
+	assert_int_equal(add(&mem, PAGE_SIZE, 2 * PAGE_SIZE, next, true), 0);
+	return mem;
+}
+
+static void regions_are_sorted(void **s)
+{
+	struct guest_mem mem = make();
+
+	(void)s;
+	assert_int_equal(mem.count, 3);
+	assert_int_equal(mem.region[0].gpa, 0);
+	assert_int_equal(mem.region[1].gpa, PAGE_SIZE);
+	assert_int_equal(mem.region[2].gpa, 0x10000);
+}
+
+static void bad_regions_are_refused(void **s)
+{
+	struct guest_mem mem = make();
+
+	(void)s;
+	assert_int_equal(add(&mem, 0x20001, PAGE_SIZE, low, true), -E_INVAL);
+	assert_int_equal(add(&mem, 0x20000, PAGE_SIZE + 1, low, true), -E_INVAL);
+	assert_int_equal(add(&mem, 0x20000, 0, low, true), -E_INVAL);
+	assert_int_equal(add(&mem, 0x20000, PAGE_SIZE, NULL, true), -E_INVAL);
+	assert_int_equal(add(&mem, ~0ULL - 4095, PAGE_SIZE, low, true), -E_INVAL);
+	assert_int_equal(add(&mem, 0x20000, ~0ULL - 4095, low, true), -E_INVAL);
+	assert_int_equal(add(&mem, 0x2000, PAGE_SIZE, low, true), -E_EXIST);
+	assert_int_equal(add(&mem, 0x10000, PAGE_SIZE, low, true), -E_EXIST);
+	assert_int_equal(add(&mem, 0xf000, 2 * PAGE_SIZE, low, true), -E_EXIST);
+	for (unsigned i = 3; i < GUEST_MEM_MAX_REGIONS; i++)
+		assert_int_equal(add(&mem, 0x100000 + i * PAGE_SIZE, PAGE_SIZE, low, true), 0);
+	assert_int_equal(add(&mem, 0x200000, PAGE_SIZE, low, true), -E_NOMEM);
+}
+
+static void copies_cross_adjacent_regions(void **s)
+{
+	struct guest_mem mem = make();
+	uint8_t in[64], out[64] = {0};
+
+	(void)s;
+	for (size_t i = 0; i < sizeof(in); i++)
+		in[i] = (uint8_t)(i + 1);
+	assert_int_equal(guest_write(&mem, GPA(PAGE_SIZE - 10), in, sizeof(in)), 0);
+	assert_memory_equal(low + PAGE_SIZE - 10, in, 10);
+	assert_memory_equal(next, in + 10, 54);
+	assert_int_equal(guest_read(&mem, GPA(PAGE_SIZE - 10), out, sizeof(out)), 0);
+	assert_memory_equal(in, out, sizeof(in));
+	assert_int_equal(guest_zero(&mem, GPA(PAGE_SIZE - 1), 2), 0);
+	assert_int_equal(low[PAGE_SIZE - 1], 0);
+	assert_int_equal(next[0], 0);
+	assert_int_equal(next[1], 12);
+}
+
+static void outside_is_refused_and_nothing_written(void **s)
+{
+	struct guest_mem mem = make();
+	uint8_t in[16], out[16];
+
+	(void)s;
+	memset(in, 0xee, sizeof(in));
+	memset(next, 0, sizeof(next));
+	assert_int_equal(guest_write(&mem, GPA(3 * PAGE_SIZE - 8), in, 16), -E_RANGE);
+	assert_int_equal(next[2 * PAGE_SIZE - 8], 0);
+	assert_int_equal(guest_zero(&mem, GPA(3 * PAGE_SIZE - 8), 16), -E_RANGE);
+	assert_int_equal(guest_read(&mem, GPA(3 * PAGE_SIZE - 8), out, 16), -E_RANGE);
+	assert_int_equal(guest_read(&mem, GPA(~0ULL), out, 16), -E_RANGE);
+	assert_int_equal(guest_write(&mem, GPA(0xffff), in, 1), -E_RANGE);
+	assert_int_equal(guest_write(&mem, GPA(0x11000), in, 1), -E_RANGE);
+	assert_int_equal(guest_write(&mem, GPA(0x10fff), in, 1), 0);
+	assert_int_equal(guest_write(&mem, GPA(~0ULL), in, 0), 0);
+}
+
+static void a_mapping_stays_inside_one_region(void **s)
+{
+	struct guest_mem mem = make();
+
+	(void)s;
+	assert_ptr_equal(guest_map(&mem, GPA(PAGE_SIZE + 4), 2 * PAGE_SIZE - 4), next + 4);
+	assert_null(guest_map(&mem, GPA(PAGE_SIZE + 4), 2 * PAGE_SIZE - 3));
+	assert_null(guest_map(&mem, GPA(PAGE_SIZE - 4), 8));
+	assert_null(guest_map(&mem, GPA(0x8000), 1));
+	assert_null(guest_map(&mem, GPA(0), 0));
+	assert_null(guest_map(&mem, GPA(0), ~(size_t)0));
+}
+
+static void top_of_low_memory(void **s)
+{
+	struct guest_mem mem = {0};
+
+	(void)s;
+	assert_int_equal(guest_ram_below_4g(&mem), 0);
+	assert_int_equal(add(&mem, 0, 0xa0000, low, true), 0);
+	assert_int_equal(guest_ram_below_4g(&mem), 0xa0000);
+	assert_int_equal(add(&mem, 0xb8000, 0x8000, low, false), 0);
+	assert_int_equal(add(&mem, MIB, 63 * MIB, low, true), 0);
+	assert_int_equal(guest_ram_below_4g(&mem), 64 * MIB);
+	assert_int_equal(add(&mem, 64 * MIB, MIB, low, false), 0);
+	assert_int_equal(add(&mem, 65 * MIB, MIB, low, true), 0);
+	assert_int_equal(guest_ram_below_4g(&mem), 64 * MIB);
+	mem.region[2].size = 8 * GIB; /* one region to beyond 4 GiB */
+	mem.count = 3;
+	assert_int_equal(guest_ram_below_4g(&mem), 4 * GIB);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test(regions_are_sorted),
+	    cmocka_unit_test(bad_regions_are_refused),
+	    cmocka_unit_test(copies_cross_adjacent_regions),
+	    cmocka_unit_test(outside_is_refused_and_nothing_written),
+	    cmocka_unit_test(a_mapping_stays_inside_one_region),
+	    cmocka_unit_test(top_of_low_memory),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
