@@ -14,6 +14,7 @@
 #define CONFIG_MAX_VMS 64
 #define CONFIG_MAX_MODULES 8
 #define CONFIG_MAX_VCPUS 32
+#define CONFIG_MEMORY_MAX (512 * GIB) /* what one page of an EPT's top level spans */
 #define CONFIG_NAME_MAX 32
 #define CONFIG_ERROR_MAX 240
 
@@ -21,19 +22,19 @@ enum boot_protocol { PROTOCOL_LINUX, PROTOCOL_MULTIBOOT, PROTOCOL_FLAT };
 enum cpu_mode { MODE_REAL, MODE_PROTECTED, MODE_LONG };
 
 struct hv_config {
-	bool apicv;            /* apicv = on|off: APIC-register virtualisation and virtual-interrupt delivery */
-	bool vpid;             /* vpid = on|off */
-	bool preemption_timer; /* preemption_timer = on|off */
-	bool verbose;          /* log = info|debug */
-	uint64_t serial_baud;  /* serial = 9600..115200 */
+	bool apicv;            /* apicv = on|off (on): APIC-register virtualisation and virtual-interrupt delivery */
+	bool vpid;             /* vpid = on|off (on) */
+	bool preemption_timer; /* preemption_timer = on|off (on) */
+	bool verbose;          /* log = info|debug (info) */
+	uint64_t serial_baud;  /* serial = 9600..115200 (115200) */
 };
 
 struct vm_config {
 	char name[CONFIG_NAME_MAX];
 	uint32_t line;   /* of its first setting */
-	uint32_t vcpus;  /* vcpus = 1..32 */
-	uint64_t memory; /* memory = 64M: bytes, a multiple of 4 KiB, at least 1 MiB */
-	enum boot_protocol protocol; /* protocol = linux|multiboot|flat */
+	uint32_t vcpus;  /* vcpus = 1..32 (1) */
+	uint64_t memory; /* memory = 64M (the default): bytes, a multiple of 4 KiB, 1 MiB to 512 GiB */
+	enum boot_protocol protocol; /* protocol = linux|multiboot|flat (linux) */
 	const struct boot_file *kernel;
 	const struct boot_file *initrd; /* NULL: none */
 	const char *cmdline;            /* "" when absent */

@@ -1,0 +1,593 @@
+/*
+ * vireo.conf's keys: types, ranges, defaults. Called once by hv/main.c with what boot/ini.c cut into settings. One
+ * table of keys for each kind of section; a key is one setter. Owns nothing: strings stay in the loader's text, files
+ * in boot_info. Pure.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/config.h"
+
+#include "hv/lib/printf.h"
+#include "hv/lib/string.h"
+
+#define VMCS_FIELD_MAX 0xffff /* encodings have 15 bits, and one that is reserved (SDM Vol. 3C 25.11.2) */
+
+/* One setting with its strings, and where to complain. */
+struct line {
+	uint32_t number;
+	const char *section, *key, *value;
+	const char *who; /* "vm linux", "vireo.conf: hypervisor" */
+	char *error;	 /* CONFIG_ERROR_MAX bytes */
+	const struct boot_info *info;
+};
+
+struct key {
+	const char *name;
+	int (*set)(const struct line *l, struct hv_config *hv, struct vm_config *vm);
+	bool repeats;
+};
+
+/* What is known about each VM's section while its lines come in. */
+struct section {
+	uint32_t offset; /* of its words: tells two sections of one name apart */
+	uint32_t seen;	 /* bit n: key n of vm_keys was set */
+};
+
+struct parser {
+	struct config *config;
+	const struct boot_info *info;
+	const char *text;
+	char *error;
+	uint32_t hv_seen;
+	struct section section[CONFIG_MAX_VMS];
+};
+
+static int PRINTF_LIKE(2, 3) complain(const struct line *l, const char *fmt, ...)
+{
+	va_list args;
+	size_t n = (size_t)snprintf(l->error, CONFIG_ERROR_MAX, "%s (line %u): ", l->who, l->number);
+
+	if (n < CONFIG_ERROR_MAX) {
+		va_start(args, fmt);
+		vsnprintf(l->error + n, CONFIG_ERROR_MAX - n, fmt, args);
+		va_end(args);
+	}
+	return -E_INVAL;
+}
+
+/* The usual complaint: the value is not of the kind that the key takes. */
+static int bad_value(const struct line *l, const char *expected)
+{
+	return complain(l, "%s: found '%.40s', expected %s", l->key, l->value, expected);
+}
+
+static bool is_blank(char c)
+{
+	return c == ' ' || c == '\t';
+}
+
+static const char *skip_blanks(const char *s)
+{
+	while (is_blank(*s))
+		s++;
+	return s;
+}
+
+static size_t word_length(const char *s)
+{
+	size_t n = 0;
+
+	while (s[n] && !is_blank(s[n]))
+		n++;
+	return n;
+}
+
+static int digit_value(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 0x20;
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
+}
+
+static unsigned suffix_shift(char c)
+{
+	switch (c | 0x20) {
+	case 'k':
+		return 10;
+	case 'm':
+		return 20;
+	case 'g':
+		return 30;
+	default:
+		return 0;
+	}
+}
+
+/* Decimal or 0x hexadecimal, then perhaps K, M or G. The whole of the `n` characters; no sign, no wrap-around. */
+static int parse_number(const char *s, size_t n, uint64_t *out)
+{
+	unsigned base = 10, shift = n ? suffix_shift(s[n - 1]) : 0;
+	uint64_t value = 0;
+
+	if (shift)
+		n--;
+	if (n > 2 && s[0] == '0' && (s[1] | 0x20) == 'x') {
+		base = 16;
+		s += 2;
+		n -= 2;
+	}
+	if (!n)
+		return -E_INVAL;
+	for (size_t i = 0; i < n; i++) {
+		unsigned digit = (unsigned)digit_value(s[i]);
+
+		if (digit >= base || value > (UINT64_MAX - digit) / base)
+			return -E_INVAL;
+		value = value * base + digit;
+	}
+	if (value > UINT64_MAX >> shift)
+		return -E_INVAL;
+	*out = value << shift;
+	return 0;
+}
+
+static int parse_value(const struct line *l, uint64_t *out)
+{
+	return parse_number(l->value, strlen(l->value), out);
+}
+
+/* The index of the value among `words`, or -1. */
+static int parse_word(const struct line *l, const char *const *words, int count)
+{
+	for (int i = 0; i < count; i++)
+		if (!strcmp(l->value, words[i]))
+			return i;
+	return -1;
+}
+
+static int set_switch(const struct line *l, bool *out)
+{
+	static const char *const words[] = {"off", "on"};
+	int i = parse_word(l, words, 2);
+
+	if (i < 0)
+		return bad_value(l, "on or off");
+	*out = i == 1;
+	return 0;
+}
+
+/* --- [hypervisor] ------------------------------------------------------------------------------------------------ */
+
+static int set_apicv(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)vm;
+	return set_switch(l, &hv->apicv);
+}
+
+static int set_vpid(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)vm;
+	return set_switch(l, &hv->vpid);
+}
+
+static int set_preemption_timer(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)vm;
+	return set_switch(l, &hv->preemption_timer);
+}
+
+static int set_log(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	static const char *const words[] = {"info", "debug"};
+	int i = parse_word(l, words, 2);
+
+	(void)vm;
+	if (i < 0)
+		return bad_value(l, "info or debug");
+	hv->verbose = i == 1;
+	return 0;
+}
+
+/* The UART divides 115200 by an integer (16550 data sheet, divisor latch). */
+static int set_serial(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t baud;
+
+	(void)vm;
+	if (parse_value(l, &baud) || baud < 9600 || baud > 115200 || 115200 % baud)
+		return bad_value(l, "9600, 19200, 38400, 57600 or 115200");
+	hv->serial_baud = baud;
+	return 0;
+}
+
+static const struct key hv_keys[] = {
+    {"apicv", set_apicv, false}, {"vpid", set_vpid, false},	{"preemption_timer", set_preemption_timer, false},
+    {"log", set_log, false},	 {"serial", set_serial, false},
+};
+
+/* --- [vm NAME] --------------------------------------------------------------------------------------------------- */
+
+static const char *status_text(uint32_t status)
+{
+	switch (status) {
+	case BOOT_NOT_FOUND:
+		return "file not found";
+	case BOOT_READ_ERROR:
+		return "read error";
+	case BOOT_NO_MEMORY:
+		return "not enough memory to load it";
+	case BOOT_TOO_LARGE:
+		return "file too large";
+	case BOOT_EMPTY:
+		return "file is empty";
+	default:
+		return "not loaded";
+	}
+}
+
+/* The loaded file whose path is the first `n` characters of `path`. */
+static int find_boot_file(const struct line *l, const char *path, size_t n, const struct boot_file **out)
+{
+	if (!n)
+		return complain(l, "%s: found nothing, expected a path such as \\vireo\\vmlinuz", l->key);
+	if (n >= BOOT_PATH_MAX)
+		return complain(l, "%s: found a path of %zu characters, expected at most %d", l->key, n,
+				BOOT_PATH_MAX - 1);
+	for (uint32_t i = 0; i < l->info->file_count && i < BOOT_MAX_FILES; i++) {
+		const struct boot_file *f = &l->info->file[i];
+
+		if (strnlen(f->path, BOOT_PATH_MAX) != n || memcmp(f->path, path, n))
+			continue;
+		if (f->status != BOOT_OK)
+			return complain(l, "%s %s: %s", l->key, f->path, status_text(f->status));
+		*out = f;
+		return 0;
+	}
+	return complain(l, "%s %.*s: the loader did not load it (at most %d files)", l->key, (int)n, path,
+			BOOT_MAX_FILES);
+}
+
+static int set_vcpus(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t n;
+
+	(void)hv;
+	if (parse_value(l, &n) || n < 1 || n > CONFIG_MAX_VCPUS)
+		return bad_value(l, "a number from 1 to 32");
+	vm->vcpus = (uint32_t)n;
+	return 0;
+}
+
+static int set_memory(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t n;
+
+	(void)hv;
+	if (parse_value(l, &n))
+		return bad_value(l, "a size such as 64M or 1G");
+	if (n < MIB || n > CONFIG_MEMORY_MAX)
+		return bad_value(l, "1M to 512G");
+	if (n % PAGE_SIZE)
+		return bad_value(l, "a multiple of 4K");
+	vm->memory = n;
+	return 0;
+}
+
+static int set_kernel(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return find_boot_file(l, l->value, strlen(l->value), &vm->kernel);
+}
+
+static int set_initrd(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return find_boot_file(l, l->value, strlen(l->value), &vm->initrd);
+}
+
+static int set_cmdline(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	vm->cmdline = l->value;
+	return 0;
+}
+
+static int set_protocol(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	static const char *const words[] = {"linux", "multiboot", "flat"};
+	int i = parse_word(l, words, 3);
+
+	(void)hv;
+	if (i < 0)
+		return bad_value(l, "linux, multiboot or flat");
+	vm->protocol = (enum boot_protocol)i;
+	return 0;
+}
+
+static int set_module(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	size_t n = word_length(l->value);
+	int err;
+
+	(void)hv;
+	if (vm->module_count == CONFIG_MAX_MODULES)
+		return complain(l, "module: found one more, expected at most %d", CONFIG_MAX_MODULES);
+	err = find_boot_file(l, l->value, n, &vm->module[vm->module_count]);
+	if (err)
+		return err;
+	vm->module_args[vm->module_count++] = skip_blanks(l->value + n);
+	return 0;
+}
+
+static int set_address(const struct line *l, uint64_t *out)
+{
+	if (parse_value(l, out))
+		return bad_value(l, "an address such as 0x7c00 or 1M");
+	return 0;
+}
+
+static int set_load(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_address(l, &vm->load_address);
+}
+
+static int set_entry(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_address(l, &vm->entry);
+}
+
+static int set_mode(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	static const char *const words[] = {"real", "protected", "long"};
+	int i = parse_word(l, words, 3);
+
+	(void)hv;
+	if (i < 0)
+		return bad_value(l, "real, protected or long");
+	vm->mode = (enum cpu_mode)i;
+	return 0;
+}
+
+static int set_break(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	const char *first = l->value, *second = skip_blanks(first + word_length(first));
+	uint64_t field;
+
+	(void)hv;
+	if (parse_number(first, word_length(first), &field) || field > VMCS_FIELD_MAX ||
+	    parse_number(second, strlen(second), &vm->break_value))
+		return bad_value(l, "a VMCS field encoding and a value, such as 0x6800 0");
+	vm->break_field = (uint32_t)field;
+	vm->break_entry = true;
+	return 0;
+}
+
+enum {
+	KEY_VCPUS,
+	KEY_MEMORY,
+	KEY_KERNEL,
+	KEY_INITRD,
+	KEY_CMDLINE,
+	KEY_PROTOCOL,
+	KEY_MODULE,
+	KEY_LOAD,
+	KEY_ENTRY,
+	KEY_MODE,
+	KEY_BREAK
+};
+
+static const struct key vm_keys[] = {
+    [KEY_VCPUS] = {"vcpus", set_vcpus, false},	     [KEY_MEMORY] = {"memory", set_memory, false},
+    [KEY_KERNEL] = {"kernel", set_kernel, false},    [KEY_INITRD] = {"initrd", set_initrd, false},
+    [KEY_CMDLINE] = {"cmdline", set_cmdline, false}, [KEY_PROTOCOL] = {"protocol", set_protocol, false},
+    [KEY_MODULE] = {"module", set_module, true},     [KEY_LOAD] = {"load", set_load, false},
+    [KEY_ENTRY] = {"entry", set_entry, false},	     [KEY_MODE] = {"mode", set_mode, false},
+    [KEY_BREAK] = {"break", set_break, false},
+};
+
+/* Keys that mean something to one way of starting only. */
+static const struct {
+	unsigned key;
+	enum boot_protocol protocol;
+} key_needs[] = {
+    {KEY_INITRD, PROTOCOL_LINUX}, {KEY_MODULE, PROTOCOL_MULTIBOOT}, {KEY_LOAD, PROTOCOL_FLAT},
+    {KEY_ENTRY, PROTOCOL_FLAT},	  {KEY_MODE, PROTOCOL_FLAT},
+};
+
+/* --- settings to sections ---------------------------------------------------------------------------------------- */
+
+static int unknown_key(const struct line *l, const struct key *keys, unsigned count)
+{
+	char known[128];
+	size_t n = 0;
+
+	known[0] = 0;
+	for (unsigned i = 0; i < count && n < sizeof(known); i++)
+		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", keys[i].name);
+	return complain(l, "unknown key '%.40s', expected one of %s", l->key, known);
+}
+
+static int apply(const struct line *l, const struct key *keys, unsigned count, uint32_t *seen, struct hv_config *hv,
+		 struct vm_config *vm)
+{
+	for (unsigned i = 0; i < count; i++) {
+		if (strcmp(l->key, keys[i].name))
+			continue;
+		if (*seen & BIT(i) && !keys[i].repeats)
+			return complain(l, "%s: found a second time, expected once", l->key);
+		*seen |= (uint32_t)BIT(i);
+		return keys[i].set(l, hv, vm);
+	}
+	return unknown_key(l, keys, count);
+}
+
+static bool is_name_char(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' || c == '.';
+}
+
+/* The NAME of "vm NAME". It is printed in every message, so it is kept plain. */
+static int take_name(const struct line *l, const char *name, struct vm_config *vm)
+{
+	size_t n = word_length(name);
+
+	if (!n || *skip_blanks(name + n))
+		return complain(l, "found section [%.60s], expected [vm NAME] with one word for NAME", l->section);
+	if (n >= CONFIG_NAME_MAX)
+		return complain(l, "found a name of %zu characters, expected at most %d", n, CONFIG_NAME_MAX - 1);
+	for (size_t i = 0; i < n; i++)
+		if (!is_name_char(name[i]))
+			return complain(l, "found section [%.60s], expected letters, digits, '-', '_', '.' in the name",
+					l->section);
+	memcpy(vm->name, name, n);
+	return 0;
+}
+
+static int refuse_duplicate(const struct line *l, const struct config *c, const struct vm_config *vm)
+{
+	for (const struct vm_config *other = c->vm; other < vm; other++)
+		if (!strcmp(other->name, vm->name))
+			return complain(l, "found a second VM of that name (the first: line %u), expected another name",
+					other->line);
+	return 0;
+}
+
+/* The VM that a setting of section "vm NAME" belongs to: a new one with defaults when the section is new. */
+static struct vm_config *find_vm(struct parser *p, struct line *l, const char *name, uint32_t offset)
+{
+	struct config *c = p->config;
+	struct vm_config *vm;
+
+	for (unsigned i = 0; i < c->vm_count; i++)
+		if (p->section[i].offset == offset)
+			return &c->vm[i];
+	if (c->vm_count == CONFIG_MAX_VMS)
+		return NULL;
+	p->section[c->vm_count].offset = offset;
+	vm = &c->vm[c->vm_count];
+	*vm = (struct vm_config){
+	    .line = l->number, .vcpus = 1, .memory = 64 * MIB, .cmdline = "", .load_address = 0x7c00};
+	l->error = vm->error;
+	if (!take_name(l, name, vm))
+		(void)!refuse_duplicate(l, c, vm);
+	c->vm_count++;
+	return vm;
+}
+
+/* Only the first complaint about a VM is kept; what follows is mostly its echo. */
+static int take_vm_line(struct parser *p, struct line *l, const char *name, uint32_t offset)
+{
+	char who[CONFIG_NAME_MAX + 8], later[CONFIG_ERROR_MAX];
+	struct vm_config *vm;
+
+	snprintf(who, sizeof(who), "vm %.*s", (int)(word_length(name) < 31 ? word_length(name) : 31), name);
+	l->who = who;
+	vm = find_vm(p, l, name, offset);
+	if (!vm) {
+		l->error = p->error;
+		return complain(l, "found one more VM, expected at most %d", CONFIG_MAX_VMS);
+	}
+	l->error = vm->error[0] ? later : vm->error;
+	(void)!apply(l, vm_keys, ARRAY_SIZE(vm_keys), &p->section[vm - p->config->vm].seen, &p->config->hv, vm);
+	return 0;
+}
+
+static int take_line(struct parser *p, struct line *l, uint32_t offset)
+{
+	const char *first = skip_blanks(l->section);
+	size_t n = word_length(first);
+
+	if (n == 2 && !memcmp(first, "vm", 2))
+		return take_vm_line(p, l, skip_blanks(first + n), offset);
+	l->who = "vireo.conf";
+	if (n != 10 || memcmp(first, "hypervisor", 10) || *skip_blanks(first + n))
+		return complain(l, "found section [%.40s], expected [hypervisor] or [vm NAME]", l->section);
+	l->who = "vireo.conf: hypervisor";
+	return apply(l, hv_keys, ARRAY_SIZE(hv_keys), &p->hv_seen, &p->config->hv, NULL);
+}
+
+/* A string of the config text, or NULL when it does not lie in the text and end there. */
+static const char *string_at(const struct parser *p, uint32_t offset)
+{
+	if (offset >= p->info->config_size || !memchr(p->text + offset, 0, p->info->config_size - offset))
+		return NULL;
+	return p->text + offset;
+}
+
+static int take_setting(struct parser *p, const struct boot_setting *s)
+{
+	struct line l = {.number = s->line, .error = p->error, .info = p->info, .who = "boot_info: setting"};
+
+	l.section = string_at(p, s->section);
+	l.key = string_at(p, s->key);
+	l.value = string_at(p, s->value);
+	if (!l.section || !l.key || !l.value)
+		return complain(&l, "found offsets %u, %u, %u, expected strings that end within the text's %u bytes",
+				s->section, s->key, s->value, p->info->config_size);
+	return take_line(p, &l, s->section);
+}
+
+/* --- what can only be said when all lines are known -------------------------------------------------------------- */
+
+static void finish_vm(struct vm_config *vm, uint32_t seen)
+{
+	static const char *const protocol[] = {"linux", "multiboot", "flat"};
+	char who[CONFIG_NAME_MAX + 8];
+	struct line l = {.number = vm->line, .who = who, .error = vm->error};
+
+	if (vm->error[0])
+		return;
+	snprintf(who, sizeof(who), "vm %s", vm->name);
+	if (!(seen & BIT(KEY_ENTRY)))
+		vm->entry = vm->load_address;
+	if (!(seen & BIT(KEY_KERNEL)))
+		(void)!complain(&l, "found no kernel, expected a line 'kernel = PATH'");
+	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !vm->error[0]; i++)
+		if (seen & BIT(key_needs[i].key) && vm->protocol != key_needs[i].protocol)
+			(void)!complain(&l, "found '%s' with protocol %s, expected it with %s only",
+					vm_keys[key_needs[i].key].name, protocol[vm->protocol],
+					protocol[key_needs[i].protocol]);
+}
+
+/* There is no text to look at: say why. */
+static int explain_status(const struct boot_info *info, char *error)
+{
+	if (info->config_status == BOOT_EMPTY)
+		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: file is empty, expected at least one [vm NAME] section");
+	else if (info->config_status == BOOT_TOO_LARGE && !info->config_error[0])
+		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: file too large, expected at most %d bytes",
+			 BOOT_CONFIG_MAX);
+	else if (info->config_status == BOOT_SYNTAX || info->config_status == BOOT_TOO_LARGE)
+		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: %.*s", (int)sizeof(info->config_error),
+			 info->config_error);
+	else
+		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: %s", status_text(info->config_status));
+	return -E_INVAL;
+}
+
+int config_parse(struct config *config, const struct boot_info *info, const char *text, char error[CONFIG_ERROR_MAX])
+{
+	struct parser p = {.config = config, .info = info, .text = text, .error = error};
+	int err;
+
+	memset(config, 0, sizeof(*config));
+	config->hv = (struct hv_config){.apicv = true, .vpid = true, .preemption_timer = true, .serial_baud = 115200};
+	error[0] = 0;
+	if (info->config_status != BOOT_OK)
+		return explain_status(info, error);
+	for (uint32_t i = 0; i < info->setting_count && i < BOOT_MAX_SETTINGS; i++) {
+		err = take_setting(&p, &info->setting[i]);
+		if (err)
+			return err;
+	}
+	if (!config->vm_count) {
+		snprintf(error, CONFIG_ERROR_MAX,
+			 "vireo.conf: found no [vm NAME] section with a setting, expected at least one");
+		return -E_INVAL;
+	}
+	for (unsigned i = 0; i < config->vm_count; i++)
+		finish_vm(&config->vm[i], p.section[i].seen);
+	return 0;
+}

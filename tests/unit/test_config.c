@@ -1,0 +1,372 @@
+/* vireo.conf's keys: what is accepted, and the exact words about what is not. */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/config.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/config.h"
+
+static struct boot_info info;
+static struct config config;
+static char text[BOOT_CONFIG_MAX];
+static char error[CONFIG_ERROR_MAX];
+static uint32_t section;
+
+static uint32_t put(const char *s)
+{
+	uint32_t at = info.config_size;
+
+	memcpy(text + at, s, strlen(s) + 1);
+	info.config_size += (uint32_t)strlen(s) + 1;
+	return at;
+}
+
+static void file(const char *path, uint32_t status)
+{
+	struct boot_file *f = &info.file[info.file_count++];
+
+	snprintf(f->path, sizeof(f->path), "%s", path);
+	f->status = status;
+	f->hpa = status == BOOT_OK ? 0x1000000 : 0;
+	f->size = 4096;
+}
+
+static int begin(void **state)
+{
+	(void)state;
+	memset(&info, 0, sizeof(info));
+	memset(text, 0, sizeof(text));
+	file("\\k", BOOT_OK);
+	file("\\gone", BOOT_NOT_FOUND);
+	file("\\m", BOOT_OK);
+	return 0;
+}
+
+static void open_section(const char *words)
+{
+	section = put(words);
+}
+
+/* Lines count from 2, since line 1 is a section. */
+static void set(const char *key, const char *value)
+{
+	uint32_t n = info.setting_count++;
+
+	info.setting[n] = (struct boot_setting){n + 2, section, put(key), put(value)};
+}
+
+static int parse(void)
+{
+	return config_parse(&config, &info, text, error);
+}
+
+static void vm_fails(const char *words)
+{
+	assert_int_equal(parse(), 0);
+	assert_string_equal(config.vm[config.vm_count - 1].error, words);
+}
+
+static void linux_with(const char *key, const char *value, const char *words)
+{
+	begin(NULL);
+	open_section("vm linux");
+	if (strcmp(key, "kernel"))
+		set("kernel", "\\k");
+	set(key, value);
+	vm_fails(words);
+}
+
+static void defaults(void **s)
+{
+	const struct vm_config *vm = &config.vm[0];
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	assert_int_equal(parse(), 0);
+	assert_true(config.hv.apicv && config.hv.vpid && config.hv.preemption_timer && !config.hv.verbose);
+	assert_int_equal(config.hv.serial_baud, 115200);
+	assert_int_equal(config.vm_count, 1);
+	assert_string_equal(vm->error, "");
+	assert_string_equal(vm->name, "a");
+	assert_int_equal(vm->line, 2);
+	assert_int_equal(vm->vcpus, 1);
+	assert_int_equal(vm->memory, 64 * MIB);
+	assert_int_equal(vm->protocol, PROTOCOL_LINUX);
+	assert_ptr_equal(vm->kernel, &info.file[0]);
+	assert_null(vm->initrd);
+	assert_string_equal(vm->cmdline, "");
+	assert_int_equal(vm->entry, 0x7c00);
+}
+
+static void everything_set(void **s)
+{
+	(void)s;
+	open_section(" hypervisor ");
+	set("apicv", "off");
+	set("vpid", "off");
+	set("preemption_timer", "off");
+	set("log", "debug");
+	set("serial", "9600");
+	open_section("vm  linux");
+	set("kernel", "\\k");
+	set("initrd", "\\m");
+	set("vcpus", "0x20");
+	set("memory", "1G");
+	set("cmdline", "quiet a=b");
+	set("break", "0x6800  0xffffffffffffffff");
+	open_section("vm boot-sector_1.x");
+	set("protocol", "flat");
+	set("kernel", "\\k");
+	set("load", "1M");
+	set("mode", "long");
+	open_section("vm mb");
+	set("protocol", "multiboot");
+	set("kernel", "\\k");
+	set("module", "\\m  one two");
+	set("module", "\\k");
+	assert_int_equal(parse(), 0);
+	assert_false(config.hv.apicv || config.hv.vpid || config.hv.preemption_timer);
+	assert_true(config.hv.verbose);
+	assert_int_equal(config.hv.serial_baud, 9600);
+	assert_int_equal(config.vm_count, 3);
+	for (int i = 0; i < 3; i++)
+		assert_string_equal(config.vm[i].error, "");
+	assert_string_equal(config.vm[0].name, "linux");
+	assert_int_equal(config.vm[0].vcpus, 32);
+	assert_int_equal(config.vm[0].memory, GIB);
+	assert_string_equal(config.vm[0].cmdline, "quiet a=b");
+	assert_true(config.vm[0].break_entry);
+	assert_int_equal(config.vm[0].break_field, 0x6800);
+	assert_true(config.vm[0].break_value == ~0ULL);
+	assert_int_equal(config.vm[1].load_address, MIB);
+	assert_int_equal(config.vm[1].entry, MIB);
+	assert_int_equal(config.vm[1].mode, MODE_LONG);
+	assert_int_equal(config.vm[2].module_count, 2);
+	assert_ptr_equal(config.vm[2].module[0], &info.file[2]);
+	assert_string_equal(config.vm[2].module_args[0], "one two");
+	assert_string_equal(config.vm[2].module_args[1], "");
+}
+
+static void bad_values(void **s)
+{
+	(void)s;
+	linux_with("memory", "12Q", "vm linux (line 3): memory: found '12Q', expected a size such as 64M or 1G");
+	linux_with("memory", "", "vm linux (line 3): memory: found '', expected a size such as 64M or 1G");
+	linux_with("memory", "M", "vm linux (line 3): memory: found 'M', expected a size such as 64M or 1G");
+	linux_with("memory", "0x", "vm linux (line 3): memory: found '0x', expected a size such as 64M or 1G");
+	linux_with("memory", "-1M", "vm linux (line 3): memory: found '-1M', expected a size such as 64M or 1G");
+	linux_with("memory", "18446744073709551616",
+		   "vm linux (line 3): memory: found '18446744073709551616', expected a size such as 64M or 1G");
+	linux_with("memory", "17179869184G",
+		   "vm linux (line 3): memory: found '17179869184G', expected a size such as 64M or 1G");
+	linux_with("memory", "512K", "vm linux (line 3): memory: found '512K', expected 1M to 512G");
+	linux_with("memory", "513G", "vm linux (line 3): memory: found '513G', expected 1M to 512G");
+	linux_with("memory", "1048577", "vm linux (line 3): memory: found '1048577', expected a multiple of 4K");
+	linux_with("vcpus", "0", "vm linux (line 3): vcpus: found '0', expected a number from 1 to 32");
+	linux_with("vcpus", "33", "vm linux (line 3): vcpus: found '33', expected a number from 1 to 32");
+	linux_with("vcpus", "two", "vm linux (line 3): vcpus: found 'two', expected a number from 1 to 32");
+	linux_with("protocol", "bios", "vm linux (line 3): protocol: found 'bios', expected linux, multiboot or flat");
+	linux_with("mode", "virtual", "vm linux (line 3): mode: found 'virtual', expected real, protected or long");
+	linux_with("load", "here", "vm linux (line 3): load: found 'here', expected an address such as 0x7c00 or 1M");
+	linux_with(
+	    "break", "0x6800",
+	    "vm linux (line 3): break: found '0x6800', expected a VMCS field encoding and a value, such as 0x6800 0");
+	linux_with("break", "0x10000 1",
+		   "vm linux (line 3): break: found '0x10000 1', expected a VMCS field encoding and a value, such as "
+		   "0x6800 0");
+	linux_with("memroy", "1G",
+		   "vm linux (line 3): unknown key 'memroy', expected one of vcpus, memory, kernel, initrd, cmdline, "
+		   "protocol, "
+		   "module, load, entry, mode, break");
+}
+
+static void bad_files(void **s)
+{
+	char path[200];
+
+	(void)s;
+	linux_with("kernel", "\\gone", "vm linux (line 2): kernel \\gone: file not found");
+	linux_with("initrd", "\\gone", "vm linux (line 3): initrd \\gone: file not found");
+	linux_with("initrd", "\\other",
+		   "vm linux (line 3): initrd \\other: the loader did not load it (at most 64 files)");
+	linux_with("initrd", "", "vm linux (line 3): initrd: found nothing, expected a path such as \\vireo\\vmlinuz");
+	memset(path, 'p', sizeof(path));
+	path[150] = 0;
+	linux_with("initrd", path, "vm linux (line 3): initrd: found a path of 150 characters, expected at most 127");
+}
+
+static void bad_combinations(void **s)
+{
+	(void)s;
+	linux_with("mode", "long", "vm linux (line 2): found 'mode' with protocol linux, expected it with flat only");
+	linux_with("module", "\\m",
+		   "vm linux (line 2): found 'module' with protocol linux, expected it with multiboot only");
+	begin(NULL);
+	open_section("vm x");
+	set("vcpus", "2");
+	vm_fails("vm x (line 2): found no kernel, expected a line 'kernel = PATH'");
+	begin(NULL);
+	open_section("vm x");
+	set("vcpus", "2");
+	set("vcpus", "2");
+	vm_fails("vm x (line 3): vcpus: found a second time, expected once");
+	begin(NULL);
+	open_section("vm x");
+	set("protocol", "multiboot");
+	set("kernel", "\\k");
+	for (int i = 0; i <= CONFIG_MAX_MODULES; i++)
+		set("module", "\\m");
+	vm_fails("vm x (line 12): module: found one more, expected at most 8");
+}
+
+static void bad_names(void **s)
+{
+	(void)s;
+	open_section("vm x");
+	set("kernel", "\\k");
+	open_section("vm x");
+	set("kernel", "\\k");
+	vm_fails("vm x (line 3): found a second VM of that name (the first: line 2), expected another name");
+	assert_string_equal(config.vm[0].error, "");
+	begin(NULL);
+	open_section("vm");
+	set("kernel", "\\k");
+	vm_fails("vm  (line 2): found section [vm], expected [vm NAME] with one word for NAME");
+	begin(NULL);
+	open_section("vm two words");
+	set("kernel", "\\k");
+	vm_fails("vm two (line 2): found section [vm two words], expected [vm NAME] with one word for NAME");
+	begin(NULL);
+	open_section("vm 0123456789012345678901234567890123456789");
+	set("kernel", "\\k");
+	vm_fails("vm 0123456789012345678901234567890 (line 2): found a name of 40 characters, expected at most 31");
+	begin(NULL);
+	open_section("vm a/b");
+	set("kernel", "\\k");
+	vm_fails("vm a/b (line 2): found section [vm a/b], expected letters, digits, '-', '_', '.' in the name");
+}
+
+static void one_bad_vm_leaves_the_other(void **s)
+{
+	(void)s;
+	open_section("vm bad");
+	set("kernel", "\\gone");
+	set("memory", "nonsense");
+	open_section("vm good");
+	set("kernel", "\\k");
+	assert_int_equal(parse(), 0);
+	assert_string_equal(config.vm[0].error, "vm bad (line 2): kernel \\gone: file not found");
+	assert_string_equal(config.vm[1].error, "");
+}
+
+static void hypervisor_fails(const char *key, const char *value, const char *words)
+{
+	begin(NULL);
+	open_section("hypervisor");
+	set(key, value);
+	open_section("vm a");
+	set("kernel", "\\k");
+	assert_int_equal(parse(), -E_INVAL);
+	assert_string_equal(error, words);
+}
+
+static void bad_hypervisor_lines(void **s)
+{
+	(void)s;
+	hypervisor_fails("apicv", "yes", "vireo.conf: hypervisor (line 2): apicv: found 'yes', expected on or off");
+	hypervisor_fails("log", "loud", "vireo.conf: hypervisor (line 2): log: found 'loud', expected info or debug");
+	hypervisor_fails(
+	    "serial", "115201",
+	    "vireo.conf: hypervisor (line 2): serial: found '115201', expected 9600, 19200, 38400, 57600 or 115200");
+	hypervisor_fails(
+	    "colour", "red",
+	    "vireo.conf: hypervisor (line 2): unknown key 'colour', expected one of apicv, vpid, preemption_timer, "
+	    "log, serial");
+	begin(NULL);
+	open_section("guest a");
+	set("kernel", "\\k");
+	assert_int_equal(parse(), -E_INVAL);
+	assert_string_equal(error, "vireo.conf (line 2): found section [guest a], expected [hypervisor] or [vm NAME]");
+}
+
+static void status_fails(uint32_t status, const char *detail, const char *words)
+{
+	begin(NULL);
+	info.config_status = status;
+	snprintf(info.config_error, sizeof(info.config_error), "%s", detail);
+	assert_int_equal(parse(), -E_INVAL);
+	assert_string_equal(error, words);
+}
+
+static void no_config_text(void **s)
+{
+	(void)s;
+	status_fails(BOOT_NOT_FOUND, "", "vireo.conf: file not found");
+	status_fails(BOOT_READ_ERROR, "", "vireo.conf: read error");
+	status_fails(BOOT_EMPTY, "", "vireo.conf: file is empty, expected at least one [vm NAME] section");
+	status_fails(BOOT_TOO_LARGE, "", "vireo.conf: file too large, expected at most 65536 bytes");
+	status_fails(BOOT_SYNTAX, "line 4: found 'abc', expected key = value",
+		     "vireo.conf: line 4: found 'abc', expected key = value");
+	begin(NULL);
+	open_section("hypervisor");
+	set("apicv", "on");
+	assert_int_equal(parse(), -E_INVAL);
+	assert_string_equal(error, "vireo.conf: found no [vm NAME] section with a setting, expected at least one");
+}
+
+static void offsets_are_checked(void **s)
+{
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	info.setting[0].value = info.config_size;
+	assert_int_equal(parse(), -E_INVAL);
+	begin(NULL);
+	open_section("vm a");
+	set("kernel", "\\k");
+	info.config_size--; /* the last string's NUL is now outside */
+	assert_int_equal(parse(), -E_INVAL);
+	assert_string_equal(error,
+			    "boot_info: setting (line 2): found offsets 0, 5, 12, expected strings that end within the "
+			    "text's 14 bytes");
+}
+
+static void at_most_64_vms(void **s)
+{
+	char words[16];
+
+	(void)s;
+	for (int i = 0; i <= CONFIG_MAX_VMS; i++) {
+		snprintf(words, sizeof(words), "vm v%d", i);
+		open_section(words);
+		set("kernel", "\\k");
+	}
+	assert_int_equal(parse(), -E_INVAL);
+	assert_string_equal(error, "vm v64 (line 66): found one more VM, expected at most 64");
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(defaults, begin),
+	    cmocka_unit_test_setup(everything_set, begin),
+	    cmocka_unit_test_setup(bad_values, begin),
+	    cmocka_unit_test_setup(bad_files, begin),
+	    cmocka_unit_test_setup(bad_combinations, begin),
+	    cmocka_unit_test_setup(bad_names, begin),
+	    cmocka_unit_test_setup(one_bad_vm_leaves_the_other, begin),
+	    cmocka_unit_test_setup(bad_hypervisor_lines, begin),
+	    cmocka_unit_test_setup(no_config_text, begin),
+	    cmocka_unit_test_setup(offsets_are_checked, begin),
+	    cmocka_unit_test_setup(at_most_64_vms, begin),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
