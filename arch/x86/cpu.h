@@ -1,0 +1,62 @@
+/*
+ * The record of one physical CPU, found at GS:0 while the core runs on it, and what every CPU sets up for itself:
+ * control registers, GDT, TSS, IDT. Called by hv/main.c on the BSP and by smp.c on the others. SDM Vol. 3A 3.5, 7.7.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "arch/x86/gdt.h"
+#include "hv/lib/types.h"
+
+#include <stdatomic.h>
+
+#define MAX_CPUS	   64
+#define CPU_STACK_PAGES	   4
+#define CPU_IST_STACK_SIZE 4096
+
+enum cpu_online {
+	CPU_OFFLINE,  /* not tried */
+	CPU_STARTING, /* INIT sent */
+	CPU_ONLINE,   /* runs the core */
+	CPU_FAILED,   /* did not answer in time; left out for good */
+};
+
+struct trap_frame;
+
+struct cpu {
+	struct cpu *self; /* offset 0: this_cpu() reads it through GS */
+	uint32_t index;	  /* 0: BSP; dense */
+	uint32_t apic_id;
+	uint64_t stack_top;		/* where the run loop's stack starts; the VMX host RSP may use it */
+	_Atomic uint32_t online;	/* enum cpu_online */
+	_Atomic uint32_t nmi_pending;	/* NMIs that arrived while in root mode; the run loop takes them */
+	void *vmx;			/* owned by arch/x86/vmx */
+	void *run;			/* owned by hv/run.c */
+	const struct trap_frame *fault; /* registers of the trap that led to panic(), for its report */
+	uint64_t interrupts;		/* external interrupts taken */
+	struct gdt gdt;
+	struct tss tss;
+};
+
+/* The CPU that runs this. Valid from cpu_init_bsp() or the trampoline on. */
+static inline struct cpu *this_cpu(void)
+{
+	struct cpu *cpu;
+
+	__asm__("mov %%gs:0, %0" : "=r"(cpu)); /* constant on one CPU: the compiler may keep it */
+	return cpu;
+}
+
+/* CPUs that run the core, always 1 at least; cpu_at(i) for i below it. The BSP is cpu_at(0). */
+unsigned cpu_count(void);
+struct cpu *cpu_at(unsigned index);
+
+/* First call of all: GDT, TSS and IDT of the BSP, from static memory, so that any later fault is reported. */
+void cpu_init_bsp(void);
+
+/* For smp.c. */
+void cpu_set_count(unsigned count);
+void cpu_set_at(unsigned index, struct cpu *cpu);
+/* Control registers, PAT, descriptor tables of the CPU that runs this; `cpu` has its stacks in tss.ist. */
+void cpu_init_this(struct cpu *cpu);
+uint32_t cpu_read_apic_id(void);

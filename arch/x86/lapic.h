@@ -1,0 +1,36 @@
+/*
+ * The host's local APIC, as xAPIC or x2APIC, whichever firmware left on; the enable bit is never touched.
+ * Used by smp.c, trap.c, and hv for timers and kicks. SDM Vol. 3A chapter 11.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/lib/types.h"
+
+/* Maps the registers (xAPIC) and sets up the BSP's. -E_NOTSUP: firmware left it disabled. -E_NOMEM. */
+int lapic_init(void) MUST_CHECK;
+/* On every CPU: all local vectors masked, spurious vector, task priority 0. -E_NOTSUP when its mode is not the BSP's.
+ */
+int lapic_init_this(void) MUST_CHECK;
+uint32_t lapic_id(void);
+bool lapic_is_x2apic(void);
+void lapic_eoi(void);
+
+void lapic_send_ipi(uint32_t apic_id, uint8_t vector);
+void lapic_send_nmi(uint32_t apic_id);
+void lapic_send_nmi_to_others(void); /* all but self */
+void lapic_send_init(uint32_t apic_id);
+void lapic_send_startup(uint32_t apic_id, uint8_t page); /* real-mode start at page * 4096 */
+
+/*
+ * One-shot timer of this CPU, raising VECTOR_TIMER at or shortly after the TSC reaches `tsc_deadline`; one that is past
+ * fires at once; ~0 stops it. Replaces the previous deadline. In count mode a far deadline fires early (after 2^32
+ * counts): the handler looks at the clock and sets it again.
+ */
+void lapic_timer_set(uint64_t tsc_deadline);
+bool lapic_timer_is_deadline(void); /* TSC-deadline mode in use */
+
+/* For tsc.c: run the counter through a measured window, then tell the rate (counts per `tsc_hz` ticks). */
+void lapic_timer_start_count(void);
+uint32_t lapic_timer_stop_count(void); /* counts since start */
+void lapic_timer_set_rate(uint64_t counts_hz, uint64_t tsc_hz);

@@ -1,0 +1,25 @@
+/*
+ * Starts the other CPUs by INIT-SIPI-SIPI. Called once by hv/main.c on the BSP, after paging_init(), lapic_init() and
+ * tsc_calibrate(). SDM Vol. 3A 9.4.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "arch/x86/memory.h"
+#include "boot/boot_info.h"
+#include "hv/lib/types.h"
+
+struct smp_report {
+	unsigned online;       /* CPUs that run, the BSP included */
+	unsigned failed;       /* did not answer */
+	unsigned ignored;      /* beyond MAX_CPUS, or no memory for them */
+	uint32_t first_failed; /* APIC ID, when failed > 0 */
+};
+
+/*
+ * Every CPU of info->cpu that answers calls `entry` on a stack of its own, with interrupts off, GDT, IDT, LAPIC and
+ * this_cpu() ready. Returns when all answered or their deadline (100 ms) passed. cpu_count() is right from then on;
+ * entry() may run before that: it waits for whatever it needs.
+ */
+void smp_start(const struct boot_info *info, const struct frame_source *frames, void (*entry)(void),
+	       struct smp_report *report);

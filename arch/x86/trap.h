@@ -1,0 +1,45 @@
+/*
+ * Exceptions, NMI and external interrupts of the host. Exceptions in the core are fatal, except at the few guarded
+ * instructions of guarded.asm. The core runs with IF = 0; interrupts are taken at cpu_wait_for_interrupt() and
+ * cpu_take_interrupts() only, so handlers never interrupt anyone who holds a lock. SDM Vol. 3A chapter 6.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "arch/x86/registers.h"
+#include "hv/lib/types.h"
+
+/* Vectors of the host. The lower the number, the lower the LAPIC's priority. */
+#define VECTOR_LEGACY	0x20 /* to 0x2f: where the masked 8259 pair's spurious interrupts end */
+#define VECTOR_UART	0x31
+#define VECTOR_KEYBOARD 0x32
+#define VECTOR_TIMER	0xe0
+#define VECTOR_KICK	0xe1 /* wakes a CPU; needs no handler */
+#define VECTOR_SPURIOUS 0xff
+
+/* What the stubs of isr.asm leave on the stack; the last seven are the processor's. */
+struct trap_frame {
+	uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
+	uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;
+	uint64_t vector, error;
+	uint64_t rip, cs, rflags, rsp, ss;
+};
+
+/* Fills the IDT shared by all CPUs (first call) and loads it. */
+void idt_load(void);
+uint64_t idt_base(void); /* host state of the VMCS */
+
+/* `handler` runs with interrupts off on the CPU that got the interrupt; the common code signals EOI after it. */
+void irq_register(unsigned vector, void (*handler)(void *ctx), void *ctx);
+
+/* Guarded accesses: 0, or -E_FAULT when the processor raised #GP. */
+int rdmsr_safe(uint32_t msr, uint64_t *value) MUST_CHECK;
+int wrmsr_safe(uint32_t msr, uint64_t value) MUST_CHECK;
+int xsetbv_safe(uint32_t index, uint64_t value) MUST_CHECK;
+/* Reads 8 bytes that may be unmapped (stack traces). */
+int read_safe(const void *p, uint64_t *value) MUST_CHECK;
+
+/* After this every other CPU that gets an NMI halts for good: panic() sends them one. */
+void trap_stop_on_nmi(void);
+/* "page fault", "general protection", ...; never NULL. */
+const char *trap_name(uint64_t vector);

@@ -1,0 +1,16 @@
+/*
+ * How fast the TSC and the LAPIC timer run: measured against the 8254 (or the ACPI PM timer), not believed from CPUID.
+ * Called once by hv/main.c on the BSP after lapic_init(). 8254 data sheet; SDM Vol. 3B 18.17.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/lib/types.h"
+
+#define TSC_WINDOW_US 5000
+
+/* TSC ticks a second, and lapic_timer_set_rate() called; takes two or three windows. 0: no reference answered. */
+uint64_t tsc_calibrate(void);
+
+/* Busy-waits; before calibration it assumes a fast processor and waits longer. */
+void tsc_delay_us(uint64_t us);
