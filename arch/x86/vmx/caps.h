@@ -7,7 +7,7 @@
 
 #include "hv/lib/types.h"
 
-/* Bits 31:0 must be 1 in the control, bits 63:32 may be 1; the tertiary word has no must-be-1 half (A.3.4). */
+/* In pin, cpu, cpu2, exit and entry, bits 31:0 must be 1 in the control, bits 63:32 may be 1 (A.2). */
 struct vmx_caps {
 	uint64_t basic; /* IA32_VMX_BASIC; its parts below */
 	uint32_t revision;
@@ -17,10 +17,10 @@ struct vmx_caps {
 	bool ins_outs_info;    /* exits for INS and OUTS tell the segment and address size */
 	bool low_regions;      /* regions must lie below 4 GiB */
 	bool any_exception_ec; /* hardware exceptions may be injected with or without an error code (BASIC bit 56) */
-	uint64_t pin, cpu, cpu2, cpu3, exit, entry;
-	uint64_t misc;		   /* IA32_VMX_MISC; its parts below */
-	uint32_t preemption_shift; /* the timer counts at TSC >> shift */
-	uint32_t activity_states;  /* bit n: activity state n is supported; bit 0 (active) always */
+	uint64_t pin, cpu, cpu2, cpu3, exit, exit2, entry; /* cpu3 and exit2 are plain masks of what may be 1 */
+	uint64_t misc;					   /* IA32_VMX_MISC; its parts below */
+	uint32_t preemption_shift;			   /* the timer counts at TSC >> shift */
+	uint32_t activity_states; /* bit n: activity state n is supported; bit 0 (active) always */
 	uint32_t cr3_targets;
 	uint32_t max_msr_list; /* recommended most entries in an MSR area */
 	bool inject_zero_length;
@@ -107,7 +107,6 @@ enum vmx_lock_state {
 	VMX_LOCK_INSIDE_ONLY, /* locked, and VMX allowed inside SMX only */
 };
 #define VMX_FEATURE_CONTROL_LOCK	BIT(0)
-#define VMX_FEATURE_CONTROL_INSIDE_SMX	BIT(1)
 #define VMX_FEATURE_CONTROL_OUTSIDE_SMX BIT(2)
 enum vmx_lock_state vmx_feature_control_state(uint64_t value);
 const char *vmx_lock_text(enum vmx_lock_state state);
