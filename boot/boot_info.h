@@ -97,7 +97,7 @@ struct boot_info {
 	struct boot_framebuffer framebuffer;
 
 	uint64_t config_hpa; /* text of vireo.conf, cut into strings */
-	uint32_t config_size;
+	uint32_t config_size;      /* bytes, the last NUL included */
 	uint32_t config_status;    /* enum boot_status */
 	char config_error[200];    /* human-readable, when config_status is BOOT_SYNTAX or BOOT_TOO_LARGE */
 

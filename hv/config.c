@@ -412,6 +412,8 @@ static int unknown_key(const struct line *l, const struct key *keys, unsigned co
 static int apply(const struct line *l, const struct key *keys, unsigned count, uint32_t *seen, struct hv_config *hv,
 		 struct vm_config *vm)
 {
+	if (!l->key[0]) /* a section without any key */
+		return 0;
 	for (unsigned i = 0; i < count; i++) {
 		if (strcmp(l->key, keys[i].name))
 			continue;
@@ -583,8 +585,7 @@ int config_parse(struct config *config, const struct boot_info *info, const char
 			return err;
 	}
 	if (!config->vm_count) {
-		snprintf(error, CONFIG_ERROR_MAX,
-			 "vireo.conf: found no [vm NAME] section with a setting, expected at least one");
+		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: found no [vm NAME] section, expected at least one");
 		return -E_INVAL;
 	}
 	for (unsigned i = 0; i < config->vm_count; i++)
