@@ -11,28 +11,26 @@
 #include "hv/dev/platform.h"
 #include "hv/irq.h"
 
-#define I8042_KEYS 64 /* scan-code bytes that wait; one typed character needs up to eight */
+#define I8042_KEYS	64 /* scan-code bytes that wait */
+#define I8042_KEY_BYTES 9  /* of one typed character: Ctrl, Shift and the key, pressed and released */
+#define I8042_REPLIES	8
 
 struct i8042 {
-	uint8_t command_byte;
+	uint8_t ram[32];     /* controller RAM, commands 0x20-0x3f and 0x60-0x7f; byte 0 is the command byte */
 	uint8_t pending;     /* controller command that waits for its byte at port 0x60; 0: none */
 	uint8_t key_pending; /* keyboard command that waits for its byte; 0: none */
 	uint8_t output_port;
-	uint8_t scan_set; /* 1 to 3 as the guest chose; we send 1 and 2 */
-	uint8_t leds;
-	uint8_t rate;
-	bool scanning;	       /* keyboard sends key presses */
-	bool last_was_command; /* status bit 3: last write went to 0x64 */
-	bool full;	       /* output buffer full, status bit 0 */
-	bool from_aux;	       /* status bit 5 */
-	uint8_t output;	       /* what port 0x60 reads; stays after reading */
-	uint8_t last_sent;     /* keyboard's last byte, for RESEND */
-	uint8_t ram[32];       /* controller RAM, commands 0x20-0x3f and 0x60-0x7f; byte 0 is command_byte */
-	uint8_t reply[4];      /* answers to keyboard commands; they go before key presses */
-	uint8_t reply_first, reply_count;
-	uint8_t key[I8042_KEYS]; /* set-2 bytes from the keyboard */
-	uint8_t key_first, key_count;
-	bool break_prefix; /* translation saw F0 */
+	uint8_t scan_set;  /* 1 or 2 */
+	uint8_t last_sent; /* the keyboard's last reply, for its RESEND command */
+	uint8_t output;	   /* what port 0x60 reads; stays after reading */
+	bool full;	   /* output buffer full, status bit 0 */
+	bool from_aux;	   /* status bit 5 */
+	bool command_last; /* status bit 3: the last write went to 0x64 */
+	bool scanning;	   /* the keyboard sends key presses */
+	bool breaking;	   /* translation saw the F0 that announces a release */
+	uint8_t reply_first, reply_count, key_first, key_count;
+	uint8_t reply[I8042_REPLIES]; /* keyboard's answers to commands; they go before key presses */
+	uint8_t key[I8042_KEYS];      /* key presses, in scan code set 2 */
 	struct irq_line irq;
 	const struct platform *platform;
 };

@@ -14,12 +14,13 @@
 #define PIT_CHANNELS 3
 
 struct pit_channel {
-	uint64_t start;	  /* clock_now() when counting began (or was resumed with `reload`) */
-	uint32_t reload;  /* 1 .. 65536, or .. 10000 in BCD; 0: no count written since the control word */
-	uint32_t pending; /* modes 2, 3: count that takes over at the end of the running period; 0: none */
-	uint32_t frozen;  /* the count while the gate holds it, as binary */
-	uint8_t mode;	  /* 0 to 5 */
-	uint8_t access;	  /* 1 low byte, 2 high byte, 3 low then high */
+	uint64_t start;	    /* clock_now() when the running count was `reload` */
+	uint64_t frozen;    /* ticks since `start`, while the gate holds the count */
+	uint64_t switch_at; /* clock_now() at which `pending` takes over; modes 2 and 3 */
+	uint32_t reload;    /* what is counted down from, 1 .. 65536; 0: none yet */
+	uint32_t pending;   /* count written that is not loaded yet; 0: none */
+	uint8_t mode;	    /* 0 to 5 */
+	uint8_t access;	    /* 1 low byte, 2 high byte, 3 low then high */
 	bool bcd;
 	bool gate;
 	bool running;	     /* false: waits for a count or a gate edge */

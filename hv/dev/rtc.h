@@ -17,7 +17,6 @@ struct rtc {
 	uint8_t cmos[RTC_CMOS_SIZE];
 	uint64_t base_clock;	/* clock_now() at which the second `base_seconds` began */
 	int64_t base_seconds;	/* since 1970-01-01 00:00:00, as the guest's clock shows it */
-	int64_t frozen;		/* the time while register B's SET bit is on */
 	uint64_t checked;	/* clock_now() up to which flags in register C are up to date */
 	uint64_t periodic_base; /* clock_now() at which the periodic divider was started */
 	struct irq_line irq;

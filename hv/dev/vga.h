@@ -27,6 +27,9 @@ struct vga {
 	uint8_t dac[256][3];
 	uint8_t retrace;		      /* toggles at each read of 0x3DA */
 	uint8_t shown[VGA_ROWS][VGA_COLUMNS]; /* characters that were mirrored last */
+	bool open;			      /* the last row printed has no line end yet */
+	uint8_t open_row, open_length;
+	uint8_t open_text[VGA_COLUMNS];
 };
 
 /* `text`: host's view of the text memory. 0, or the error of bus_add. */
@@ -35,6 +38,7 @@ int vga_init(struct vga *vga, struct bus *pio, const volatile uint8_t *text, str
 /* Registers of mode 3, as a BIOS leaves them, and an empty screen. Text memory is not touched: it belongs to the VM. */
 void vga_reset(struct vga *vga);
 
-/* Compares the screen with what was mirrored last and writes the rows that are new. Call when the memory was touched,
+/* Compares the screen with what was mirrored last and writes the rows that are new; the last one without a line end, so
+ * that it can be continued. Call when the memory was touched,
  * but not at every touch: some ten times a second is right. Device lock held. */
 void vga_refresh(struct vga *vga);
