@@ -56,6 +56,8 @@
 #define MSR_VMX_TRUE_EXIT_CTLS	    0x48f
 #define MSR_VMX_TRUE_ENTRY_CTLS	    0x490
 #define MSR_VMX_VMFUNC		    0x491
+#define MSR_VMX_PROCBASED_CTLS3	    0x492
+#define MSR_VMX_EXIT_CTLS2	    0x493
 #define MSR_TSC_DEADLINE	    0x6e0
 #define MSR_X2APIC_BASE		    0x800 /* register at xAPIC offset o is 0x800 + o / 16 */
 #define MSR_XSS			    0xda0
