@@ -1,0 +1,72 @@
+/*
+ * Extended page tables of one guest: four levels, leaves of 1 GiB, 2 MiB and 4 KiB. Used by space.c; owns the table
+ * pages. Pure: pages, capabilities and memory types are passed in. SDM Vol. 3C 29.3.
+ *
+ * Not concurrent: whoever changes the tables sees to it that no vCPU runs on them, and flushes (INVEPT) before the next
+ * entry after ept_unmap and ept_protect; ept_map makes only what was absent present and needs no flush (29.4.3.3).
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "arch/x86/mtrr.h"
+#include "hv/lib/types.h"
+
+enum { EPT_READ = 1, EPT_WRITE = 2, EPT_EXEC = 4, EPT_RWX = 7 };
+
+/* Where table pages come from: 4 KiB, aligned, zeroed, reached by phys_to_virt(). */
+struct ept_pages {
+	hpa_t (*alloc)(void *ctx); /* HPA_NONE: none left */
+	void (*free)(void *ctx, hpa_t page);
+	void *ctx;
+};
+
+struct ept {
+	hpa_t root;
+	struct ept_pages pages;
+	uint64_t caps;	    /* IA32_VMX_EPT_VPID_CAP, bits VMX_EPT_x of caps.h */
+	uint64_t gpa_limit; /* guest-physical addresses lie below: 48 bits and the processor's width */
+	uint64_t hpa_limit;
+	bool accessed_dirty;
+};
+
+struct ept_leaf {
+	gpa_t gpa; /* of the leaf's first byte */
+	hpa_t hpa;
+	uint64_t size;	 /* 4 KiB, 2 MiB or 1 GiB */
+	unsigned rights; /* EPT_READ... */
+	uint8_t type;	 /* MEMORY_x */
+	bool accessed, dirty;
+};
+
+/*
+ * An empty address space. physical_bits is MAXPHYADDR. -E_NOTSUP when `caps` lacks the 4-level walk, write-back tables
+ * or the accessed and dirty flags asked for; -E_NOMEM.
+ */
+int ept_init(struct ept *ept, const struct ept_pages *pages, uint64_t caps, unsigned physical_bits,
+	     bool accessed_dirty) MUST_CHECK;
+/* Gives every table page back; the memory that was mapped is the caller's. */
+void ept_destroy(struct ept *ept);
+
+/*
+ * Maps [gpa, gpa + size) to [hpa, hpa + size) in the largest leaves that alignment, capabilities and memory types
+ * allow. The types are those of the MTRRs, or one `type` for all. Addresses and size are multiples of 4 KiB. On failure
+ * nothing is mapped and no page is kept: -E_INVAL (alignment, rights or type that the processor would refuse),
+ * -E_RANGE, -E_EXIST when any part is mapped already, -E_NOMEM.
+ */
+int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights,
+	    const struct mtrr_state *mtrr) MUST_CHECK;
+int ept_map_typed(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, uint8_t type) MUST_CHECK;
+
+/*
+ * Large leaves that reach over the ends are split first; on -E_NOMEM every translation is as it was (a leaf may stay
+ * split). ept_unmap skips holes and gives back tables that became empty; ept_protect answers -E_NOENT to holes, with
+ * nothing changed. Both: -E_INVAL, -E_RANGE as above.
+ */
+int ept_unmap(struct ept *ept, gpa_t gpa, uint64_t size) MUST_CHECK;
+int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights) MUST_CHECK;
+
+/* The leaf that translates gpa; -E_NOENT: none. */
+int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf) MUST_CHECK;
+
+/* What the VMCS's EPT pointer must hold (25.6.11): tables accessed write-back, four levels. */
+uint64_t ept_pointer(const struct ept *ept);
