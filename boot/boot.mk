@@ -1,0 +1,61 @@
+# The UEFI application: gnu-efi's crt0 and library, the loader, and inside it the core's ELF file.
+BOOT_C := $(sort $(wildcard boot/*.c))
+BOOT_OBJ := $(BOOT_C:%.c=$(BUILD)/%.o)
+EFI_CFLAGS := -std=c17 -O2 -ffreestanding -fpic -fshort-wchar -mno-red-zone -maccumulate-outgoing-args \
+        -DGNU_EFI_USE_MS_ABI -fno-stack-protector -fno-strict-aliasing -fcf-protection=none -fvisibility=hidden \
+        -fno-asynchronous-unwind-tables $(WARN) -I. -isystem /usr/include/efi -isystem /usr/include/efi/x86_64
+EFI_LDFLAGS := -nostdlib -shared -Bsymbolic -znocombreloc -z noexecstack --no-warn-rwx-segments --no-undefined \
+        -T /usr/lib/elf_x86_64_efi.lds
+EFI_SECTIONS := $(addprefix -j ,.text .sdata .data .dynamic .dynsym .rel .rela '.rel.*' '.rela.*' .reloc)
+
+# $(call link_efi,OUT,OBJECTS): an ELF shared object, turned into a PE file.
+define link_efi
+	$(LD) $(EFI_LDFLAGS) -o $(1:.EFI=.so) /usr/lib/crt0-efi-x86_64.o $(2) -L/usr/lib -lefi -lgnuefi
+	objcopy $(EFI_SECTIONS) --target=efi-app-x86_64 --subsystem=10 $(1:.EFI=.so) $(1)
+endef
+
+-include $(BOOT_OBJ:.o=.d)
+
+$(BUILD)/boot/%.o: boot/%.c
+	@mkdir -p $(@D)
+	$(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
+
+$(BUILD)/boot/core.stripped.elf: $(BUILD)/core.elf
+	@mkdir -p $(@D)
+	strip --strip-all -o $@ $<
+
+# CORE_ELF may name another file: tests embed damaged ones.
+CORE_ELF ?= $(BUILD)/boot/core.stripped.elf
+$(BUILD)/boot/switch.o: boot/switch.asm $(CORE_ELF)
+	@mkdir -p $(@D)
+	nasm -f elf64 -Werror '-DCORE_ELF="$(CORE_ELF)"' -o $@ $<
+
+$(BUILD)/BOOTX64.EFI: $(BOOT_OBJ) $(BUILD)/boot/switch.o
+	$(call link_efi,$@,$^)
+
+# Test bed only: a stand-in for firmware's ACPI tables (tests/boot/acpi/acpi.c says why).
+$(BUILD)/tests/acpi/%.o: tests/boot/acpi/%.c
+	@mkdir -p $(@D)
+	$(CC) $(EFI_CFLAGS) -I$(BUILD)/tests/acpi -MMD -MP -c $< -o $@
+
+$(BUILD)/tests/acpi/dsdt.h: tests/boot/acpi/dsdt.asl
+	@mkdir -p $(@D)
+	iasl -tc -p $(@:.h=) $< > $(@:.h=.log)
+	mv $(@:.h=.hex) $@
+
+$(BUILD)/tests/acpi/acpi.o: $(BUILD)/tests/acpi/dsdt.h
+-include $(BUILD)/tests/acpi/acpi.d
+
+$(BUILD)/ACPI.EFI: $(BUILD)/tests/acpi/acpi.o
+	$(call link_efi,$@,$^)
+
+# The disk image for Bochs, QEMU and a USB stick. IMAGE_CONF and IMAGE_FILES (see boot/mkimage.sh) choose the contents.
+IMAGE_CONF ?= boot/vireo.conf
+IMAGE_FILES ?=
+.PHONY: efi image
+efi: $(BUILD)/BOOTX64.EFI $(BUILD)/ACPI.EFI
+image: $(BUILD)/vireo.img
+$(BUILD)/vireo.img: $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(IMAGE_CONF) $(foreach f,$(IMAGE_FILES),$(firstword $(subst =, ,$f)))
+	boot/mkimage.sh $@ $(IMAGE_CONF) $(IMAGE_FILES)
+
+all: $(BUILD)/BOOTX64.EFI

@@ -1,0 +1,44 @@
+/* Any bytes as vireo.conf: no access outside of the text, every offset and string inside it, errors terminated. */
+/* SPDX-License-Identifier: MIT */
+/* links: boot/ini.c */
+#include "boot/ini.h"
+
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX 16
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static void check_string(const char *text, size_t size, uint32_t offset)
+{
+	if (offset > size || !memchr(text + offset, '\0', size + 1 - offset))
+		abort();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	struct boot_setting setting[MAX];
+	char error[INI_ERROR_MAX];
+	uint32_t count;
+	char *text;
+	int result;
+
+	if (size > BOOT_CONFIG_MAX)
+		return 0;
+	text = malloc(size + 1);
+	if (!text)
+		return 0;
+	memcpy(text, data, size);
+	result = ini_parse(text, (uint32_t)size, setting, MAX, &count, error);
+	if (count > MAX || !memchr(error, '\0', sizeof error) || (result != 0) != (error[0] != '\0'))
+		abort();
+	for (uint32_t i = 0; i < count; i++) {
+		check_string(text, size, setting[i].section);
+		check_string(text, size, setting[i].key);
+		check_string(text, size, setting[i].value);
+	}
+	free(text);
+	return 0;
+}
