@@ -46,12 +46,13 @@ struct apic_bus {
 
 /*
  * Deliver a message with an 8-bit destination (IOAPIC, MSI address bits 19:12), where 0xff addresses all. `level` says
- * that the vector's EOI is to be broadcast. 0, or -E_NOENT when nobody accepted it.
+ * that the vector's EOI is to be broadcast. 0; -E_NOENT when nobody accepts it; -E_INVAL for a vector below 16, which
+ * the receivers note in their ESR; -E_NOTSUP for modes that such senders don't have here (SMI, start-up, ExtINT).
  */
 int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
 		     bool level);
 
-/* The same with a 32-bit destination, for a set of local APICs already chosen. Bit n of `targets` is APIC ID n. */
+/* The same for a set of local APICs already chosen; start-up is allowed. Bit n of `targets` is APIC ID n. */
 int apic_bus_deliver_to(struct apic_bus *bus, uint32_t targets, enum apic_delivery mode, uint8_t vector, bool level);
 
 /* The local APICs that a destination addresses; broadcast is APIC_DEST_BROADCAST only. SDM Vol. 3A 11.6.2, 11.12.10. */

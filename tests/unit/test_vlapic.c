@@ -1,0 +1,972 @@
+/*
+ * The local APIC on a development host: modes, registers, priorities, timer and IPIs, rule by rule, on a bus of four.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/dev/vlapic.c hv/dev/vlapic_regs.c hv/dev/vlapic_timer.c hv/dev/vlapic_ipi.c hv/dev/apic_bus.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <string.h>
+
+#include "hv/dev/vlapic.h"
+#include "tests/fake_time.h"
+
+#define CPUS	4
+#define MASKED	0x10000U
+#define X2(reg) (0x800U + (reg) / 16)
+
+static struct apic_bus bus;
+static struct vlapic lapic[CPUS];
+static _Alignas(4096) uint32_t page[CPUS][1024];
+static struct timer_queue queue;
+
+static unsigned kicks[CPUS], nmis[CPUS], inits[CPUS], startups[CPUS];
+static uint8_t startup_vector;
+static int eoi_vector;
+
+static void on_signal(void *ctx, unsigned i, enum apic_signal what, uint8_t vector)
+{
+	assert_null(ctx);
+	kicks[i] += what == APIC_SIGNAL_KICK;
+	nmis[i] += what == APIC_SIGNAL_NMI;
+	inits[i] += what == APIC_SIGNAL_INIT;
+	startups[i] += what == APIC_SIGNAL_STARTUP;
+	if (what == APIC_SIGNAL_STARTUP)
+		startup_vector = vector;
+}
+
+static void on_eoi(void *ctx, uint8_t vector)
+{
+	assert_null(ctx);
+	eoi_vector = vector;
+}
+
+static int set_up(void **state)
+{
+	(void)state;
+	memset(&bus, 0, sizeof(bus));
+	memset(page, 0xa5, sizeof(page));
+	memset(kicks, 0, sizeof(kicks));
+	memset(nmis, 0, sizeof(nmis));
+	memset(inits, 0, sizeof(inits));
+	memset(startups, 0, sizeof(startups));
+	eoi_vector = -1;
+	fake_fired = 0;
+	bus.phys_bits = 40;
+	bus.signal = on_signal;
+	bus.eoi = on_eoi;
+	for (unsigned i = 0; i < CPUS; i++)
+		vlapic_init(&lapic[i], &bus, i, page[i], &queue);
+	return 0;
+}
+
+static uint32_t rd(struct vlapic *v, uint32_t reg)
+{
+	return (uint32_t)vlapic_mmio_read(v, reg, 4);
+}
+static void wr(struct vlapic *v, uint32_t reg, uint32_t value)
+{
+	vlapic_mmio_write(v, reg, 4, value);
+}
+
+static uint64_t rdmsr(struct vlapic *v, uint32_t msr)
+{
+	uint64_t value = 0;
+
+	assert_int_equal(vlapic_msr_read(v, msr, &value), 0);
+	return value;
+}
+
+static void enable_all(void)
+{
+	for (unsigned i = 0; i < CPUS; i++)
+		wr(&lapic[i], VLAPIC_SVR, 0x1ff);
+}
+
+static void to_x2apic(struct vlapic *v)
+{
+	assert_int_equal(vlapic_set_base(v, v->base | VLAPIC_BASE_X2APIC), 0);
+}
+
+static bool requested(struct vlapic *v, uint8_t vector)
+{
+	vlapic_sync(v);
+	return v->regs[(VLAPIC_IRR + vector / 32 * 16) / 4] >> vector % 32 & 1;
+}
+
+static void power_up_state(void **state)
+{
+	struct vlapic *v = &lapic[1];
+
+	(void)state;
+	assert_int_equal(lapic[0].base, 0xfee00900);
+	assert_int_equal(v->base, 0xfee00800);
+	assert_int_equal(rd(v, VLAPIC_ID), 1 << 24);
+	assert_int_equal(rd(v, VLAPIC_VERSION), 0x01050014);
+	assert_int_equal(rd(v, VLAPIC_SVR), 0xff);
+	assert_int_equal(rd(v, VLAPIC_DFR), 0xffffffff);
+	assert_int_equal(rd(v, VLAPIC_LDR), 0);
+	for (uint32_t reg = VLAPIC_LVT_TIMER; reg <= VLAPIC_LVT_ERROR; reg += 16)
+		assert_int_equal(rd(v, reg), MASKED);
+	assert_false(vlapic_accepts_extint(v));
+	vlapic_enter_virtual_wire(v);
+	assert_true(vlapic_accepts_extint(v));
+	assert_true(vlapic_software_enabled(v));
+	vlapic_lint(v, 1);
+	assert_int_equal(nmis[1], 1);
+}
+
+static void init_keeps_base(void **state)
+{
+	struct vlapic *v = &lapic[2];
+
+	(void)state;
+	to_x2apic(v);
+	vlapic_post(v, 0x40, true);
+	vlapic_sync(v);
+	vlapic_post(v, 0x41, true);
+	vlapic_reset(v, true);
+	assert_true(vlapic_is_x2apic(v));
+	assert_int_equal(rdmsr(v, 0x802), 2);
+	assert_int_equal(rdmsr(v, 0x80d), 4);
+	assert_int_equal(vlapic_highest_irr(v), -1);
+	assert_false(vlapic_sync(v));
+	vlapic_reset(v, false);
+	assert_int_equal(v->base, 0xfee00800);
+	assert_int_equal(rd(v, VLAPIC_ID), 2 << 24);
+}
+
+static void base_transitions(void **state)
+{
+	static const uint64_t mode[4] = {0, VLAPIC_BASE_ENABLE, VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC,
+					 VLAPIC_BASE_X2APIC};
+	static const bool allowed[3][4] = {{1, 1, 0, 0}, {1, 1, 1, 0}, {1, 0, 1, 0}};
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	for (unsigned from = 0; from < 3; from++) {
+		for (unsigned to = 0; to < 4; to++) {
+			vlapic_reset(v, false);
+			if (from == 0)
+				assert_int_equal(vlapic_set_base(v, 0xfee00100), 0);
+			if (from == 2)
+				to_x2apic(v);
+			uint64_t before = v->base;
+			assert_int_equal(vlapic_set_base(v, 0xfee00100 | mode[to]), allowed[from][to] ? 0 : -E_INVAL);
+			assert_int_equal(v->base, allowed[from][to] ? 0xfee00100 | mode[to] : before);
+		}
+	}
+}
+
+static void base_reserved_bits(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	for (unsigned bit = 0; bit < 64; bit++) {
+		bool good = bit == 8 || (bit >= 11 && bit < 40); /* 10 is a legal step to x2APIC, tested above */
+		if (bit == 10)
+			continue;
+		vlapic_reset(v, false);
+		assert_int_equal(vlapic_set_base(v, VLAPIC_BASE_ENABLE | 1ULL << bit), good ? 0 : -E_INVAL);
+	}
+}
+
+static void disabled_apic(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	vlapic_post(v, 0x50, false);
+	assert_int_equal(vlapic_set_base(v, 0xfee00100), 0);
+	assert_false(vlapic_sync(v));
+	vlapic_post(v, 0x50, false);
+	assert_false(vlapic_sync(v));
+	assert_true(vlapic_accepts_extint(v));
+	assert_true(vlapic_mmio_read(v, VLAPIC_ID, 4) == ~0ULL);
+	wr(v, VLAPIC_TPR, 0x20);
+	assert_int_equal(vlapic_tpr(v), 0);
+	assert_int_equal(apic_bus_deliver(&bus, 0, false, APIC_NMI, 0, false), -E_NOENT);
+	assert_int_equal(vlapic_set_base(v, 0xfee00900), 0);
+	assert_int_equal(rd(v, VLAPIC_SVR), 0xff); /* as after power-up */
+}
+
+static void mmio_widths(void **state)
+{
+	struct vlapic *v = &lapic[1];
+
+	(void)state;
+	assert_int_equal(vlapic_mmio_read(v, VLAPIC_ID + 3, 1), 1);
+	assert_int_equal(vlapic_mmio_read(v, VLAPIC_ID + 2, 2), 0x100);
+	assert_int_equal(vlapic_mmio_read(v, VLAPIC_ID, 8), 1 << 24);
+	assert_int_equal(vlapic_mmio_read(v, VLAPIC_ID + 4, 4), 0);
+	vlapic_mmio_write(v, VLAPIC_TPR, 1, 0x20);
+	vlapic_mmio_write(v, VLAPIC_TPR, 2, 0x20);
+	vlapic_mmio_write(v, VLAPIC_TPR + 1, 4, 0x20);
+	vlapic_mmio_write(v, VLAPIC_TPR + 4, 4, 0x20);
+	assert_int_equal(rd(v, VLAPIC_TPR), 0);
+	vlapic_mmio_write(v, VLAPIC_TPR, 8, 0xffffffff00000020);
+	assert_int_equal(rd(v, VLAPIC_TPR), 0x20);
+	wr(v, VLAPIC_ID, 0x55000000);
+	assert_int_equal(rd(v, VLAPIC_ID), 1 << 24);
+	wr(v, VLAPIC_DFR, 0);
+	assert_int_equal(rd(v, VLAPIC_DFR), 0x0fffffff);
+	assert_int_equal(rd(v, VLAPIC_EOI), 0);
+}
+
+static void illegal_register_sets_esr(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_ERROR, 0xfe);
+	assert_int_equal(rd(v, 0x40), 0);
+	wr(v, VLAPIC_SELF_IPI, 0x40);
+	assert_int_equal(rd(v, VLAPIC_ESR), 0); /* not latched yet */
+	wr(v, VLAPIC_ESR, 0xffffffff);
+	assert_int_equal(rd(v, VLAPIC_ESR), 0x80);
+	assert_true(requested(v, 0xfe));
+	wr(v, VLAPIC_ESR, 0);
+	assert_int_equal(rd(v, VLAPIC_ESR), 0);
+	assert_false(requested(v, 0x40));
+}
+
+static void error_interrupt_once_until_esr_write(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_ERROR, 0xfe);
+	wr(v, VLAPIC_ICR, 0x4000f | 0); /* self, vector 15 */
+	assert_int_equal(kicks[0], 1);
+	assert_true(requested(v, 0xfe));
+	vlapic_deliver(v, 0xfe);
+	vlapic_eoi(v);
+	vlapic_post(v, 3, false); /* received illegal vector */
+	assert_int_equal(kicks[0], 1);
+	wr(v, VLAPIC_ESR, 0);
+	assert_int_equal(rd(v, VLAPIC_ESR), 0x60);
+	vlapic_post(v, 3, false);
+	assert_int_equal(kicks[0], 2);
+	assert_int_equal(vlapic_highest_irr(v), -1);
+}
+
+static void error_vector_illegal_does_not_recurse(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_ERROR, 5);
+	vlapic_post(v, 3, false);
+	wr(v, VLAPIC_ESR, 0);
+	assert_int_equal(rd(v, VLAPIC_ESR), 0x40);
+	assert_int_equal(kicks[0], 0);
+}
+
+static void x2apic_msr_access_rights(void **state)
+{
+	struct vlapic *v = &lapic[3];
+	uint64_t value;
+
+	(void)state;
+	assert_int_equal(vlapic_msr_read(v, 0x802, &value), -E_INVAL); /* xAPIC mode */
+	assert_int_equal(vlapic_msr_write(v, 0x808, 0), -E_INVAL);
+	to_x2apic(v);
+	for (uint32_t msr = 0x800; msr <= 0x8ff; msr++) {
+		bool lvt = msr >= 0x832 && msr <= 0x837;
+		bool vectors = msr >= 0x810 && msr <= 0x827;
+		bool both =
+		    msr == 0x808 || msr == 0x80f || msr == 0x828 || msr == 0x830 || lvt || msr == 0x838 || msr == 0x83e;
+		bool read_only =
+		    msr == 0x802 || msr == 0x803 || msr == 0x80a || msr == 0x80d || vectors || msr == 0x839;
+		bool write_only = msr == 0x80b || msr == 0x83f;
+		assert_int_equal(vlapic_msr_read(v, msr, &value), both || read_only ? 0 : -E_INVAL);
+		assert_int_equal(vlapic_msr_write(v, msr, 0), both || write_only ? 0 : -E_INVAL);
+	}
+	assert_int_equal(vlapic_msr_read(v, 0x7ff, &value), -E_INVAL);
+	assert_int_equal(vlapic_msr_write(v, 0x900, 0), -E_INVAL);
+}
+
+static void x2apic_reserved_bits(void **state)
+{
+	static const struct {
+		uint32_t msr;
+		uint64_t good;
+	} rule[] = {
+	    {0x808, 0xff},    {0x80b, 0},	   {0x80f, 0x11ff},  {0x828, 0},       {0x830, 0xffffffff000ccfff},
+	    {0x832, 0x710ff}, {0x833, 0x117ff},	   {0x834, 0x117ff}, {0x835, 0x1f7ff}, {0x836, 0x1f7ff},
+	    {0x837, 0x110ff}, {0x838, 0xffffffff}, {0x83e, 0xb},     {0x83f, 0xff}};
+	struct vlapic *v = &lapic[3];
+
+	(void)state;
+	to_x2apic(v);
+	for (unsigned i = 0; i < ARRAY_SIZE(rule); i++)
+		for (unsigned bit = 0; bit < 64; bit++)
+			assert_int_equal(vlapic_msr_write(v, rule[i].msr, 1ULL << bit),
+					 rule[i].good >> bit & 1 ? 0 : -E_INVAL);
+}
+
+static void x2apic_entry(void **state)
+{
+	struct vlapic *v = &lapic[3];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_TPR, 0x30);
+	wr(v, VLAPIC_ICR_HIGH, 0x55000000);
+	to_x2apic(v);
+	assert_int_equal(rdmsr(v, 0x802), 3);
+	assert_int_equal(rdmsr(v, 0x80d), 8);
+	assert_int_equal(rdmsr(v, 0x808), 0x30); /* kept */
+	assert_int_equal(rdmsr(v, 0x830), 0);
+	assert_int_equal(vlapic_msr_write(v, 0x830, 0x1234567800000842), 0);
+	assert_true(rdmsr(v, 0x830) == 0x1234567800000842);
+	assert_int_equal(page[3][0x304 / 4], 0x12345678); /* where register virtualisation reads it */
+	assert_true(vlapic_mmio_read(v, VLAPIC_ID, 4) == ~0ULL);
+	assert_int_equal(vlapic_set_base(v, 0xfee00000), 0);
+	assert_int_equal(vlapic_set_base(v, 0xfee00800), 0);
+	assert_int_equal(rd(v, VLAPIC_ID), 3 << 24);
+	assert_int_equal(rd(v, VLAPIC_TPR), 0);
+}
+
+static void post_kicks_once(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	vlapic_post(v, 0x31, false);
+	vlapic_post(v, 0xff, false);
+	vlapic_post(v, 0x31, false);
+	assert_int_equal(kicks[0], 1);
+	assert_int_equal(vlapic_pending(v), -1); /* not before the sync */
+	assert_true(vlapic_sync(v));
+	assert_false(vlapic_sync(v));
+	assert_int_equal(vlapic_pending(v), 0xff);
+	vlapic_post(v, 0x31, false);
+	assert_int_equal(kicks[0], 2);
+}
+
+static void delivery_order(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	vlapic_post(v, 0x31, false);
+	vlapic_post(v, 0x45, false);
+	vlapic_post(v, 0x4a, false);
+	vlapic_sync(v);
+	assert_int_equal(vlapic_pending(v), 0x4a);
+	vlapic_deliver(v, 0x4a);
+	assert_int_equal(rd(v, VLAPIC_PPR), 0x40);
+	assert_int_equal(vlapic_highest_isr(v), 0x4a);
+	assert_int_equal(vlapic_pending(v), -1); /* 0x45 is of the same class */
+	vlapic_post(v, 0x51, false);
+	vlapic_sync(v);
+	assert_int_equal(vlapic_pending(v), 0x51);
+	vlapic_deliver(v, 0x51);
+	wr(v, VLAPIC_EOI, 0);
+	assert_int_equal(vlapic_highest_isr(v), 0x4a);
+	wr(v, VLAPIC_EOI, 0);
+	assert_int_equal(vlapic_pending(v), 0x45);
+	vlapic_deliver(v, 0x45);
+	vlapic_eoi(v);
+	vlapic_deliver(v, 0x31);
+	vlapic_eoi(v);
+	vlapic_eoi(v); /* one too many */
+	assert_int_equal(vlapic_highest_isr(v), -1);
+	assert_int_equal(vlapic_highest_irr(v), -1);
+	assert_int_equal(rd(v, VLAPIC_PPR), 0);
+}
+
+static void tpr_holds_back(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	vlapic_post(v, 0x45, false);
+	vlapic_sync(v);
+	assert_int_equal(vlapic_tpr_threshold(v), 0);
+	vlapic_set_cr8(v, 4);
+	assert_int_equal(rd(v, VLAPIC_TPR), 0x40);
+	assert_int_equal(vlapic_cr8(v), 4);
+	assert_int_equal(vlapic_pending(v), -1);
+	assert_int_equal(vlapic_tpr_threshold(v), 4);
+	wr(v, VLAPIC_TPR, 0x3f);
+	assert_int_equal(rd(v, VLAPIC_PPR), 0x3f);
+	assert_int_equal(vlapic_pending(v), 0x45);
+	assert_int_equal(vlapic_tpr_threshold(v), 0);
+}
+
+static void level_and_broadcast(void **state)
+{
+	struct vlapic *v = &lapic[0];
+	uint64_t bitmap[4];
+
+	(void)state;
+	enable_all();
+	v->level_changed = false;
+	vlapic_post(v, 0x61, true);
+	vlapic_post(v, 0xa0, false);
+	vlapic_sync(v);
+	assert_true(v->level_changed);
+	vlapic_eoi_exit_bitmap(v, bitmap);
+	assert_true(bitmap[0] == 0 && bitmap[1] == 1ULL << 33 && bitmap[2] == 0 && bitmap[3] == 0);
+	vlapic_deliver(v, 0xa0);
+	vlapic_eoi(v);
+	assert_int_equal(eoi_vector, -1);
+	vlapic_deliver(v, 0x61);
+	vlapic_eoi(v);
+	assert_int_equal(eoi_vector, 0x61);
+	eoi_vector = -1;
+	vlapic_post(v, 0x61, false); /* becomes an edge */
+	vlapic_sync(v);
+	vlapic_deliver(v, 0x61);
+	vlapic_eoi(v);
+	assert_int_equal(eoi_vector, -1);
+}
+
+static void eoi_suppressed(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	wr(v, VLAPIC_SVR, 0x11ff);
+	vlapic_post(v, 0x61, true);
+	vlapic_sync(v);
+	vlapic_deliver(v, 0x61);
+	vlapic_eoi(v);
+	vlapic_eoi_vector(v, 0x61);
+	assert_int_equal(eoi_vector, -1);
+	wr(v, VLAPIC_SVR, 0x1ff);
+	vlapic_eoi_vector(v, 0x61);
+	assert_int_equal(eoi_vector, 0x61);
+}
+
+static void software_disable_masks(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	wr(v, VLAPIC_LVT_LINT0, 0x700);
+	wr(v, VLAPIC_INITIAL_COUNT, 1000);
+	assert_true(timer_is_armed(&v->timer));
+	wr(v, VLAPIC_SVR, 0xff);
+	assert_int_equal(rd(v, VLAPIC_LVT_TIMER), 0x10030);
+	assert_false(timer_is_armed(&v->timer));
+	assert_false(vlapic_accepts_extint(v));
+	wr(v, VLAPIC_LVT_LINT0, 0x700);
+	assert_int_equal(rd(v, VLAPIC_LVT_LINT0), 0x10700);
+	assert_int_equal(apic_bus_deliver(&bus, 0, false, APIC_FIXED, 0x40, false), -E_NOENT);
+	assert_int_equal(apic_bus_deliver(&bus, 0, false, APIC_NMI, 0, false), 0);
+	wr(v, VLAPIC_SVR, 0x1ff);
+	assert_int_equal(rd(v, VLAPIC_LVT_LINT0), 0x10700); /* stays until written */
+}
+
+static void apicv_processor_moves_bits(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	v->apicv = true;
+	vlapic_post(v, 0x45, false);
+	assert_true(vlapic_sync(v));
+	assert_int_equal(vlapic_highest_irr(v), 0x45);
+	page[0][(VLAPIC_IRR + 2 * 16) / 4] = 0; /* delivered by the processor */
+	page[0][(VLAPIC_ISR + 2 * 16) / 4] = 0x20;
+	page[0][(VLAPIC_IRR + 1 * 16) / 4] = 0x10; /* self-IPI by the processor */
+	assert_int_equal(vlapic_highest_irr(v), 0x24);
+	assert_int_equal(vlapic_highest_isr(v), 0x45);
+	assert_int_equal(vlapic_pending(v), -1);
+	page[0][(VLAPIC_ISR + 2 * 16) / 4] = 0;
+	assert_int_equal(vlapic_pending(v), 0x24);
+}
+
+static void apic_write_repairs_the_page(void **state)
+{
+	struct vlapic *v = &lapic[1];
+
+	(void)state;
+	v->apicv = true;
+	enable_all();
+	page[1][VLAPIC_ID / 4] = 0xffffffff;
+	vlapic_apic_write(v, VLAPIC_ID);
+	assert_int_equal(rd(v, VLAPIC_ID), 1 << 24);
+	page[1][VLAPIC_LVT_TIMER / 4] = 0xffffffff;
+	vlapic_apic_write(v, VLAPIC_LVT_TIMER);
+	assert_int_equal(rd(v, VLAPIC_LVT_TIMER), 0x700ff);
+	page[1][VLAPIC_LVT_TIMER / 4] = 0x20030; /* periodic */
+	vlapic_apic_write(v, VLAPIC_LVT_TIMER);
+	page[1][VLAPIC_DIVIDE / 4] = 0xffffffff; /* by 1 */
+	vlapic_apic_write(v, VLAPIC_DIVIDE);
+	assert_int_equal(rd(v, VLAPIC_DIVIDE), 0xb);
+	page[1][VLAPIC_INITIAL_COUNT / 4] = 5000;
+	vlapic_apic_write(v, VLAPIC_INITIAL_COUNT);
+	assert_int_equal(v->timer.deadline, fake_now + 5000);
+	page[1][VLAPIC_ICR / 4] = 0xfff84041; /* all including self */
+	vlapic_apic_write(v, VLAPIC_ICR);
+	assert_int_equal(rd(v, VLAPIC_ICR), 0x84041);
+	assert_true(requested(&lapic[3], 0x41));
+	assert_true(requested(v, 0x41));
+	page[1][VLAPIC_ESR / 4] = 0x1234;
+	vlapic_apic_write(v, VLAPIC_ESR);
+	assert_int_equal(rd(v, VLAPIC_ESR), 0);
+	vlapic_apic_write(v, 0xffff); /* nonsense is harmless */
+}
+
+static void one_shot(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	wr(v, VLAPIC_DIVIDE, 3); /* by 16 */
+	wr(v, VLAPIC_INITIAL_COUNT, 1000);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 1000);
+	fake_time_advance(15);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 1000);
+	fake_time_advance(1);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 999);
+	fake_time_advance(998 * 16 + 15);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 1);
+	assert_false(requested(v, 0x30));
+	fake_time_advance(1);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 0);
+	assert_true(requested(v, 0x30));
+	fake_time_advance(1000000);
+	assert_int_equal(fake_fired, 1);
+	wr(v, VLAPIC_INITIAL_COUNT, 1000);
+	wr(v, VLAPIC_INITIAL_COUNT, 0);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 0);
+	fake_time_advance(1000000);
+	assert_int_equal(fake_fired, 1);
+}
+
+static void divisors(void **state)
+{
+	static const struct {
+		uint32_t code, divisor;
+	} d[] = {{0, 2}, {1, 4}, {2, 8}, {3, 16}, {8, 32}, {9, 64}, {10, 128}, {11, 1}};
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	for (unsigned i = 0; i < ARRAY_SIZE(d); i++) {
+		wr(v, VLAPIC_DIVIDE, d[i].code);
+		wr(v, VLAPIC_INITIAL_COUNT, 1000);
+		assert_int_equal(v->timer.deadline - fake_now, 1000 * d[i].divisor);
+	}
+	wr(v, VLAPIC_DIVIDE, 3);
+	wr(v, VLAPIC_INITIAL_COUNT, 1000);
+	fake_time_advance(16 * 400);
+	wr(v, VLAPIC_DIVIDE, 0); /* while counting: the count stays */
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 600);
+	fake_time_advance(200);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 500);
+}
+
+static void periodic(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x20030);
+	wr(v, VLAPIC_DIVIDE, 0xb);
+	wr(v, VLAPIC_INITIAL_COUNT, 10000);
+	uint64_t start = fake_now;
+	fake_time_advance(35000);
+	assert_int_equal(fake_fired, 3);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 5000);
+	fake_time_jump(1000000); /* away for a hundred periods: one interrupt, and on in step */
+	assert_int_equal(fake_fired, 4);
+	assert_int_equal((v->timer.deadline - start) % 10000, 0);
+	assert_in_range(v->timer.deadline, fake_now + 1, fake_now + 10000);
+	fake_now += 12345; /* the callback is late */
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 10000 - (fake_now - start) % 10000);
+}
+
+static void periodic_minimum(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x20030);
+	wr(v, VLAPIC_DIVIDE, 0xb);
+	wr(v, VLAPIC_INITIAL_COUNT, 1);
+	fake_time_advance(FAKE_HZ / 1000); /* 1 ms: at most 50 callbacks and the first */
+	assert_in_range(fake_fired, 45, 51);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 1);
+	wr(v, VLAPIC_INITIAL_COUNT, 300);
+	fake_time_advance(300);
+	uint64_t start = fake_now;
+	for (unsigned i = 0; i < 5000; i++) {
+		fake_time_advance(1);
+		assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 300 - (fake_now - start) % 300);
+	}
+}
+
+static void masked_timer_counts_unarmed(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_DIVIDE, 0xb);
+	wr(v, VLAPIC_LVT_TIMER, 0x10030);
+	wr(v, VLAPIC_INITIAL_COUNT, 10000);
+	assert_false(timer_is_armed(&v->timer));
+	fake_time_advance(4000);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 6000);
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	assert_int_equal(v->timer.deadline, fake_now + 6000);
+	wr(v, VLAPIC_LVT_TIMER, 0x10030);
+	fake_time_advance(7000); /* passes unseen */
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	assert_false(timer_is_armed(&v->timer));
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 0);
+	wr(v, VLAPIC_LVT_TIMER, 0x30030); /* periodic, masked */
+	wr(v, VLAPIC_INITIAL_COUNT, 10000);
+	fake_time_advance(23000);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 7000);
+	wr(v, VLAPIC_LVT_TIMER, 0x20030);
+	assert_int_equal(v->timer.deadline, fake_now + 7000);
+	assert_int_equal(fake_fired, 0);
+}
+
+static void tsc_deadline(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	vlapic_set_tsc_offset(v, (uint64_t)-900000); /* the guest's TSC is younger than ours */
+	uint64_t guest = fake_now - 900000;
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, guest + 500), 0);
+	assert_int_equal(rdmsr(v, VLAPIC_MSR_TSC_DEADLINE), 0); /* not in that mode */
+	wr(v, VLAPIC_LVT_TIMER, 0x40030);
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, guest + 500), 0);
+	assert_int_equal(rdmsr(v, VLAPIC_MSR_TSC_DEADLINE), guest + 500);
+	assert_int_equal(v->timer.deadline, fake_now + 500);
+	wr(v, VLAPIC_INITIAL_COUNT, 77);
+	assert_int_equal(rd(v, VLAPIC_INITIAL_COUNT), 0);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 0);
+	fake_time_advance(499);
+	assert_false(requested(v, 0x30));
+	fake_time_advance(1);
+	assert_true(requested(v, 0x30));
+	assert_int_equal(rdmsr(v, VLAPIC_MSR_TSC_DEADLINE), 0);
+	vlapic_deliver(v, 0x30);
+	vlapic_eoi(v);
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, 1), 0); /* past: at once */
+	assert_true(requested(v, 0x30));
+	vlapic_deliver(v, 0x30);
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, ~0ULL), 0);
+	assert_true(timer_is_armed(&v->timer));
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, 0), 0);
+	assert_false(timer_is_armed(&v->timer));
+	assert_false(requested(v, 0x30));
+}
+
+static void tsc_offset_moves_deadline(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x40030);
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, fake_now + 1000), 0);
+	vlapic_set_tsc_offset(v, 400);
+	assert_int_equal(v->timer.deadline, fake_now + 600);
+	vlapic_set_tsc_offset(v, 5000);
+	assert_true(requested(v, 0x30));
+}
+
+static void mode_switch_disarms(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	wr(v, VLAPIC_INITIAL_COUNT, 1000);
+	wr(v, VLAPIC_LVT_TIMER, 0x20030); /* to periodic: goes on */
+	assert_true(timer_is_armed(&v->timer));
+	wr(v, VLAPIC_LVT_TIMER, 0x40030);
+	assert_false(timer_is_armed(&v->timer));
+	assert_int_equal(rd(v, VLAPIC_INITIAL_COUNT), 0);
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, fake_now + 500), 0);
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	assert_false(timer_is_armed(&v->timer));
+	assert_int_equal(rdmsr(v, VLAPIC_MSR_TSC_DEADLINE), 0);
+}
+
+static void timer_moves_with_the_vcpu(void **state)
+{
+	static struct timer_queue other;
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	wr(v, VLAPIC_INITIAL_COUNT, 1000);
+	uint64_t deadline = v->timer.deadline;
+	vlapic_set_queue(v, &other);
+	assert_ptr_equal(v->timer.queue, &other);
+	assert_int_equal(v->timer.deadline, deadline);
+}
+
+/* Who got `vector` since the last call, as a mask. */
+static uint32_t receivers(uint8_t vector)
+{
+	uint32_t mask = 0;
+
+	for (unsigned i = 0; i < CPUS; i++) {
+		if (!requested(&lapic[i], vector))
+			continue;
+		mask |= 1U << i;
+		vlapic_deliver(&lapic[i], vector);
+		vlapic_eoi(&lapic[i]);
+	}
+	return mask;
+}
+
+static void ipi(struct vlapic *v, uint32_t low, uint8_t dest)
+{
+	wr(v, VLAPIC_ICR_HIGH, (uint32_t)dest << 24);
+	wr(v, VLAPIC_ICR, low);
+}
+
+static void ipi_destinations(void **state)
+{
+	(void)state;
+	enable_all();
+	ipi(&lapic[1], 0x4040, 3);
+	assert_int_equal(receivers(0x40), 8);
+	ipi(&lapic[1], 0x4040, 200); /* nobody */
+	assert_int_equal(receivers(0x40), 0);
+	ipi(&lapic[1], 0x4040, 0xff);
+	assert_int_equal(receivers(0x40), 15);
+	ipi(&lapic[1], 0x44040, 3);
+	assert_int_equal(receivers(0x40), 2);
+	ipi(&lapic[1], 0x84040, 3);
+	assert_int_equal(receivers(0x40), 15);
+	ipi(&lapic[1], 0xc4040, 3);
+	assert_int_equal(receivers(0x40), 13);
+	assert_int_equal(rd(&lapic[1], VLAPIC_ICR), 0xc4040);
+}
+
+static void ipi_logical(void **state)
+{
+	(void)state;
+	enable_all();
+	for (unsigned i = 0; i < CPUS; i++)
+		wr(&lapic[i], VLAPIC_LDR, 1U << (24 + i));
+	ipi(&lapic[0], 0x4840, 0x06);
+	assert_int_equal(receivers(0x40), 6);
+	for (unsigned i = 0; i < CPUS; i++) { /* two clusters of two */
+		wr(&lapic[i], VLAPIC_DFR, 0x0fffffff);
+		wr(&lapic[i], VLAPIC_LDR, (i / 2) << 28 | 1U << (24 + i % 2));
+	}
+	ipi(&lapic[0], 0x4840, 0x13);
+	assert_int_equal(receivers(0x40), 12);
+	ipi(&lapic[0], 0x4840, 0x02);
+	assert_int_equal(receivers(0x40), 2);
+	ipi(&lapic[0], 0x4840, 0xff);
+	assert_int_equal(receivers(0x40), 15);
+	wr(&lapic[0], VLAPIC_DFR, 0x5fffffff); /* no such model */
+	ipi(&lapic[0], 0x4840, 0x03);
+	assert_int_equal(receivers(0x40), 2);
+}
+
+static void ipi_x2apic(void **state)
+{
+	(void)state;
+	enable_all();
+	for (unsigned i = 0; i < CPUS; i++)
+		to_x2apic(&lapic[i]);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x830, 0x0000000a00000840), 0);
+	assert_int_equal(receivers(0x40), 10);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x830, 0x0001000a00000840), 0); /* cluster 1 */
+	assert_int_equal(receivers(0x40), 0);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x830, 0x0000000200000040), 0);
+	assert_int_equal(receivers(0x40), 4);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x830, 0x000000ff00000040), 0); /* no broadcast here */
+	assert_int_equal(receivers(0x40), 0);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x830, 0xffffffff00000040), 0);
+	assert_int_equal(receivers(0x40), 15);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x83f, 0x41), 0);
+	assert_int_equal(receivers(0x41), 1);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x83f, 3), 0);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x828, 0), 0);
+	assert_int_equal(rdmsr(&lapic[0], 0x828), 0x20);
+}
+
+static void wide_logical_misses_xapic(void **state)
+{
+	(void)state;
+	enable_all();
+	to_x2apic(&lapic[0]);
+	wr(&lapic[1], VLAPIC_LDR, 0x02000000);
+	assert_int_equal(vlapic_msr_write(&lapic[0], 0x830, 0x0001000200000840), 0);
+	assert_int_equal(receivers(0x40), 0);
+}
+
+static void lowest_priority(void **state)
+{
+	unsigned count[CPUS] = {0};
+
+	(void)state;
+	enable_all();
+	for (unsigned i = 0; i < CPUS; i++)
+		wr(&lapic[i], VLAPIC_TPR, i == 2 ? 0x10 : 0x20);
+	for (unsigned n = 0; n < 5; n++) {
+		ipi(&lapic[0], 0x4140, 0xff);
+		assert_int_equal(receivers(0x40), 4);
+	}
+	wr(&lapic[1], VLAPIC_TPR, 0x10);
+	for (unsigned n = 0; n < 10; n++) {
+		ipi(&lapic[0], 0x4140, 0xff);
+		uint32_t who = receivers(0x40);
+		assert_true(who == 2 || who == 4);
+		count[who >> 2]++;
+	}
+	assert_int_equal(count[0], 5); /* equals take turns */
+	wr(&lapic[1], VLAPIC_SVR, 0xff);
+	ipi(&lapic[0], 0x4140, 2);
+	assert_int_equal(receivers(0x40), 4);
+}
+
+static void ipi_start_up(void **state)
+{
+	(void)state;
+	ipi(&lapic[0], 0xc4500, 0); /* INIT, all but self, then at once one SIPI with vector 0 */
+	ipi(&lapic[0], 0xc4600, 0);
+	ipi(&lapic[0], 0xc8500, 0); /* level de-assert: nothing */
+	for (unsigned i = 0; i < CPUS; i++) {
+		assert_int_equal(inits[i], i != 0);
+		assert_int_equal(startups[i], i != 0);
+	}
+	ipi(&lapic[0], 0x469f, 2);
+	assert_int_equal(startups[2], 2);
+	assert_int_equal(startup_vector, 0x9f);
+	ipi(&lapic[0], 0xc500, 2); /* level assert, as Linux sends it */
+	assert_int_equal(inits[2], 2);
+	ipi(&lapic[0], 0x4400, 1);
+	assert_int_equal(nmis[1], 1);
+}
+
+static void ipi_invalid(void **state)
+{
+	(void)state;
+	enable_all();
+	ipi(&lapic[0], 0x84500, 0); /* INIT to all including self */
+	ipi(&lapic[0], 0x44400, 0); /* NMI to self */
+	ipi(&lapic[0], 0x4240, 1);  /* SMI */
+	ipi(&lapic[0], 0x4340, 1);
+	ipi(&lapic[0], 0x4740, 1);
+	for (unsigned i = 0; i < CPUS; i++)
+		assert_int_equal(inits[i] + nmis[i] + kicks[i], 0);
+	ipi(&lapic[0], 0x400f, 1);
+	wr(&lapic[0], VLAPIC_ESR, 0);
+	assert_int_equal(rd(&lapic[0], VLAPIC_ESR), 0x20);
+	assert_int_equal(receivers(0x0f), 0);
+}
+
+static void bus_messages(void **state)
+{
+	(void)state;
+	enable_all();
+	assert_int_equal(apic_bus_deliver(&bus, 2, false, APIC_FIXED, 0x50, true), 0);
+	assert_int_equal(receivers(0x50), 4);
+	assert_int_equal(eoi_vector, 0x50);
+	assert_int_equal(apic_bus_deliver(&bus, 0xff, false, APIC_FIXED, 0x50, false), 0);
+	assert_int_equal(receivers(0x50), 15);
+	assert_int_equal(apic_bus_deliver(&bus, 9, false, APIC_FIXED, 0x50, false), -E_NOENT);
+	assert_int_equal(apic_bus_deliver(&bus, 1, false, APIC_FIXED, 8, false), -E_INVAL);
+	wr(&lapic[1], VLAPIC_ESR, 0);
+	assert_int_equal(rd(&lapic[1], VLAPIC_ESR), 0x40);
+	assert_int_equal(apic_bus_deliver(&bus, 1, false, APIC_EXTINT, 8, false), -E_NOTSUP);
+	assert_int_equal(apic_bus_deliver(&bus, 1, false, APIC_STARTUP, 8, false), -E_NOTSUP);
+	assert_int_equal(apic_bus_deliver(&bus, 1, false, (enum apic_delivery)3, 0x50, false), -E_NOTSUP);
+	to_x2apic(&lapic[3]); /* 8-bit logical destinations are cluster 0 */
+	assert_int_equal(apic_bus_deliver(&bus, 8, true, APIC_FIXED, 0x50, false), 0);
+	assert_int_equal(receivers(0x50), 8);
+}
+
+static void lint_modes(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_LINT0, 0x33);
+	vlapic_lint(v, 0);
+	assert_true(requested(v, 0x33));
+	wr(v, VLAPIC_LVT_LINT0, 0x700);
+	vlapic_lint(v, 0);
+	assert_int_equal(kicks[0], 2);
+	wr(v, VLAPIC_LVT_LINT1, 0x500);
+	vlapic_lint(v, 1);
+	assert_int_equal(inits[0], 1);
+	wr(v, VLAPIC_LVT_LINT1, 0x10400);
+	vlapic_lint(v, 1);
+	assert_int_equal(nmis[0], 0);
+}
+
+int main(void)
+{
+#define T(f) cmocka_unit_test_setup(f, set_up)
+	const struct CMUnitTest tests[] = {
+	    T(power_up_state),
+	    T(init_keeps_base),
+	    T(base_transitions),
+	    T(base_reserved_bits),
+	    T(disabled_apic),
+	    T(mmio_widths),
+	    T(illegal_register_sets_esr),
+	    T(error_interrupt_once_until_esr_write),
+	    T(error_vector_illegal_does_not_recurse),
+	    T(x2apic_msr_access_rights),
+	    T(x2apic_reserved_bits),
+	    T(x2apic_entry),
+	    T(post_kicks_once),
+	    T(delivery_order),
+	    T(tpr_holds_back),
+	    T(level_and_broadcast),
+	    T(eoi_suppressed),
+	    T(software_disable_masks),
+	    T(apicv_processor_moves_bits),
+	    T(apic_write_repairs_the_page),
+	    T(one_shot),
+	    T(divisors),
+	    T(periodic),
+	    T(periodic_minimum),
+	    T(masked_timer_counts_unarmed),
+	    T(tsc_deadline),
+	    T(tsc_offset_moves_deadline),
+	    T(mode_switch_disarms),
+	    T(timer_moves_with_the_vcpu),
+	    T(ipi_destinations),
+	    T(ipi_logical),
+	    T(ipi_x2apic),
+	    T(wide_logical_misses_xapic),
+	    T(lowest_priority),
+	    T(ipi_start_up),
+	    T(ipi_invalid),
+	    T(bus_messages),
+	    T(lint_modes),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
