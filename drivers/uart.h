@@ -20,7 +20,7 @@ size_t uart_try_put(const uint8_t *bytes, size_t count);
 int uart_get(void);
 /* Raise the interrupt on received bytes (always) and, while `transmit`, when the transmit FIFO is empty. */
 void uart_set_interrupts(bool transmit);
-/* Reads the cause, which drops the interrupt line. */
-void uart_acknowledge(void);
+/* Reads the cause, which takes back a transmit interrupt. True: there was an interrupt pending. */
+bool uart_acknowledge(void);
 /* Sends all bytes and waits for the last to leave, with a bound. */
 void uart_put_blocking(const uint8_t *bytes, size_t count);

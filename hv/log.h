@@ -14,7 +14,8 @@
 void log_init(uint32_t baud, uint64_t entry_tsc);
 void log_set_verbose(bool verbose); /* whether log_debug() says anything */
 
-/* A line each: "[   0.012] text\r\n". Time is shown once the clock is known. Longer than 400 characters is cut. */
+/* A line each: "[   0.012] text\r\n", with "error: " or "debug: " before the text; the time is 0.000 until the clock is
+ * known. Longer than 400 characters is cut. */
 void log_info(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void log_error(const char *fmt, ...) PRINTF_LIKE(1, 2);
 void log_debug(const char *fmt, ...) PRINTF_LIKE(1, 2);

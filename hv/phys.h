@@ -15,7 +15,7 @@ int phys_init(const struct boot_info *info) MUST_CHECK;
 hpa_t phys_alloc(uint64_t pages, uint64_t align_pages) MUST_CHECK;
 /* The same below 1 MiB, for code that real mode reaches. The frame at 0 is never given out. */
 hpa_t phys_alloc_low(uint64_t pages) MUST_CHECK;
-/* Either kind. Panics on frames that are free already or never were ours. */
+/* Either kind. Panics on frames that are free already or lie outside of all free memory. */
 void phys_free(hpa_t hpa, uint64_t pages);
 
 uint64_t phys_free_bytes(void);	   /* at or above 1 MiB */

@@ -30,7 +30,8 @@ void lapic_send_startup(uint32_t apic_id, uint8_t page); /* real-mode start at p
 void lapic_timer_set(uint64_t tsc_deadline);
 bool lapic_timer_is_deadline(void); /* TSC-deadline mode in use */
 
-/* For tsc.c: run the counter through a measured window, then tell the rate (counts per `tsc_hz` ticks). */
+/* For tsc.c: let the counter run, read how far it went since, then tell its rate and stop it. No-ops in deadline mode.
+ */
 void lapic_timer_start_count(void);
-uint32_t lapic_timer_stop_count(void); /* counts since start */
+uint32_t lapic_timer_read_count(void);
 void lapic_timer_set_rate(uint64_t counts_hz, uint64_t tsc_hz);

@@ -22,6 +22,9 @@ int paging_init(const struct boot_info *info, const struct frame_source *frames)
 /* Address space for [hpa, hpa + size), any alignment; never unmapped. NULL: out of memory, or the range wraps. */
 void *mmio_map(hpa_t hpa, uint64_t size, enum map_type type) MUST_CHECK;
 
+/* [hpa, hpa + size) for reading: in the direct map if it lies there, else by mmio_map(). An acpi_map_fn. */
+const void *paging_map_firmware(hpa_t hpa, uint64_t size) MUST_CHECK;
+
 /* `pages` fresh frames mapped above an unmapped guard page. Returns the address behind the last byte; 0: no memory. */
 uint64_t stack_map(uint64_t pages) MUST_CHECK;
 
@@ -34,7 +37,9 @@ uint64_t paging_check_wx(void);
 /* Bytes of page tables in use. */
 uint64_t paging_table_bytes(void);
 
-/* For smp.c: a short-lived table of `pages_out` low frames that has the core's upper half and maps the frame `page`
- * (below 1 MiB) to itself, readable and executable. HPA_NONE: no memory. */
-hpa_t paging_make_trampoline_tables(hpa_t page, hpa_t tables);
+/*
+ * For smp.c: fills TRAMPOLINE_TABLE_PAGES frames at `tables` with the core's upper half and the frame `page` mapped to
+ * itself, readable and executable. Both lie below 1 MiB. `tables` is then the value for CR3.
+ */
 #define TRAMPOLINE_TABLE_PAGES 4
+void paging_make_trampoline_tables(hpa_t tables, hpa_t page);

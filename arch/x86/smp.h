@@ -18,8 +18,8 @@ struct smp_report {
 
 /*
  * Every CPU of info->cpu that answers calls `entry` on a stack of its own, with interrupts off, GDT, IDT, LAPIC and
- * this_cpu() ready. Returns when all answered or their deadline (100 ms) passed. cpu_count() is right from then on;
- * entry() may run before that: it waits for whatever it needs.
+ * this_cpu() ready, once all have answered or their deadline (100 ms) has passed: cpu_count() is right then.
+ * Returns at the same moment.
  */
 void smp_start(const struct boot_info *info, const struct frame_source *frames, void (*entry)(void),
 	       struct smp_report *report);

@@ -1,0 +1,78 @@
+; The 256 entry points of the IDT. Each brings the stack to the shape of struct trap_frame and calls trap_handle().
+; No SWAPGS: there is no user mode, and GS is the core's own whenever the core runs. SDM Vol. 3A 6.14.
+; SPDX-License-Identifier: MIT
+
+BITS 64
+DEFAULT REL
+
+extern trap_handle
+global isr_entry_points
+
+section .text
+
+; #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, and 29, 30 of other vendors push an error code; all else gets a zero.
+%define HAS_ERROR(v) ((0x60227d00 >> (v)) & 1)
+
+%assign v 0
+%rep 256
+align 16
+isr_%+v:
+%if v >= 32
+	push qword 0
+%elif HAS_ERROR(v) == 0
+	push qword 0
+%endif
+	push qword v
+	jmp isr_common
+%assign v v + 1
+%endrep
+
+align 16
+isr_common:
+	push rax
+	push rbx
+	push rcx
+	push rdx
+	push rsi
+	push rdi
+	push rbp
+	push r8
+	push r9
+	push r10
+	push r11
+	push r12
+	push r13
+	push r14
+	push r15
+	cld
+	mov rdi, rsp            ; struct trap_frame *; the processor aligned RSP, 22 words followed: 16-byte aligned
+	xor ebp, ebp            ; a stack trace starts anew from the frame
+	call trap_handle
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	pop r11
+	pop r10
+	pop r9
+	pop r8
+	pop rbp
+	pop rdi
+	pop rsi
+	pop rdx
+	pop rcx
+	pop rbx
+	pop rax
+	add rsp, 16             ; vector and error code
+	iretq
+
+section .rodata
+align 8
+isr_entry_points:
+%assign v 0
+%rep 256
+	dq isr_%+v
+%assign v v + 1
+%endrep
+
+section .note.GNU-stack noalloc noexec nowrite progbits

@@ -1,0 +1,306 @@
+/* The core's page tables: paging.h. Four levels; level 0 is the page table, level 3 the PML4. SDM Vol. 3A 4.5. */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/paging.h"
+#include "arch/x86/cpuid.h"
+#include "arch/x86/insn.h"
+#include "hv/lib/spinlock.h"
+#include "hv/lib/string.h"
+
+#define PTE_P	 BIT(0)
+#define PTE_W	 BIT(1)
+#define PTE_PWT	 BIT(3)
+#define PTE_PCD	 BIT(4)
+#define PTE_PS	 BIT(7) /* above level 0: a large page */
+#define PTE_NX	 BIT(63)
+#define PTE_ADDR 0x000ffffffffff000ULL
+
+#define PAGE_RX (PTE_P)
+#define PAGE_R	(PTE_P | PTE_NX)
+#define PAGE_RW (PTE_P | PTE_W | PTE_NX)
+
+#define TOP_LEVEL      3
+#define ENTRIES	       512
+#define LEVEL_SHIFT(l) (PAGE_SHIFT + 9 * (l))
+#define LEVEL_SIZE(l)  BIT(LEVEL_SHIFT(l))
+
+/* linker.ld, start.asm */
+extern uint8_t __core_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
+    __bss_end[], boot_stack_guard[];
+
+static struct frame_source source;
+static uint64_t *root;
+static unsigned max_level; /* of a leaf: 2 where the processor has 1 GiB pages, else 1 */
+static uint64_t table_count;
+
+/* Protects the tables and the two cursors below. frame_source's own lock is taken under it. */
+static struct spinlock lock;
+static uint64_t next_mmio = MMIO_BASE;
+static uint64_t next_stack = STACK_BASE;
+
+static unsigned table_index(uint64_t va, unsigned level)
+{
+	return va >> LEVEL_SHIFT(level) & (ENTRIES - 1);
+}
+static uint64_t *table_at(uint64_t entry)
+{
+	return phys_to_virt(HPA(entry & PTE_ADDR));
+}
+
+static uint64_t *table_new(void)
+{
+	hpa_t page = source.alloc(1, 1);
+
+	if (hpa_is_none(page))
+		return NULL;
+	table_count++;
+	return memset(phys_to_virt(page), 0, PAGE_SIZE);
+}
+
+/* The table behind an entry, made when there is none. Its entry grants everything; the leaf decides. */
+static uint64_t *table_descend(uint64_t *entry)
+{
+	uint64_t *table;
+
+	if (*entry & PTE_P)
+		return table_at(*entry);
+	table = table_new();
+	if (table)
+		*entry = virt_to_phys(table).value | PTE_P | PTE_W;
+	return table;
+}
+
+static int map_page(uint64_t va, uint64_t pa, uint64_t flags, unsigned level)
+{
+	uint64_t *table = root;
+
+	for (unsigned l = TOP_LEVEL; l > level; l--) {
+		table = table_descend(&table[table_index(va, l)]);
+		if (!table)
+			return -E_NOMEM;
+	}
+	table[table_index(va, level)] = pa | flags | (level ? PTE_PS : 0);
+	return 0;
+}
+
+/* The largest page that starts at both addresses and does not reach beyond `size`. */
+static unsigned leaf_level(uint64_t va, uint64_t pa, uint64_t size)
+{
+	unsigned level = max_level;
+
+	while (level && (((va | pa) & (LEVEL_SIZE(level) - 1)) || size < LEVEL_SIZE(level)))
+		level--;
+	return level;
+}
+
+/* All three are page-aligned. */
+static int map_range(uint64_t va, uint64_t pa, uint64_t size, uint64_t flags)
+{
+	while (size) {
+		unsigned level = leaf_level(va, pa, size);
+		int err = map_page(va, pa, flags, level);
+
+		if (err)
+			return err;
+		va += LEVEL_SIZE(level);
+		pa += LEVEL_SIZE(level);
+		size -= LEVEL_SIZE(level);
+	}
+	return 0;
+}
+
+static int map_core_part(uint64_t core_hpa, const uint8_t *start, const uint8_t *end, uint64_t flags)
+{
+	uint64_t pa = core_hpa + (uint64_t)(start - __core_start);
+
+	return map_range((uint64_t)start, pa, ALIGN_UP((uint64_t)(end - start), PAGE_SIZE), flags);
+}
+
+/* The segments of linker.ld, less the guard page under the BSP's stack. */
+static int map_core(uint64_t core_hpa)
+{
+	int err = map_core_part(core_hpa, __text_start, __text_end, PAGE_RX);
+
+	if (!err)
+		err = map_core_part(core_hpa, __rodata_start, __rodata_end, PAGE_R);
+	if (!err)
+		err = map_core_part(core_hpa, __data_start, boot_stack_guard, PAGE_RW);
+	if (!err)
+		err = map_core_part(core_hpa, boot_stack_guard + PAGE_SIZE, __bss_end, PAGE_RW);
+	return err;
+}
+
+/* How a kind of memory appears in the direct map; 0: not at all. The core's image is not writable through it. */
+static uint64_t direct_flags(uint32_t type)
+{
+	switch (type) {
+	case BOOT_MEMORY_FREE:
+	case BOOT_MEMORY_LOADER:
+	case BOOT_MEMORY_FILES:
+		return PAGE_RW;
+	case BOOT_MEMORY_ACPI:
+		return PAGE_R;
+	default:
+		return 0;
+	}
+}
+
+/* Neighbours with the same rights are mapped as one, which is what makes large pages possible. */
+static int map_direct(const struct boot_info *info)
+{
+	for (uint32_t i = 0, next; i < info->memory_count; i = next) {
+		uint64_t base = info->memory[i].base;
+		uint64_t end = base + info->memory[i].length;
+		uint64_t flags = direct_flags(info->memory[i].type);
+		int err;
+
+		for (next = i + 1; next < info->memory_count; next++) {
+			if (info->memory[next].base != end || direct_flags(info->memory[next].type) != flags)
+				break;
+			end += info->memory[next].length;
+		}
+		if (!flags)
+			continue;
+		err = map_range(DIRECT_BASE + base, base, end - base, flags);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+int paging_init(const struct boot_info *info, const struct frame_source *frames)
+{
+	int err;
+
+	source = *frames;
+	max_level = cpu_has(CPUID_PAGE_1G) ? 2 : 1;
+	root = table_new();
+	if (!root)
+		return -E_NOMEM;
+	err = map_core(info->core_hpa);
+	if (!err)
+		err = map_direct(info);
+	if (!err)
+		write_cr3(virt_to_phys(root).value);
+	return err;
+}
+
+static uint64_t mmio_flags(enum map_type type)
+{
+	switch (type) {
+	case MAP_WC:
+		return PAGE_RW | PTE_PWT; /* PA1, PAT_HOST */
+	case MAP_READONLY:
+		return PAGE_R;
+	default:
+		return PAGE_RW | PTE_PCD | PTE_PWT; /* PA3: UC */
+	}
+}
+
+/* Addresses are dealt out upwards with a hole after each; large mappings keep their offset within 2 MiB. */
+void *mmio_map(hpa_t hpa, uint64_t size, enum map_type type)
+{
+	uint64_t first = ALIGN_DOWN(hpa.value, PAGE_SIZE);
+	uint64_t end = ALIGN_UP(hpa.value + size, PAGE_SIZE);
+	uint64_t va;
+	int err;
+
+	if (!size || end <= first || end > PTE_ADDR || size > STACK_BASE - MMIO_BASE)
+		return NULL;
+	spin_lock(&lock);
+	va = next_mmio;
+	if (end - first >= 2 * MIB)
+		va = ALIGN_UP(va, 2 * MIB) + (first & (2 * MIB - 1));
+	next_mmio = va + (end - first) + PAGE_SIZE;
+	err = map_range(va, first, end - first, mmio_flags(type));
+	spin_unlock(&lock);
+	return err ? NULL : (void *)(va + (hpa.value - first));
+}
+
+const void *paging_map_firmware(hpa_t hpa, uint64_t size)
+{
+	uint64_t first = ALIGN_DOWN(hpa.value, PAGE_SIZE);
+
+	if (hpa.value + size < hpa.value || hpa.value + size > MMIO_BASE - DIRECT_BASE)
+		return NULL;
+	for (uint64_t page = first; page < hpa.value + size; page += PAGE_SIZE)
+		if (hpa_is_none(paging_lookup(phys_to_virt(HPA(page)))))
+			return mmio_map(hpa, size, MAP_READONLY);
+	return phys_to_virt(hpa);
+}
+
+uint64_t stack_map(uint64_t pages)
+{
+	hpa_t frames = source.alloc(pages, 1);
+	uint64_t base, top;
+	int err;
+
+	if (hpa_is_none(frames))
+		return 0;
+	spin_lock(&lock);
+	base = next_stack + PAGE_SIZE;
+	top = base + pages * PAGE_SIZE;
+	next_stack = top;
+	err = map_range(base, frames.value, pages * PAGE_SIZE, PAGE_RW);
+	spin_unlock(&lock);
+	return err ? 0 : top;
+}
+
+hpa_t paging_lookup(const void *p)
+{
+	uint64_t va = (uint64_t)p;
+	uint64_t *table = table_at(read_cr3());
+
+	for (unsigned level = TOP_LEVEL;; level--) {
+		uint64_t entry = table[table_index(va, level)];
+
+		if (!(entry & PTE_P))
+			return HPA_NONE;
+		if (level == 0 || (entry & PTE_PS))
+			return HPA((entry & PTE_ADDR & ~(LEVEL_SIZE(level) - 1)) | (va & (LEVEL_SIZE(level) - 1)));
+		table = table_at(entry);
+	}
+}
+
+/* A page is writable when every level says so, and executable when no level forbids it. SDM Vol. 3A 4.6.1. */
+static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, bool executable)
+{
+	uint64_t found = 0;
+
+	for (unsigned i = 0; i < ENTRIES; i++) {
+		uint64_t entry = table[i];
+		bool w = writable && (entry & PTE_W);
+		bool x = executable && !(entry & PTE_NX);
+
+		if (!(entry & PTE_P) || !w || !x)
+			continue;
+		if (level == 0 || (entry & PTE_PS))
+			found++;
+		else
+			found += count_wx(table_at(entry), level - 1, w, x);
+	}
+	return found;
+}
+
+uint64_t paging_check_wx(void)
+{
+	return count_wx(table_at(read_cr3()), TOP_LEVEL, true, true);
+}
+uint64_t paging_table_bytes(void)
+{
+	return table_count * PAGE_SIZE;
+}
+
+void paging_make_trampoline_tables(hpa_t tables, hpa_t page)
+{
+	uint64_t *table = phys_to_virt(tables);
+
+	memset(table, 0, TRAMPOLINE_TABLE_PAGES * PAGE_SIZE);
+	memcpy(&table[ENTRIES / 2], &root[ENTRIES / 2], PAGE_SIZE / 2);
+	for (unsigned level = TOP_LEVEL; level; level--) {
+		uint64_t next = virt_to_phys(table + ENTRIES).value;
+
+		table[table_index(page.value, level)] = next | PTE_P;
+		table += ENTRIES;
+	}
+	table[table_index(page.value, 0)] = page.value | PAGE_RX;
+}

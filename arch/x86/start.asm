@@ -1,0 +1,35 @@
+; Where the core begins: boot/ jumps here in long mode with the loader's page tables, interrupts off and the physical
+; address of boot_info in RDI (boot/boot_info.h, "State on entry"). Gives the BSP a stack and calls hv_main(), which
+; never returns.
+; SPDX-License-Identifier: MIT
+
+BITS 64
+DEFAULT REL
+
+extern hv_main
+global core_entry, boot_stack_guard, boot_stack_top, boot_ist_stacks
+
+BOOT_STACK_SIZE equ 16384 ; CPU_STACK_PAGES * 4096
+IST_STACK_SIZE equ 4096   ; CPU_IST_STACK_SIZE
+
+section .text.entry progbits alloc exec nowrite align=16
+core_entry:
+	cli
+	cld
+	lea rsp, [boot_stack_top]
+	xor ebp, ebp            ; ends stack traces
+	call hv_main
+.halt:
+	hlt
+	jmp .halt
+
+section .bss
+align 4096
+boot_stack_guard:               ; paging_init() unmaps this page
+	resb 4096
+	resb BOOT_STACK_SIZE
+boot_stack_top:
+boot_ist_stacks:
+	resb 3 * IST_STACK_SIZE
+
+section .note.GNU-stack noalloc noexec nowrite progbits

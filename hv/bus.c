@@ -1,0 +1,48 @@
+/* Ranges of a bus, kept sorted by address: bus.h. */
+/* SPDX-License-Identifier: MIT */
+#include "hv/bus.h"
+#include "hv/lib/string.h"
+
+/* Index of the first range that ends behind addr: the only one that can hold it. */
+static unsigned bus_lower_bound(const struct bus *bus, uint64_t addr)
+{
+	unsigned low = 0, high = bus->count;
+
+	while (low < high) {
+		unsigned mid = (low + high) / 2;
+
+		if (bus->range[mid].first + (bus->range[mid].count - 1) < addr)
+			low = mid + 1;
+		else
+			high = mid;
+	}
+	return low;
+}
+
+int bus_add(struct bus *bus, const struct bus_range *range)
+{
+	uint64_t last = range->first + (range->count - 1);
+	unsigned at;
+
+	if (!range->count || last < range->first)
+		return -E_INVAL;
+	at = bus_lower_bound(bus, range->first);
+	if (at < bus->count && bus->range[at].first <= last)
+		return -E_EXIST;
+	if (bus->count == BUS_MAX_RANGES)
+		return -E_NOMEM;
+	memmove(&bus->range[at + 1], &bus->range[at], (bus->count - at) * sizeof(bus->range[0]));
+	bus->range[at] = *range;
+	bus->count++;
+	return 0;
+}
+
+const struct bus_range *bus_find(const struct bus *bus, uint64_t addr, unsigned size)
+{
+	unsigned at = bus_lower_bound(bus, addr);
+	const struct bus_range *r = &bus->range[at];
+
+	if (at == bus->count || addr < r->first)
+		return NULL;
+	return size && size - 1 <= r->count - 1 - (addr - r->first) ? r : NULL;
+}

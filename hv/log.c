@@ -1,0 +1,298 @@
+/*
+ * The ring behind all output, and its two sinks: log.h. `head` and `tail` count bytes since the start; the ring holds
+ * [tail, head). The screen's grid is written at once, since that costs RAM only.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/log.h"
+#include "arch/x86/insn.h"
+#include "drivers/screen.h"
+#include "drivers/uart.h"
+#include "hv/clock.h"
+#include "hv/lib/printf.h"
+#include "hv/lib/spinlock.h"
+#include "hv/lib/string.h"
+
+#define LINE_MAX 400
+#define RESERVE	 64 /* room kept for the note that bytes were lost */
+#define RX_BATCH 64
+#define IRQ_MAX	 64 /* rounds of one interrupt: a UART that never lets go must not hang the core */
+
+static struct spinlock lock; /* everything below, and both drivers */
+static uint8_t ring[LOG_RING_SIZE];
+static uint64_t head, tail;
+static uint64_t dropped, reported;
+static uint64_t entry_time;
+static bool serial_open = true; /* until log_init() finds no UART, bytes are kept for it */
+static bool started;		/* log_init() was called */
+static bool at_line_start = true;
+static bool verbose;
+static _Atomic bool in_panic;
+
+static void (*input_handler)(void *ctx, uint8_t byte);
+static void *input_ctx;
+
+static void log_lock(void)
+{
+	if (!in_panic)
+		spin_lock(&lock);
+}
+
+static void log_unlock(void)
+{
+	if (!in_panic)
+		spin_unlock(&lock);
+}
+
+static size_t ring_room(void)
+{
+	return LOG_RING_SIZE - (size_t)(head - tail);
+}
+
+static void ring_put(const uint8_t *bytes, size_t count)
+{
+	size_t at = head % LOG_RING_SIZE;
+	size_t first = count < LOG_RING_SIZE - at ? count : LOG_RING_SIZE - at;
+
+	memcpy(ring + at, bytes, first);
+	memcpy(ring, bytes + first, count - first);
+	head += count;
+}
+
+/* The longest piece at the tail that lies in one stretch. */
+static size_t ring_peek(const uint8_t **bytes)
+{
+	size_t at = tail % LOG_RING_SIZE;
+	size_t waiting = (size_t)(head - tail);
+
+	*bytes = ring + at;
+	return waiting < LOG_RING_SIZE - at ? waiting : LOG_RING_SIZE - at;
+}
+
+static void drain(void)
+{
+	const uint8_t *bytes;
+	size_t count, taken;
+
+	if (!started)
+		return;
+	while ((count = ring_peek(&bytes))) {
+		taken = uart_try_put(bytes, count);
+		if (!taken)
+			break;
+		tail += taken;
+	}
+	uart_set_interrupts(head != tail);
+}
+
+static void drain_blocking(void)
+{
+	const uint8_t *bytes;
+	size_t count;
+
+	while (started && (count = ring_peek(&bytes))) {
+		uart_put_blocking(bytes, count);
+		tail += count;
+	}
+	uart_set_interrupts(false);
+}
+
+static void report_dropped(void)
+{
+	char note[RESERVE];
+	int length;
+
+	if (dropped == reported || ring_room() < LOG_RING_SIZE / 2)
+		return;
+	length = snprintf(note, sizeof(note), "\r\n[%llu bytes of output lost]\r\n",
+			  (unsigned long long)(dropped - reported));
+	reported = dropped;
+	ring_put((const uint8_t *)note, (size_t)length);
+}
+
+/* Bytes to both sinks. With the lock held. */
+static void emit(const uint8_t *bytes, size_t count)
+{
+	size_t room, fits;
+
+	if (!count)
+		return;
+	screen_write(bytes, count);
+	at_line_start = bytes[count - 1] == '\n';
+	if (!serial_open)
+		return;
+	report_dropped();
+	room = ring_room();
+	room = room > RESERVE ? room - RESERVE : 0;
+	fits = count < room ? count : room;
+	ring_put(bytes, fits);
+	dropped += count - fits;
+}
+
+/* Time since the core's entry in milliseconds, shown as seconds; blank until the clock's rate is known. */
+static size_t write_stamp(char *line, size_t size)
+{
+	uint64_t hz = clock_hz();
+	uint64_t ms = hz ? mul_div(clock_now() - entry_time, 1000, hz) : 0;
+
+	return (size_t)snprintf(line, size, "[%4llu.%03llu] ", (unsigned long long)(ms / 1000),
+				(unsigned long long)(ms % 1000));
+}
+
+static void log_line(const char *level, const char *fmt, va_list args)
+{
+	char line[LINE_MAX + 3];
+	size_t length = write_stamp(line, LINE_MAX);
+
+	length += (size_t)snprintf(line + length, LINE_MAX - length, "%s", level);
+	length += (size_t)vsnprintf(line + length, LINE_MAX - length, fmt, args);
+	if (length > LINE_MAX - 1)
+		length = LINE_MAX - 1;
+	memcpy(line + length, "\r\n", 2);
+
+	log_lock();
+	if (!at_line_start) /* a guest is in the middle of a line */
+		emit((const uint8_t *)"\r\n", 2);
+	emit((const uint8_t *)line, length + 2);
+	if (in_panic)
+		drain_blocking();
+	else
+		drain();
+	log_unlock();
+}
+
+void log_info(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_line("", fmt, args);
+	va_end(args);
+}
+
+void log_error(const char *fmt, ...)
+{
+	va_list args;
+
+	va_start(args, fmt);
+	log_line("error: ", fmt, args);
+	va_end(args);
+}
+
+void log_debug(const char *fmt, ...)
+{
+	va_list args;
+
+	if (!verbose)
+		return;
+	va_start(args, fmt);
+	log_line("debug: ", fmt, args);
+	va_end(args);
+}
+
+void log_init(uint32_t baud, uint64_t entry_tsc)
+{
+	log_lock();
+	entry_time = entry_tsc;
+	started = true;
+	serial_open = uart_init(baud);
+	if (!serial_open)
+		tail = head;
+	drain();
+	log_unlock();
+}
+
+void log_set_verbose(bool on)
+{
+	verbose = on;
+}
+
+void console_write(const uint8_t *bytes, size_t count)
+{
+	log_lock();
+	emit(bytes, count);
+	drain();
+	log_unlock();
+}
+
+void log_set_input(void (*input)(void *ctx, uint8_t byte), void *ctx)
+{
+	log_lock();
+	input_handler = input;
+	input_ctx = ctx;
+	log_unlock();
+}
+
+/* Everything the UART wants at once. Returns whether it still asked for attention at the start. */
+static bool service(void)
+{
+	uint8_t received[RX_BATCH];
+	void (*input)(void *ctx, uint8_t byte);
+	size_t count = 0;
+	bool asked;
+	void *ctx;
+	int byte;
+
+	log_lock();
+	asked = uart_acknowledge();
+	while (count < RX_BATCH && (byte = uart_get()) >= 0)
+		received[count++] = (uint8_t)byte;
+	drain();
+	input = input_handler;
+	ctx = input_ctx;
+	log_unlock();
+
+	for (size_t i = 0; i < count && input; i++)
+		input(ctx, received[i]);
+	return asked;
+}
+
+void log_pump(void)
+{
+	service();
+}
+
+/* The line is edge-triggered: it must have been low once before we return, or no further interrupt comes. */
+void log_irq(void *ctx)
+{
+	(void)ctx;
+	for (unsigned i = 0; i < IRQ_MAX && service(); i++)
+		;
+}
+
+bool log_paint(unsigned max_rows)
+{
+	bool more;
+
+	log_lock();
+	more = screen_paint(max_rows);
+	log_unlock();
+	return more;
+}
+
+void log_flush(void)
+{
+	log_lock();
+	drain_blocking();
+	screen_paint(SCREEN_MAX_ROWS);
+	log_unlock();
+}
+
+bool log_pending(void)
+{
+	bool pending;
+
+	log_lock();
+	pending = head != tail;
+	log_unlock();
+	return pending;
+}
+
+uint64_t log_dropped(void)
+{
+	return dropped;
+}
+
+void log_enter_panic(void)
+{
+	in_panic = true;
+}

@@ -1,0 +1,94 @@
+/*
+ * The third verb: hv/lib/panic.h. Other CPUs are stopped first, so that the report stays in one piece; then message,
+ * registers, stack trace, on every console; then nothing ever again.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/lib/panic.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/trap.h"
+#include "hv/lib/printf.h"
+#include "hv/log.h"
+
+#define TRACE_MAX 32
+
+extern const uint8_t __text_start[], __text_end[]; /* linker.ld */
+
+static _Atomic uint32_t panics;
+
+static _Noreturn void stop(void)
+{
+	for (;;) {
+		cli();
+		hlt();
+	}
+}
+
+static void print_pair(const char *a, uint64_t va, const char *b, uint64_t vb, const char *c, uint64_t vc)
+{
+	log_info("  %-4s %016llx  %-4s %016llx  %-4s %016llx", a, (unsigned long long)va, b, (unsigned long long)vb, c,
+		 (unsigned long long)vc);
+}
+
+static void print_registers(const struct trap_frame *f)
+{
+	print_pair("rip", f->rip, "rsp", f->rsp, "rfl", f->rflags);
+	print_pair("rax", f->rax, "rbx", f->rbx, "rcx", f->rcx);
+	print_pair("rdx", f->rdx, "rsi", f->rsi, "rdi", f->rdi);
+	print_pair("rbp", f->rbp, "r8", f->r8, "r9", f->r9);
+	print_pair("r10", f->r10, "r11", f->r11, "r12", f->r12);
+	print_pair("r13", f->r13, "r14", f->r14, "r15", f->r15);
+	print_pair("cs", f->cs, "ss", f->ss, "err", f->error);
+}
+
+/*
+ * Every frame starts with the caller's RBP and the return address (-fno-omit-frame-pointer). The chain may be damaged:
+ * it is followed upwards only, through a read that survives a fault, while return addresses lie in our text.
+ */
+static void print_trace(uint64_t rbp)
+{
+	uint64_t next, rip;
+
+	for (unsigned i = 0; i < TRACE_MAX && rbp && !(rbp & 7); i++) {
+		if (read_safe((const void *)rbp, &next) || read_safe((const void *)(rbp + 8), &rip))
+			break;
+		if (rip < (uint64_t)__text_start || rip >= (uint64_t)__text_end)
+			break;
+		log_info("  called from 0x%llx", (unsigned long long)rip);
+		if (next <= rbp)
+			break;
+		rbp = next;
+	}
+}
+
+static void print_report(const char *message, uint64_t rbp)
+{
+	const struct trap_frame *fault = this_cpu()->fault;
+
+	log_info("PANIC on CPU %u: %s", this_cpu()->index, message);
+	print_pair("cr0", read_cr0(), "cr2", read_cr2(), "cr3", read_cr3());
+	if (fault)
+		print_registers(fault);
+	print_trace(fault ? fault->rbp : rbp);
+	log_info("stopped; the machine must be reset");
+	log_flush();
+}
+
+void panic(const char *fmt, ...)
+{
+	static char message[400];
+	va_list args;
+
+	cli();
+	if (panics++) /* another CPU was first, or the report itself failed: what is out is out */
+		stop();
+	trap_stop_on_nmi();
+	lapic_send_nmi_to_others();
+	log_enter_panic();
+	va_start(args, fmt);
+	vsnprintf(message, sizeof(message), fmt, args);
+	va_end(args);
+	print_report(message, (uint64_t)__builtin_frame_address(0));
+	stop();
+}
