@@ -1,0 +1,7 @@
+# The guest's DSDT: compiled by iasl into a C array, `dsdt_aml`. Any remark of the compiler is an error.
+generated: $(BUILD)/gen/dsdt.h
+
+$(BUILD)/gen/dsdt.h: hv/load/dsdt.asl
+	@mkdir -p $(@D)
+	iasl -we -vs -p $(BUILD)/gen/dsdt -tc $< > $(BUILD)/gen/dsdt.log || { cat $(BUILD)/gen/dsdt.log; exit 1; }
+	sed 's/^unsigned char .*\[\]/static const unsigned char dsdt_aml[]/' $(BUILD)/gen/dsdt.hex > $@
