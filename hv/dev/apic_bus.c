@@ -73,7 +73,7 @@ static uint32_t pick_lowest(struct apic_bus *bus, uint32_t targets)
 
 	if (!(targets & (targets - 1)))
 		return targets;
-	first = __atomic_load_n(&bus->turn, __ATOMIC_RELAXED) % bus->count;
+	first = atomic_load_explicit(&bus->turn, memory_order_relaxed) % bus->count;
 	for (unsigned n = 0; n < bus->count; n++) {
 		unsigned i = (first + n) % bus->count;
 		if (!(targets & 1U << i))
@@ -84,7 +84,7 @@ static uint32_t pick_lowest(struct apic_bus *bus, uint32_t targets)
 			best = i;
 		}
 	}
-	__atomic_store_n(&bus->turn, best + 1, __ATOMIC_RELAXED);
+	atomic_store_explicit(&bus->turn, best + 1, memory_order_relaxed);
 	return 1U << best;
 }
 

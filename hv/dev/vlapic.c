@@ -90,11 +90,11 @@ void vlapic_post(struct vlapic *v, uint8_t vector, bool level)
 		return;
 	}
 	if (level)
-		__atomic_fetch_or(&v->level[word], vector_bit(vector), __ATOMIC_SEQ_CST);
-	else if (__atomic_load_n(&v->level[word], __ATOMIC_RELAXED) & vector_bit(vector))
-		__atomic_fetch_and(&v->level[word], ~vector_bit(vector), __ATOMIC_SEQ_CST);
-	__atomic_fetch_or(&v->posted[word], vector_bit(vector), __ATOMIC_SEQ_CST);
-	if (!__atomic_exchange_n(&v->posted_any, 1, __ATOMIC_SEQ_CST))
+		atomic_fetch_or(&v->level[word], vector_bit(vector));
+	else if (atomic_load_explicit(&v->level[word], memory_order_relaxed) & vector_bit(vector))
+		atomic_fetch_and(&v->level[word], ~vector_bit(vector));
+	atomic_fetch_or(&v->posted[word], vector_bit(vector));
+	if (!atomic_exchange(&v->posted_any, 1))
 		v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_KICK, 0);
 }
 
@@ -102,7 +102,7 @@ static void merge_word(struct vlapic *v, unsigned word, uint32_t bits)
 {
 	uint32_t irr = VLAPIC_IRR + word * 16, tmr = VLAPIC_TMR + word * 16;
 	uint32_t old = vlapic_reg(v, tmr);
-	uint32_t levels = (old & ~bits) | (__atomic_load_n(&v->level[word], __ATOMIC_SEQ_CST) & bits);
+	uint32_t levels = (old & ~bits) | (atomic_load(&v->level[word]) & bits);
 	int top = (int)word * 32 + 31 - __builtin_clz(bits);
 
 	vlapic_set_reg(v, irr, vlapic_reg(v, irr) | bits);
@@ -118,11 +118,11 @@ bool vlapic_merge(struct vlapic *v)
 {
 	bool merged = false;
 
-	__atomic_exchange_n(&v->posted_any, 0, __ATOMIC_SEQ_CST);
+	atomic_exchange(&v->posted_any, 0);
 	for (unsigned word = 0; word < 8; word++) {
-		if (!__atomic_load_n(&v->posted[word], __ATOMIC_RELAXED))
+		if (!atomic_load_explicit(&v->posted[word], memory_order_relaxed))
 			continue;
-		uint32_t bits = __atomic_exchange_n(&v->posted[word], 0, __ATOMIC_SEQ_CST);
+		uint32_t bits = atomic_exchange(&v->posted[word], 0);
 		if (!bits || !vlapic_is_enabled(v)) /* posted while it was being switched off */
 			continue;
 		merge_word(v, word, bits);
@@ -186,7 +186,7 @@ bool vlapic_accepts_extint(const struct vlapic *v)
 
 void vlapic_error(struct vlapic *v, uint32_t bit)
 {
-	if (!__atomic_fetch_or(&v->errors, bit, __ATOMIC_SEQ_CST))
+	if (!atomic_fetch_or(&v->errors, bit))
 		vlapic_raise_lvt(v, VLAPIC_LVT_ERROR);
 }
 
@@ -245,11 +245,11 @@ static void clear_state(struct vlapic *v)
 		vlapic_set_reg(v, reg, LVT_MASKED);
 	set_identity(v);
 	for (unsigned word = 0; word < 8; word++) {
-		__atomic_store_n(&v->posted[word], 0, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&v->level[word], 0, __ATOMIC_SEQ_CST);
+		atomic_store(&v->posted[word], 0);
+		atomic_store(&v->level[word], 0);
 	}
-	__atomic_store_n(&v->posted_any, 0, __ATOMIC_SEQ_CST);
-	__atomic_store_n(&v->errors, 0, __ATOMIC_SEQ_CST);
+	atomic_store(&v->posted_any, 0);
+	atomic_store(&v->errors, 0);
 	v->irr_top = v->isr_top = -1;
 	v->level_changed = true;
 	vlapic_timer_reset(v);

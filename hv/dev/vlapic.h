@@ -12,6 +12,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "hv/dev/apic_bus.h"
 #include "hv/timer.h"
 
@@ -96,13 +98,14 @@ void vlapic_set_tsc_offset(struct vlapic *v, uint64_t offset);
  * the caller to compare v->base with what it has mapped.
  */
 int vlapic_set_base(struct vlapic *v, uint64_t value) MUST_CHECK;
+/* These two may be asked from any CPU. */
 static inline bool vlapic_is_enabled(const struct vlapic *v)
 {
-	return v->base & VLAPIC_BASE_ENABLE;
+	return __atomic_load_n(&v->base, __ATOMIC_RELAXED) & VLAPIC_BASE_ENABLE;
 }
 static inline bool vlapic_is_x2apic(const struct vlapic *v)
 {
-	return v->base & VLAPIC_BASE_X2APIC;
+	return __atomic_load_n(&v->base, __ATOMIC_RELAXED) & VLAPIC_BASE_X2APIC;
 }
 /* False: the page does not answer, the access goes to whatever lies there. */
 static inline bool vlapic_has_mmio(const struct vlapic *v)
@@ -133,7 +136,7 @@ bool vlapic_merge(struct vlapic *v);
 /* Moves posted vectors into IRR and TMR. True when there were any (with apicv: set RVI to vlapic_highest_irr). */
 static inline bool vlapic_sync(struct vlapic *v)
 {
-	return __atomic_load_n(&v->posted_any, __ATOMIC_ACQUIRE) && vlapic_merge(v);
+	return atomic_load_explicit(&v->posted_any, memory_order_acquire) && vlapic_merge(v);
 }
 
 int vlapic_highest_irr(const struct vlapic *v); /* -1: none */

@@ -28,10 +28,10 @@ struct reg_rule {
 #define LVT_READ_ONLY  0x1000U /* delivery status */
 #define LINT_READ_ONLY 0x5000U /* and Remote IRR */
 
-#define EACH_OF_8(reg, rule)                                                                                           \
-	[(reg) / 16 + 0] = rule, [(reg) / 16 + 1] = rule, [(reg) / 16 + 2] = rule, [(reg) / 16 + 3] = rule,            \
-		      [(reg) / 16 + 4] = rule, [(reg) / 16 + 5] = rule, [(reg) / 16 + 6] = rule,                       \
-		      [(reg) / 16 + 7] = rule
+#define EACH_OF_8(reg, ...)                                                                                            \
+	[(reg) / 16 + 0] = __VA_ARGS__, [(reg) / 16 + 1] = __VA_ARGS__, [(reg) / 16 + 2] = __VA_ARGS__,                \
+		      [(reg) / 16 + 3] = __VA_ARGS__, [(reg) / 16 + 4] = __VA_ARGS__, [(reg) / 16 + 5] = __VA_ARGS__,  \
+		      [(reg) / 16 + 6] = __VA_ARGS__, [(reg) / 16 + 7] = __VA_ARGS__
 
 static const struct reg_rule rules[256] = {
     [VLAPIC_ID / 16] = {ANY_R, 0, 0}, /* the ID can't be changed: newer processors don't let it either (11.4.6) */
@@ -44,9 +44,9 @@ static const struct reg_rule rules[256] = {
     [VLAPIC_LDR / 16] = {MMIO_RW | MSR_R, 0xff000000, 0},
     [VLAPIC_DFR / 16] = {MMIO_RW, 0xf0000000, 0},
     [VLAPIC_SVR / 16] = {ANY_RW, 0x11ff, 0},
-    EACH_OF_8(VLAPIC_ISR, {ANY_R}),
-    EACH_OF_8(VLAPIC_TMR, {ANY_R}),
-    EACH_OF_8(VLAPIC_IRR, {ANY_R}),
+    EACH_OF_8(VLAPIC_ISR, {ANY_R, 0, 0}),
+    EACH_OF_8(VLAPIC_TMR, {ANY_R, 0, 0}),
+    EACH_OF_8(VLAPIC_IRR, {ANY_R, 0, 0}),
     [VLAPIC_ESR / 16] = {ANY_RW, 0, 0},
     [VLAPIC_ICR / 16] = {ANY_RW, 0xccfff, 0},
     [VLAPIC_ICR_HIGH / 16] = {MMIO_RW, 0xff000000, 0},
@@ -123,7 +123,7 @@ static void write_reg(struct vlapic *v, uint32_t reg, uint32_t value)
 		write_svr(v, value);
 		break;
 	case VLAPIC_ESR: /* 11.5.3: the write latches what happened since the last one */
-		vlapic_set_reg(v, reg, __atomic_exchange_n(&v->errors, 0, __ATOMIC_SEQ_CST));
+		vlapic_set_reg(v, reg, atomic_exchange(&v->errors, 0));
 		break;
 	case VLAPIC_ICR:
 		write_xapic_icr(v, value);
