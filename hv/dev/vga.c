@@ -325,18 +325,17 @@ static void print_row(struct vga *vga, const uint8_t *row, unsigned r)
 	memcpy(vga->open_text, row, length);
 }
 
-/* Empty lines between the last row printed and this one belong to the text. */
+/* Empty rows between the last row printed and this one become one empty line. */
 static void print_gap(struct vga *vga, uint8_t screen[VGA_ROWS][VGA_COLUMNS], unsigned r)
 {
 	unsigned first = vga->open_row + 1u;
 
-	if (!vga->open)
+	if (!vga->open || first >= r)
 		return;
 	for (unsigned gap = first; gap < r; gap++)
 		if (row_length(screen[gap]))
 			return;
-	for (unsigned gap = first; gap < r; gap++)
-		print_row(vga, screen[gap], gap);
+	print_row(vga, screen[r - 1], r - 1);
 }
 
 /* The open row moved up with the screen, perhaps out of it. */
