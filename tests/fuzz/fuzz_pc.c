@@ -1,0 +1,188 @@
+/*
+ * Fuzzer of all chips of the PC together: port accesses of every width, time that passes, resets, typed and received
+ * bytes, writes to VGA memory. The chips must stay inside their structures and must not flood: a bounded number of
+ * timer callbacks for a bounded time.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/dev/pit.c hv/dev/rtc.c hv/dev/vuart.c hv/dev/i8042.c hv/dev/vga.c hv/dev/acpi_pm.c hv/dev/debug_port.c */
+/* links: hv/bus.c hv/timer.c */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/clock.h"
+#include "hv/dev/acpi_pm.h"
+#include "hv/dev/debug_port.h"
+#include "hv/dev/i8042.h"
+#include "hv/dev/pit.h"
+#include "hv/dev/rtc.h"
+#include "hv/dev/vga.h"
+#include "hv/dev/vuart.h"
+#include "hv/lib/panic.h"
+#include "hv/pc_map.h"
+
+#define HZ	 100000000ULL
+#define STEP_MAX (HZ / 10)
+#define RUNS_MAX 4000 /* a tenth of a second holds 1000 PIT and 820 RTC interrupts at most */
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+static uint64_t now;
+static struct timer_queue queue;
+static struct spinlock lock;
+static struct bus pio;
+static struct pit pit;
+static struct rtc rtc;
+static struct vuart uart;
+static struct i8042 kbc;
+static struct vga vga;
+static struct acpi_pm pm;
+static struct debug_port dbg;
+static uint8_t text[PC_VGA_TEXT_SIZE];
+
+uint64_t clock_now(void)
+{
+	return now;
+}
+uint64_t clock_hz(void)
+{
+	return HZ;
+}
+_Noreturn void panic(const char *fmt, ...)
+{
+	(void)fmt;
+	abort();
+}
+
+static void set_irq(void *ctx, unsigned line, bool level)
+{
+	(void)ctx, (void)line, (void)level;
+}
+static void request(void *ctx, enum platform_request what, uint32_t code)
+{
+	(void)ctx, (void)what, (void)code;
+}
+
+/* Reads all of it, so that a wrong length is seen. */
+static void write_text(void *ctx, const uint8_t *bytes, size_t count)
+{
+	volatile uint8_t sum = 0;
+
+	(void)ctx;
+	for (size_t i = 0; i < count; i++)
+		sum = (uint8_t)(sum + bytes[i]);
+}
+
+static void check(int err)
+{
+	if (err)
+		abort();
+}
+
+static void power_on(void)
+{
+	static const struct irq_line irq = {.set = set_irq};
+	static const struct text_sink sink = {.write = write_text};
+	static const struct platform platform = {.request = request};
+
+	now = 1000 * HZ;
+	memset(&pio, 0, sizeof(pio));
+	memset(text, 0, sizeof(text));
+	timer_queue_init(&queue, NULL, NULL);
+	check(pit_init(&pit, &pio, irq, &queue, &lock));
+	check(rtc_init(&rtc, &pio, irq, &queue, &lock, 1 << 28, 1700000000));
+	check(vuart_init(&uart, &pio, PC_PORT_COM1, irq, sink));
+	check(i8042_init(&kbc, &pio, irq, &platform));
+	check(vga_init(&vga, &pio, text, sink));
+	check(acpi_pm_init(&pm, &pio, irq, &queue, &lock, &platform));
+	check(debug_port_init(&dbg, &pio, sink, &platform));
+}
+
+static void pass(uint64_t ticks)
+{
+	uint64_t end = now + ticks;
+	unsigned runs = 0;
+
+	while (queue.next <= end) {
+		if (queue.next > now)
+			now = queue.next;
+		timer_queue_run(&queue, now);
+		if (++runs > RUNS_MAX)
+			abort();
+	}
+	now = end;
+}
+
+static void reset_all(void)
+{
+	pit_reset(&pit);
+	rtc_reset(&rtc);
+	vuart_reset(&uart);
+	i8042_reset(&kbc);
+	vga_reset(&vga);
+	acpi_pm_reset(&pm);
+	debug_port_reset(&dbg);
+	if (queue.count)
+		abort(); /* a reset leaves no timer armed */
+}
+
+/* Port and value from five bytes; the range is picked by number, so that most accesses hit something. */
+static void access_port(const uint8_t *op, bool write)
+{
+	const struct bus_range *r = &pio.range[op[0] % pio.count];
+	unsigned size = 1u << (op[1] >> 6);
+	uint64_t port = r->first + (op[1] & 0x3F) % r->count;
+	uint64_t value = (uint64_t)op[2] | (uint64_t)op[3] << 8 | (uint64_t)op[4] << 16 | (uint64_t)op[2] << 24;
+
+	if (size > 4 || size > r->first + r->count - port)
+		size = 1;
+	value &= BIT(size * 8) - 1;
+	if (write)
+		r->write(r->dev, port, size, value);
+	else if (r->read(r->dev, port, size) >> (size * 8))
+		abort(); /* wider than asked for */
+}
+
+static void step(const uint8_t *op)
+{
+	switch (op[0] >> 5) {
+	case 0:
+	case 1:
+	case 2:
+		access_port(op, true);
+		return;
+	case 3:
+		access_port(op, false);
+		return;
+	case 4:
+		pass(((uint64_t)op[1] << 16 | (uint64_t)op[2] << 8 | op[3]) % STEP_MAX);
+		return;
+	case 5:
+		i8042_type(&kbc, op[1]);
+		if (vuart_receive(&uart, op[2]) && uart.rx_count > VUART_FIFO)
+			abort();
+		return;
+	case 6:
+		text[(op[1] << 8 | op[2]) % sizeof(text)] = op[3];
+		memset(text + op[4] * 80, op[3], 40);
+		vga_refresh(&vga);
+		return;
+	default:
+		if (op[1] < 16)
+			reset_all();
+		else if (op[1] < 32)
+			acpi_pm_power_button(&pm);
+		else if (op[1] < 48)
+			pass((uint64_t)op[2] * 3600 * HZ % STEP_MAX);
+		else
+			now += op[1] * HZ; /* nobody ran the queue for a while */
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	power_on();
+	for (size_t i = 0; i + 5 <= size; i += 5)
+		step(data + i);
+	reset_all();
+	return 0;
+}
