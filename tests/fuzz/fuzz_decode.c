@@ -51,7 +51,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		err = insn_execute(&insn, s.old, s.reg, &s.rflags, &new);
 		if ((err < 0) != (insn.kind == INSN_NO_MEMORY))
 			abort();
-		if (insn.mem_size < 8 && err >= 0 && new >> (8 * insn.mem_size))
+		if (insn.kind > INSN_READ && insn.mem_size < 8 && new >> (8 * insn.mem_size))
 			abort();
 	}
 	free(bytes);
