@@ -8,7 +8,7 @@
 
 #include "hv/lib/types.h"
 
-/* SDM Vol. 3A Table 12-2; 2, 3 and above 6 are reserved. */
+/* SDM Vol. 3A Table 12-8; 2, 3 and what is above 6 are reserved. */
 enum { MEMORY_UC = 0, MEMORY_WC = 1, MEMORY_WT = 4, MEMORY_WP = 5, MEMORY_WB = 6 };
 
 #define MTRR_MAX_RANGES	  32 /* pairs looked at; processors have 8 to 10 */

@@ -3,7 +3,7 @@
  * pages. Pure: pages, capabilities and memory types are passed in. SDM Vol. 3C 29.3.
  *
  * Not concurrent: whoever changes the tables sees to it that no vCPU runs on them, and flushes (INVEPT) before the next
- * entry after ept_unmap and ept_protect; ept_map makes only what was absent present and needs no flush (29.4.3.3).
+ * entry after ept_unmap and ept_protect; ept_map makes only what was absent present and needs no flush (29.4.3).
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -1,0 +1,361 @@
+/*
+ * The EPT builder; see ept.h. Entries are those of SDM Vol. 3C 29.3.2, Tables 29-1 to 29-7.
+ *
+ * Levels are counted from the leaves: 1 is a page table (4 KiB a leaf), 4 the root. There are no empty tables below the
+ * root: whatever clears the last entry of a table gives the table back.
+ *
+ * Not handled: five levels, mode-based execute control, sub-page permissions, #VE suppression.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/vmx/ept.h"
+
+#include "arch/x86/memory.h"
+#include "arch/x86/vmx/caps.h"
+
+#define LEVELS	      4
+#define ENTRIES	      512
+#define ENTRY_TYPE    3 /* shift of the memory type in a leaf */
+#define ENTRY_LARGE   BIT(7)
+#define ENTRY_A	      BIT(8)
+#define ENTRY_D	      BIT(9)
+#define ENTRY_ADDRESS (((1ULL << 52) - 1) & ~(PAGE_SIZE - 1))
+
+/* One job of mapping, so that its many values travel together. */
+struct job {
+	uint64_t gpa, hpa, end; /* end: of guest-physical addresses */
+	uint64_t flags;		/* rights */
+	const struct mtrr_state *mtrr;
+	uint8_t type;
+	uint64_t uniform_end; /* host-physical: `type` holds up to here */
+};
+
+static uint64_t span(unsigned level)
+{
+	return PAGE_SIZE << 9 * (level - 1);
+}
+static unsigned index_of(uint64_t gpa, unsigned level)
+{
+	return gpa / span(level) % ENTRIES;
+}
+static bool is_present(uint64_t entry)
+{
+	return entry & EPT_RWX;
+}
+static bool is_leaf(uint64_t entry, unsigned level)
+{
+	return level == 1 || entry & ENTRY_LARGE;
+}
+static uint64_t *table_at(uint64_t entry)
+{
+	return phys_to_virt(HPA(entry & ENTRY_ADDRESS));
+}
+
+/* Up to where the entry at `level` that holds gpa reaches, but not beyond `end`. */
+static uint64_t entry_end(uint64_t gpa, unsigned level, uint64_t end)
+{
+	uint64_t next = ALIGN_DOWN(gpa, span(level)) + span(level);
+
+	return next < end ? next : end;
+}
+
+/* The leaf that translates gpa, or the absent entry where the walk ends; *level is the entry's. */
+static uint64_t *walk(const struct ept *ept, uint64_t gpa, unsigned *level)
+{
+	uint64_t *entry = &table_at(ept->root.value)[index_of(gpa, LEVELS)];
+
+	for (*level = LEVELS; is_present(*entry) && !is_leaf(*entry, *level);) {
+		(*level)--;
+		entry = &table_at(*entry)[index_of(gpa, *level)];
+	}
+	return entry;
+}
+
+/* A link to a lower table allows everything: rights are decided by leaves alone. The table is complete before. */
+static void link_table(uint64_t *entry, hpa_t table)
+{
+	__atomic_store_n(entry, table.value | EPT_RWX, __ATOMIC_RELEASE);
+}
+
+/* The absent entry for gpa at `level`, with the tables above it made. NULL: no memory. */
+static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned level)
+{
+	unsigned at;
+	uint64_t *entry = walk(ept, gpa, &at);
+
+	while (at > level) {
+		hpa_t table = ept->pages.alloc(ept->pages.ctx);
+
+		if (hpa_is_none(table))
+			return NULL;
+		link_table(entry, table);
+		at--;
+		entry = &table_at(table.value)[index_of(gpa, at)];
+	}
+	return entry;
+}
+
+static bool is_empty(const uint64_t *table)
+{
+	for (unsigned i = 0; i < ENTRIES; i++)
+		if (is_present(table[i]))
+			return false;
+	return true;
+}
+
+/* Clears [gpa, end) of one table, from the last entry to the first; no leaf reaches over the ends. True: now empty. */
+static bool clear_range(struct ept *ept, uint64_t *table, unsigned level, uint64_t gpa, uint64_t end)
+{
+	while (end > gpa) {
+		uint64_t first = ALIGN_DOWN(end - 1, span(level));
+		uint64_t *entry = &table[index_of(first, level)], old = *entry;
+
+		if (first < gpa)
+			first = gpa;
+		if (is_present(old) && is_leaf(old, level)) {
+			*entry = 0;
+		} else if (is_present(old) && clear_range(ept, table_at(old), level - 1, first, end)) {
+			*entry = 0;
+			ept->pages.free(ept->pages.ctx, HPA(old & ENTRY_ADDRESS));
+		}
+		end = first;
+	}
+	return is_empty(table);
+}
+
+/* A large leaf becomes a table of the next size, with the same rights, type and flags. */
+static int split(struct ept *ept, uint64_t *entry, unsigned level)
+{
+	uint64_t leaf = level == 2 ? *entry & ~ENTRY_LARGE : *entry;
+	hpa_t table = ept->pages.alloc(ept->pages.ctx);
+	uint64_t *lower;
+
+	if (hpa_is_none(table))
+		return -E_NOMEM;
+	lower = phys_to_virt(table);
+	for (unsigned i = 0; i < ENTRIES; i++)
+		lower[i] = leaf + i * span(level - 1);
+	link_table(entry, table);
+	return 0;
+}
+
+/* Sees to it that no leaf lies across `gpa`. */
+static int split_at(struct ept *ept, uint64_t gpa)
+{
+	for (;;) {
+		unsigned level;
+		uint64_t *entry;
+
+		if (gpa == ept->gpa_limit)
+			return 0;
+		entry = walk(ept, gpa, &level);
+		if (!is_present(*entry) || gpa % span(level) == 0)
+			return 0;
+		if (split(ept, entry, level))
+			return -E_NOMEM;
+	}
+}
+
+static int check_range(const struct ept *ept, uint64_t gpa, uint64_t size)
+{
+	if (!size || (gpa | size) % PAGE_SIZE)
+		return -E_INVAL;
+	return gpa < ept->gpa_limit && size <= ept->gpa_limit - gpa ? 0 : -E_RANGE;
+}
+
+/* 29.3.3.1, EPT Misconfigurations: writable without readable, and execute-only where the processor lacks it. */
+static int check_rights(const struct ept *ept, unsigned rights)
+{
+	if (!rights || rights & ~(unsigned)EPT_RWX || (rights & (EPT_READ | EPT_WRITE)) == EPT_WRITE)
+		return -E_INVAL;
+	return rights & EPT_READ || (rights == EPT_EXEC && ept->caps & VMX_EPT_EXECUTE_ONLY) ? 0 : -E_INVAL;
+}
+
+static int check_map(const struct ept *ept, const struct job *job)
+{
+	uint64_t size = job->end - job->gpa;
+	unsigned level;
+	int err = check_rights(ept, (unsigned)job->flags);
+
+	if (err)
+		return err;
+	if (job->hpa % PAGE_SIZE || (!job->mtrr && (job->type > MEMORY_WB || job->type == 2 || job->type == 3)))
+		return -E_INVAL;
+	if (job->hpa >= ept->hpa_limit || size > ept->hpa_limit - job->hpa)
+		return -E_RANGE;
+	for (uint64_t at = job->gpa; at < job->end; at = entry_end(at, level, job->end))
+		if (is_present(*walk(ept, at, &level)))
+			return -E_EXIST;
+	return 0;
+}
+
+static bool allows_level(const struct ept *ept, unsigned level)
+{
+	return level == 1 || (level == 2 && ept->caps & VMX_EPT_2M) || (level == 3 && ept->caps & VMX_EPT_1G);
+}
+
+/*
+ * Learns the type at job->hpa, looking ahead to the next multiple of 1 GiB only: no leaf reaches beyond, and the work
+ * is bounded whatever the MTRRs' masks are.
+ */
+static void learn_type(struct job *job)
+{
+	uint64_t ahead = GIB - job->hpa % GIB;
+
+	if (job->mtrr && job->hpa >= job->uniform_end)
+		job->uniform_end = job->hpa + mtrr_uniform_size(job->mtrr, HPA(job->hpa), ahead, &job->type);
+}
+
+/* The largest leaf at the job's place that lies inside the range and inside memory of one type. */
+static unsigned choose_level(const struct ept *ept, const struct job *job)
+{
+	for (unsigned level = 3; level > 1; level--)
+		if (allows_level(ept, level) && (job->gpa | job->hpa) % span(level) == 0 &&
+		    job->end - job->gpa >= span(level) && job->uniform_end - job->hpa >= span(level))
+			return level;
+	return 1;
+}
+
+/*
+ * IPAT (bit 6) stays 0: the guest's PAT is combined with the type given here, as PAT and MTRRs are combined natively
+ * (29.3.7.2). A guest that maps memory uncached or write-combining for a device gets what it asked for, and write-back
+ * RAM stays write-back. The guest's own MTRRs are virtual and do not count.
+ */
+static int map_leaf(struct ept *ept, struct job *job)
+{
+	unsigned level;
+	uint64_t *entry;
+
+	learn_type(job);
+	level = choose_level(ept, job);
+	entry = make_entry(ept, job->gpa, level);
+	if (!entry)
+		return -E_NOMEM;
+	*entry = job->hpa | job->flags | (uint64_t)job->type << ENTRY_TYPE | (level > 1 ? ENTRY_LARGE : 0);
+	job->gpa += span(level);
+	job->hpa += span(level);
+	return 0;
+}
+
+/* The range was empty before, so clearing it whole undoes all, tables that were made for nothing included. */
+static int map(struct ept *ept, struct job *job)
+{
+	uint64_t first = job->gpa;
+	int err = check_map(ept, job);
+
+	if (err)
+		return err;
+	while (job->gpa < job->end) {
+		err = map_leaf(ept, job);
+		if (err) {
+			clear_range(ept, table_at(ept->root.value), LEVELS, first, job->end);
+			return err;
+		}
+	}
+	return 0;
+}
+
+int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, const struct mtrr_state *mtrr)
+{
+	struct job job = {gpa.value, hpa.value, gpa.value + size, rights, mtrr, MEMORY_UC, 0};
+	int err = check_range(ept, gpa.value, size);
+
+	return err ? err : map(ept, &job);
+}
+
+int ept_map_typed(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, uint8_t type)
+{
+	struct job job = {gpa.value, hpa.value, gpa.value + size, rights, NULL, type, ~0ULL};
+	int err = check_range(ept, gpa.value, size);
+
+	return err ? err : map(ept, &job);
+}
+
+static int split_ends(struct ept *ept, uint64_t gpa, uint64_t end)
+{
+	return split_at(ept, gpa) || split_at(ept, end) ? -E_NOMEM : 0;
+}
+
+int ept_unmap(struct ept *ept, gpa_t gpa, uint64_t size)
+{
+	uint64_t end = gpa.value + size;
+	int err = check_range(ept, gpa.value, size);
+
+	if (err || (err = split_ends(ept, gpa.value, end)))
+		return err;
+	clear_range(ept, table_at(ept->root.value), LEVELS, gpa.value, end);
+	return 0;
+}
+
+int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights)
+{
+	uint64_t end = gpa.value + size;
+	unsigned level;
+	int err = check_range(ept, gpa.value, size);
+
+	if (err || (err = check_rights(ept, rights)))
+		return err;
+	for (uint64_t at = gpa.value; at < end; at = entry_end(at, level, end))
+		if (!is_present(*walk(ept, at, &level)))
+			return -E_NOENT;
+	err = split_ends(ept, gpa.value, end);
+	if (err)
+		return err;
+	for (uint64_t at = gpa.value; at < end; at = entry_end(at, level, end)) {
+		uint64_t *entry = walk(ept, at, &level);
+
+		*entry = (*entry & ~(uint64_t)EPT_RWX) | rights;
+	}
+	return 0;
+}
+
+int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf)
+{
+	unsigned level;
+	uint64_t entry;
+
+	if (gpa.value >= ept->gpa_limit)
+		return -E_NOENT;
+	entry = *walk(ept, gpa.value, &level);
+	if (!is_present(entry))
+		return -E_NOENT;
+	*leaf = (struct ept_leaf){
+	    .gpa = GPA(ALIGN_DOWN(gpa.value, span(level))),
+	    .hpa = HPA(entry & ENTRY_ADDRESS),
+	    .size = span(level),
+	    .rights = entry & EPT_RWX,
+	    .type = entry >> ENTRY_TYPE & 7,
+	    .accessed = entry & ENTRY_A,
+	    .dirty = entry & ENTRY_D,
+	};
+	return 0;
+}
+
+int ept_init(struct ept *ept, const struct ept_pages *pages, uint64_t caps, unsigned physical_bits, bool accessed_dirty)
+{
+	uint64_t needed = VMX_EPT_WALK_4 | VMX_EPT_WB | (accessed_dirty ? VMX_EPT_ACCESSED_DIRTY : 0);
+
+	if ((caps & needed) != needed)
+		return -E_NOTSUP;
+	*ept = (struct ept){
+	    .pages = *pages,
+	    .caps = caps,
+	    .gpa_limit = BIT(physical_bits < 48 ? physical_bits : 48),
+	    .hpa_limit = BIT(physical_bits),
+	    .accessed_dirty = accessed_dirty,
+	};
+	ept->root = pages->alloc(pages->ctx);
+	return hpa_is_none(ept->root) ? -E_NOMEM : 0;
+}
+
+void ept_destroy(struct ept *ept)
+{
+	clear_range(ept, table_at(ept->root.value), LEVELS, 0, ept->gpa_limit);
+	ept->pages.free(ept->pages.ctx, ept->root);
+	ept->root = HPA_NONE;
+}
+
+/* Table 25-9: bits 2:0 type of the tables (6, write-back), 5:3 levels less one, 6 accessed and dirty flags. */
+uint64_t ept_pointer(const struct ept *ept)
+{
+	return ept->root.value | MEMORY_WB | (LEVELS - 1) << 3 | (ept->accessed_dirty ? BIT(6) : 0);
+}

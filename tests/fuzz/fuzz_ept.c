@@ -1,0 +1,198 @@
+/*
+ * The EPT builder against a model: the list of what succeeded, asked backwards. Operations, addresses and the
+ * allocation that fails come from the input; after each, the places where anything could change are looked up in both.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: arch/x86/vmx/ept.c arch/x86/mtrr.c */
+#include <stdlib.h>
+#include <string.h>
+
+#include "arch/x86/vmx/caps.h"
+#include "arch/x86/vmx/ept.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+#define MAX_OPS 24
+enum { MAP, UNMAP, PROTECT };
+
+struct op {
+	uint8_t kind, rights;
+	uint64_t gpa, hpa, size;
+};
+
+static const uint8_t *in;
+static size_t in_size;
+static unsigned live, left;
+static struct ept ept;
+static struct mtrr_state mtrr;
+static struct op done[MAX_OPS];
+static unsigned done_count;
+static uint64_t edge[2 * MAX_OPS];
+static unsigned edges;
+
+static uint8_t next(void)
+{
+	if (!in_size)
+		return 0;
+	in_size--;
+	return *in++;
+}
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static hpa_t take(void *ctx)
+{
+	void *page;
+
+	(void)ctx;
+	if (!left)
+		return HPA_NONE;
+	left--;
+	live++;
+	page = aligned_alloc(4096, 4096);
+	memset(page, 0, 4096);
+	return HPA((uint64_t)page);
+}
+
+static void give(void *ctx, hpa_t page)
+{
+	(void)ctx;
+	live--;
+	free((void *)page.value);
+}
+
+/* Near the boundaries of 4 KiB, 2 MiB, 1 GiB and 512 GiB. */
+static uint64_t address(void)
+{
+	uint8_t b = next();
+
+	return (511 + (b & 1)) * GIB + (b >> 1 & 1) * 256 * 2 * MIB + (b >> 2 & 1) * 255 * 2 * MIB +
+	       (b >> 3 & 3) * 2 * MIB + (b >> 5 & 1) * 511 * 4096 + (b >> 6) * 4096;
+}
+
+static bool model(uint64_t gpa, uint64_t *hpa, unsigned *rights)
+{
+	*rights = 0;
+	for (unsigned i = done_count; i-- > 0;) {
+		const struct op *o = &done[i];
+
+		if (gpa < o->gpa || gpa - o->gpa >= o->size)
+			continue;
+		if (o->kind == UNMAP)
+			return false;
+		if (!*rights)
+			*rights = o->rights;
+		*hpa = o->hpa + (gpa - o->gpa);
+		if (o->kind == MAP)
+			return true;
+	}
+	return false;
+}
+
+static void compare_at(uint64_t gpa)
+{
+	uint64_t hpa = 0, end;
+	unsigned rights;
+	struct ept_leaf leaf;
+	uint8_t type;
+	bool mapped = gpa < ept.gpa_limit && model(gpa, &hpa, &rights);
+
+	check(mapped == !ept_lookup(&ept, GPA(gpa), &leaf));
+	if (!mapped)
+		return;
+	check(leaf.hpa.value + (gpa - leaf.gpa.value) == hpa && leaf.rights == rights);
+	check(leaf.hpa.value % leaf.size == 0 && leaf.gpa.value % leaf.size == 0);
+	end = mtrr_uniform_size(&mtrr, leaf.hpa, leaf.size, &type);
+	check(end == leaf.size && type == leaf.type);
+	check(leaf.size == 4096 || (leaf.size == 2 * MIB && ept.caps & VMX_EPT_2M) ||
+	      (leaf.size == GIB && ept.caps & VMX_EPT_1G));
+}
+
+static void compare(void)
+{
+	for (unsigned i = 0; i < edges; i++) {
+		compare_at(edge[i]);
+		compare_at(edge[i] - 4096);
+	}
+}
+
+/* Is any part, or every part, of the range mapped? What is mapped changes at edges only. */
+static void ask(uint64_t gpa, uint64_t size, bool *any, bool *all)
+{
+	uint64_t hpa;
+	unsigned rights;
+
+	*any = *all = model(gpa, &hpa, &rights);
+	for (unsigned i = 0; i < edges; i++) {
+		if (edge[i] <= gpa || edge[i] - gpa >= size)
+			continue;
+		if (model(edge[i], &hpa, &rights))
+			*any = true;
+		else
+			*all = false;
+	}
+}
+
+static void step(void)
+{
+	uint8_t b = next();
+	uint64_t a = address(), z = address();
+	struct op o = {b % 3, b >> 2 & 1 ? EPT_RWX : EPT_READ, a < z ? a : z, 0, a < z ? z - a : a - z};
+	unsigned before = live;
+	bool any = false, all = false;
+	int err;
+
+	if (o.kind == MAP) /* an odd distance (of little memory, for speed), 2 MiB, or none */
+		o.hpa = o.gpa + (b & 16 && o.size < 16 * MIB ? 4096 : b & 8 ? 2 * MIB : 0);
+	left = b & 64 ? next() % 16 : 100000;
+	ask(o.gpa, o.size, &any, &all);
+	if (o.kind == MAP)
+		err = ept_map(&ept, GPA(o.gpa), HPA(o.hpa), o.size, o.rights, &mtrr);
+	else if (o.kind == UNMAP)
+		err = ept_unmap(&ept, GPA(o.gpa), o.size);
+	else
+		err = ept_protect(&ept, GPA(o.gpa), o.size, o.rights);
+	check((err == -E_INVAL) == !o.size);
+	check(!o.size || (err == -E_EXIST) == (o.kind == MAP && any));
+	check(!o.size || (err == -E_NOENT) == (o.kind == PROTECT && !all));
+	check(!err || o.kind != MAP || live == before);
+	check(err != -E_RANGE);
+	if (!err) {
+		done[done_count++] = o;
+		edge[edges++] = o.gpa;
+		edge[edges++] = o.gpa + o.size;
+	}
+	compare();
+}
+
+static void choose_types(void)
+{
+	mtrr = (struct mtrr_state){.enabled = true, .default_type = MEMORY_WB, .count = next() % 3};
+	for (unsigned i = 0; i < mtrr.count; i++) {
+		uint64_t mask = ((1ULL << 46) - 1) & ~((4096ULL << next() % 24) - 1);
+
+		mtrr.range[i] = (struct mtrr_range){address() & mask, mask, next() & 1 ? MEMORY_UC : MEMORY_WT};
+	}
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static const struct ept_pages pages = {take, give, NULL};
+
+	in = data;
+	in_size = size;
+	live = done_count = edges = 0;
+	left = 1;
+	choose_types();
+	check(!ept_init(&ept, &pages, VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_2M | (next() & 1 ? VMX_EPT_1G : 0), 46,
+			false));
+	while (in_size && done_count < MAX_OPS)
+		step();
+	ept_destroy(&ept);
+	check(!live);
+	return 0;
+}
