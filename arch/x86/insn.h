@@ -277,3 +277,13 @@ static inline void cpu_take_interrupts(void)
 {
 	__asm__ volatile("sti; nop; cli" : : : "memory");
 }
+
+/* An NMI or #MC that ended guest mode was not delivered: run the host's handler now. Its IRET unblocks NMIs again. */
+static inline void cpu_deliver_nmi(void)
+{
+	__asm__ volatile("int $2" : : : "memory");
+}
+static inline void cpu_deliver_machine_check(void)
+{
+	__asm__ volatile("int $18" : : : "memory");
+}

@@ -82,7 +82,7 @@ static uint64_t entry_value(const struct vioapic *io, unsigned pin)
 
 static uint32_t read_indexed(const struct vioapic *io)
 {
-	unsigned pin = (io->select - INDEX_TABLE) / 2U;
+	unsigned pin = (io->select - INDEX_TABLE) / 2; /* wraps to a large number below the table */
 
 	switch (io->select) {
 	case INDEX_ID:
@@ -91,7 +91,7 @@ static uint32_t read_indexed(const struct vioapic *io)
 	case INDEX_VERSION:
 		return VERSION_VALUE;
 	default:
-		if (io->select < INDEX_TABLE || pin >= VIOAPIC_PINS)
+		if (pin >= VIOAPIC_PINS)
 			return 0;
 		return (uint32_t)(entry_value(io, pin) >> (io->select & 1 ? 32 : 0));
 	}
@@ -110,11 +110,11 @@ static void write_entry(struct vioapic *io, unsigned pin, bool high, uint32_t va
 
 static void write_indexed(struct vioapic *io, uint32_t value)
 {
-	unsigned pin = (io->select - INDEX_TABLE) / 2U;
+	unsigned pin = (io->select - INDEX_TABLE) / 2; /* wraps to a large number below the table */
 
 	if (io->select == INDEX_ID)
 		io->id = value >> 24 & 15;
-	else if (io->select >= INDEX_TABLE && pin < VIOAPIC_PINS)
+	else if (pin < VIOAPIC_PINS)
 		write_entry(io, pin, io->select & 1, value);
 }
 

@@ -6,18 +6,15 @@
 #pragma once
 
 #include "arch/x86/virt.h"
+#include "arch/x86/mtrr.h"
 #include "arch/x86/vmx/caps.h"
+#include "arch/x86/vmx/controls.h"
 #include "arch/x86/vmx/ept.h"
 #include "arch/x86/vmx/vmcs.h"
 
-/* Control words that every vCPU starts with: negotiated once, all CPUs agree. */
-struct vmx_controls {
-	uint32_t pin, cpu, cpu2, exit, entry;
-};
-
 struct vmx_machine {
 	struct vmx_caps caps;
-	struct vmx_controls controls;
+	struct vmx_controls controls; /* that every vCPU starts with: negotiated once, all CPUs agree */
 	struct virt_features features;
 	struct virt_pages pages;
 	struct mtrr_state mtrr;

@@ -1,0 +1,270 @@
+/*
+ * VT-x on this machine: is it there, which controls are used, VMXON on every CPU, and the report of features.
+ * Called by hv/main at boot. SDM Vol. 3C 24.6 to 24.8 (enabling), Vol. 3D Appendix A (capabilities).
+ */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/cpu.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/memory.h"
+#include "arch/x86/msr.h"
+#include "arch/x86/registers.h"
+#include "arch/x86/trap.h"
+#include "arch/x86/vmx/vmx.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/printf.h"
+#include "hv/lib/string.h"
+
+struct vmx_machine vmx;
+
+/*
+ * What no guest can run without, beyond what design asks of the machine (EPT, unrestricted guest). PAT and EFER switches
+ * exist on every processor with unrestricted guest.
+ */
+#define MIN_PIN	  (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI)
+#define MIN_CPU	  (CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC | \
+		   CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_SECONDARY)
+#define MIN_CPU2  (CPU2_EPT | CPU2_UNRESTRICTED_GUEST)
+#define MIN_EXIT  (EXIT_CTL_HOST_64 | EXIT_CTL_SAVE_DEBUG | EXIT_CTL_SAVE_PAT | EXIT_CTL_LOAD_PAT | EXIT_CTL_SAVE_EFER | \
+		   EXIT_CTL_LOAD_EFER)
+#define MIN_ENTRY (ENTRY_CTL_LOAD_DEBUG | ENTRY_CTL_LOAD_PAT | ENTRY_CTL_LOAD_EFER)
+
+#define OPT_CPU2 (CPU2_RDTSCP | CPU2_INVPCID | CPU2_WBINVD)
+#define APICV	 (CPU2_APIC_ACCESSES | CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS)
+
+void virt_set_pages(const struct virt_pages *pages) { vmx.pages = *pages; }
+const struct virt_features *virt_features(void) { return &vmx.features; }
+
+static uint32_t address_sizes(void)
+{
+	uint32_t regs[4];
+
+	cpuid(0x80000008, 0, regs);
+	return regs[0];
+}
+
+/* Sets and locks IA32_FEATURE_CONTROL where firmware left that to us (SDM Vol. 3C 24.7). */
+static int unlock_vmx(char *why, size_t size)
+{
+	uint64_t value;
+	enum vmx_lock_state state;
+
+	if (rdmsr_safe(MSR_FEATURE_CONTROL, &value)) {
+		snprintf(why, size, "this CPU has no VT-x that can be used: IA32_FEATURE_CONTROL (MSR 0x3a) does not exist");
+		return -E_NOTSUP;
+	}
+	state = vmx_feature_control_state(value);
+	if (state == VMX_LOCK_MUST_SET) {
+		value |= VMX_FEATURE_CONTROL_LOCK | VMX_FEATURE_CONTROL_OUTSIDE_SMX;
+		if (wrmsr_safe(MSR_FEATURE_CONTROL, value) == 0)
+			return 0;
+		state = VMX_LOCK_OFF;
+	}
+	if (state == VMX_LOCK_USABLE)
+		return 0;
+	snprintf(why, size, "VT-x is locked off: IA32_FEATURE_CONTROL is 0x%llx (%s), expected bits 0 and 2 set; turn on "
+			    "\"Intel Virtualization Technology\" in the firmware's setup",
+		 (unsigned long long)value, vmx_lock_text(state));
+	return -E_NOTSUP;
+}
+
+static int read_caps(struct vmx_caps *caps, char *why, size_t size)
+{
+	uint32_t regs[4], failed;
+
+	cpuid(1, 0, regs);
+	if (!(regs[2] & BIT(5))) {
+		snprintf(why, size, "this CPU has no VT-x: CPUID.1:ECX is 0x%x, expected bit 5 (VMX) set", regs[2]);
+		return -E_NOTSUP;
+	}
+	if (unlock_vmx(why, size))
+		return -E_NOTSUP;
+	if (vmx_caps_read(caps, rdmsr_safe, address_sizes(), &failed)) {
+		snprintf(why, size, "VT-x capability MSR 0x%x can't be used", failed);
+		return -E_NOTSUP;
+	}
+	return 0;
+}
+
+static int negotiate(enum vmx_word word, uint32_t minimum, uint32_t optional, uint32_t *result, char *why, size_t size)
+{
+	char name[80];
+	uint32_t missing;
+
+	if (vmx_negotiate(vmx_caps_word(&vmx.caps, word), minimum, optional, result, &missing) == 0)
+		return 0;
+	vmx_missing_format(word, missing, name, sizeof(name));
+	snprintf(why, size, "VT-x lacks a feature that Vireo needs: %s", name);
+	return -E_NOTSUP;
+}
+
+static bool allowed(enum vmx_word word, uint32_t bits)
+{
+	return ((vmx_caps_word(&vmx.caps, word) >> 32) & bits) == bits;
+}
+
+/* Optional features: what the processor has and the user did not turn off. */
+static void choose_features(const struct virt_wish *wish)
+{
+	struct virt_features *f = &vmx.features;
+	uint64_t flushes = VMX_VPID_INVVPID | VMX_VPID_SINGLE;
+
+	f->vpid = wish->vpid && allowed(VMX_WORD_CPU2, CPU2_VPID) && (vmx.caps.ept_vpid & flushes) == flushes;
+	f->preemption_timer = wish->preemption_timer && allowed(VMX_WORD_PIN, PIN_PREEMPTION_TIMER);
+	f->timer_shift = vmx.caps.preemption_shift;
+	f->apicv = wish->apicv && allowed(VMX_WORD_CPU, CPU_TPR_SHADOW) && allowed(VMX_WORD_CPU2, APICV);
+	f->x2apicv = f->apicv && allowed(VMX_WORD_CPU2, CPU2_X2APIC_MODE);
+	f->rdtscp = vmx.rdtscp && allowed(VMX_WORD_CPU2, CPU2_RDTSCP);
+	f->invpcid = allowed(VMX_WORD_CPU2, CPU2_INVPCID);
+	f->pause_loop = allowed(VMX_WORD_CPU2, CPU2_PAUSE_LOOP);
+	f->xcr0_mask = vmx.xcr0_mask;
+	f->cr4_guest = vmx.caps.cr4_fixed1 & ~CR4_VMXE;
+}
+
+static int choose_controls(char *why, size_t size)
+{
+	const struct virt_features *f = &vmx.features;
+	struct vmx_controls *c = &vmx.controls;
+	uint32_t pin = f->preemption_timer ? PIN_PREEMPTION_TIMER : 0;
+	uint32_t cpu2 = OPT_CPU2 | (f->vpid ? CPU2_VPID : 0) | (f->apicv ? CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS : 0);
+	uint32_t cpu = f->apicv ? CPU_TPR_SHADOW : CPU_CR8_LOAD | CPU_CR8_STORE;
+
+	if (negotiate(VMX_WORD_PIN, MIN_PIN, pin, &c->pin, why, size) ||
+	    negotiate(VMX_WORD_CPU, MIN_CPU | cpu, 0, &c->cpu, why, size) ||
+	    negotiate(VMX_WORD_CPU2, MIN_CPU2, cpu2, &c->cpu2, why, size) ||
+	    negotiate(VMX_WORD_EXIT, MIN_EXIT, 0, &c->exit, why, size) ||
+	    negotiate(VMX_WORD_ENTRY, MIN_ENTRY, 0, &c->entry, why, size))
+		return -E_NOTSUP;
+	/* Old processors can't run without these; a hypervisor with EPT has no use for them (SDM Vol. 3C A.3.2). */
+	if (c->cpu & (CPU_CR3_LOAD | CPU_CR3_STORE | CPU_INVLPG)) {
+		snprintf(why, size, "VT-x forces CR3 or INVLPG exits (primary controls 0x%x): the TRUE controls are missing", c->cpu);
+		return -E_NOTSUP;
+	}
+	return 0;
+}
+
+/* Which extended state guests may have and how large its save area is (SDM Vol. 1 13.2). Without XSAVE: FXSAVE's. */
+static void learn_xsave(void)
+{
+	uint32_t regs[4];
+	/* x87, SSE, AVX, MPX's none, AVX-512 (3), PKRU: architectural state that XSAVE covers wholly and no XSS bit governs. */
+	const uint64_t known = 0x2e7;
+
+	vmx.xcr0_mask = 0;
+	vmx.xsave_size = 512;
+	cpuid(1, 0, regs);
+	if (!(regs[2] & BIT(26)))
+		return;
+	cpuid(0xd, 0, regs);
+	vmx.xcr0_mask = ((uint64_t)regs[3] << 32 | regs[0]) & known;
+	vmx.xsave_size = regs[2];
+	/* The sum of the components is believed over ECX: some processors report ECX for a smaller XCR0. */
+	for (unsigned i = 2; i < 63; i++) {
+		if (!(vmx.xcr0_mask & BIT(i)))
+			continue;
+		cpuid(0xd, i, regs);
+		if (regs[0] + regs[1] > vmx.xsave_size)
+			vmx.xsave_size = regs[0] + regs[1];
+	}
+}
+
+static bool has_rdtscp(void)
+{
+	uint32_t regs[4];
+
+	cpuid(0x80000001, 0, regs);
+	return regs[3] & BIT(27);
+}
+
+int virt_probe(const struct virt_wish *wish, char *why, size_t size)
+{
+	if (read_caps(&vmx.caps, why, size))
+		return -E_NOTSUP;
+	vmx.rdtscp = has_rdtscp();
+	learn_xsave();
+	if (vmx.xsave_size > PAGE_SIZE) {
+		/* More than known components need; XCR0 keeps to what fits. */
+		vmx.xcr0_mask &= 0x7;
+		vmx.xsave_size = PAGE_SIZE;
+	}
+	mtrr_read(&vmx.mtrr, rdmsr_safe, vmx.caps.physical_bits);
+	choose_features(wish);
+	if (choose_controls(why, size))
+		return -E_NOTSUP;
+	if (!(vmx.caps.ept_vpid & VMX_EPT_WALK_4) || !(vmx.caps.ept_vpid & VMX_EPT_WB)) {
+		snprintf(why, size, "EPT with 4 levels and write-back tables is missing: EPT/VPID capability 0x%llx",
+			 (unsigned long long)vmx.caps.ept_vpid);
+		return -E_NOTSUP;
+	}
+	return 0;
+}
+
+static int vmxon(hpa_t region)
+{
+	bool failed;
+
+	__asm__ volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region.value) : "memory");
+	return failed ? -E_FAULT : 0;
+}
+
+static void flush_all_ept(void)
+{
+	struct {
+		uint64_t eptp, zero;
+	} descriptor = {0, 0};
+
+	if (vmx.caps.ept_vpid & VMX_EPT_INVEPT_ALL)
+		__asm__ volatile("invept %0, %1" : : "m"(descriptor), "r"(2ULL) : "memory", "cc");
+}
+
+/* What VMX fixes in CR0 and CR4 must hold before VMXON (SDM Vol. 3C 24.8). */
+static void fix_control_registers(void)
+{
+	uint64_t cr0 = (read_cr0() | vmx.caps.cr0_fixed0) & vmx.caps.cr0_fixed1;
+	uint64_t cr4 = (read_cr4() | CR4_VMXE | (vmx.xcr0_mask ? CR4_OSXSAVE : 0) | CR4_OSFXSR | CR4_OSXMMEXCPT |
+			vmx.caps.cr4_fixed0) & vmx.caps.cr4_fixed1;
+
+	write_cr0(cr0);
+	write_cr4(cr4);
+}
+
+int virt_cpu_enable(char *why, size_t size)
+{
+	struct vmx_caps own;
+	const char *what;
+	uint64_t first, second;
+	hpa_t region;
+
+	if (read_caps(&own, why, size))
+		return -E_NOTSUP;
+	if (!vmx_caps_agree(&vmx.caps, &own, &what, &first, &second)) {
+		snprintf(why, size, "CPU %u differs from the boot CPU in %s: 0x%llx, expected 0x%llx", this_cpu()->index, what,
+			 (unsigned long long)second, (unsigned long long)first);
+		return -E_NOTSUP;
+	}
+	region = vmx.pages.alloc();
+	if (hpa_is_none(region)) {
+		snprintf(why, size, "no memory for CPU %u's VMXON region", this_cpu()->index);
+		return -E_NOMEM;
+	}
+	*(uint32_t *)phys_to_virt(region) = vmx.caps.revision;
+	fix_control_registers();
+	if (vmxon(region)) {
+		vmx.pages.free(region);
+		snprintf(why, size, "VMXON failed on CPU %u", this_cpu()->index);
+		return -E_FAULT;
+	}
+	flush_all_ept();
+	return 0;
+}
+
+void virt_report(void (*line)(const char *text))
+{
+	static const char *const state[] = {"missing", "present", "used"};
+	struct vmx_feature f;
+	char text[120];
+
+	for (unsigned i = 0; vmx_feature_at(&vmx.caps, &vmx.controls, i, &f); i++) {
+		snprintf(text, sizeof(text), "%-8s %s bit %u: %s", state[f.state], f.word, f.bit, f.name);
+		line(text);
+	}
+}

@@ -1,0 +1,251 @@
+/*
+ * A virtual processor: its VMCS built, loaded on a CPU, put away, unmade. The part of the processor's state that the
+ * VMCS does not switch (FPU, debug registers, SYSCALL MSRs) stays in the hardware while the vCPU is loaded and is
+ * exchanged here, so that an exit costs nothing for it. SDM Vol. 3C chapters 25 and 27.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/cpu.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/memory.h"
+#include "arch/x86/msr.h"
+#include "arch/x86/trap.h"
+#include "arch/x86/vmx/vmx.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+
+/*
+ * Exceptions that must not stay inside the guest: #MC belongs to the machine; #DB and #AC can be made to recur during
+ * their own delivery without end (CVE-2015-8104, CVE-2015-5307), which only an exit breaks.
+ */
+#define EXCEPTIONS (BIT(VECTOR_MC) | BIT(VECTOR_DB) | BIT(VECTOR_AC))
+
+#define MXCSR_OFFSET 24
+#define FCW_RESET    0x37f
+#define MXCSR_RESET  0x1f80
+
+static void vmptrld(hpa_t vmcs)
+{
+	bool failed;
+
+	__asm__ volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs.value) : "memory");
+	if (failed)
+		panic("VMPTRLD of 0x%llx failed", (unsigned long long)vmcs.value);
+}
+
+static void vmclear(hpa_t vmcs)
+{
+	bool failed;
+
+	__asm__ volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs.value) : "memory");
+	if (failed)
+		panic("VMCLEAR of 0x%llx failed", (unsigned long long)vmcs.value);
+}
+
+static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
+{
+	v->pin_ctl = vmx.controls.pin;
+	v->cpu_ctl = vmx.controls.cpu;
+	v->cpu2_ctl = vmx.controls.cpu2;
+	v->entry_ctl = vmx.controls.entry;
+	/* The APIC is virtualised once the guest's APIC has a mode: virt_apic_mode(). */
+	v->cpu2_ctl &= ~(uint32_t)(CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS);
+	vmcs_write(VMCS_PIN_CONTROLS, v->pin_ctl);
+	vmcs_write(VMCS_CPU_CONTROLS, v->cpu_ctl);
+	vmcs_write(VMCS_CPU_CONTROLS2, v->cpu2_ctl);
+	vmcs_write(VMCS_EXIT_CONTROLS, vmx.controls.exit);
+	vmcs_write(VMCS_ENTRY_CONTROLS, v->entry_ctl);
+	vmcs_write(VMCS_EXCEPTION_BITMAP, EXCEPTIONS);
+	vmcs_write(VMCS_PAGE_FAULT_ERROR_MASK, 0);
+	vmcs_write(VMCS_PAGE_FAULT_ERROR_MATCH, 0);
+	vmcs_write(VMCS_CR3_TARGET_COUNT, 0);
+	vmcs_write(VMCS_EXIT_MSR_STORE_COUNT, 0);
+	vmcs_write(VMCS_EXIT_MSR_LOAD_COUNT, 0);
+	vmcs_write(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
+	vmcs_write(VMCS_ENTRY_INTR_INFO, 0);
+	vmcs_write(VMCS_IO_BITMAP_A, s->io_bitmap.value);
+	vmcs_write(VMCS_IO_BITMAP_B, s->io_bitmap.value + PAGE_SIZE);
+	vmcs_write(VMCS_MSR_BITMAP, s->msr_bitmap.value);
+	vmcs_write(VMCS_TSC_OFFSET, s->tsc_offset);
+	vmcs_write(VMCS_EPTP, ept_pointer(&s->space->ept));
+	vmcs_write(VMCS_LINK_POINTER, ~0ULL);
+	if (vmx.features.vpid)
+		vmcs_write(VMCS_VPID, s->vpid);
+	if (vmx.features.preemption_timer)
+		vmcs_write(VMCS_GUEST_PREEMPTION_TIMER, ~0U);
+	if (vmx.features.apicv) {
+		vmcs_write(VMCS_VIRTUAL_APIC_ADDRESS, s->virtual_apic.value);
+		vmcs_write(VMCS_APIC_ACCESS_ADDRESS, s->apic_access.value);
+		vmcs_write(VMCS_TPR_THRESHOLD, 0);
+		vmcs_write(VMCS_GUEST_INTERRUPT_STATUS, 0);
+	}
+	vmcs_write(VMCS_CR0_GUEST_HOST_MASK, VMX_CR0_OWNED);
+	/*
+	 * The guest toggles CR4 bits freely that change nothing for us. PAE, LA57 and PCIDE decide how CR3 is read, VMXE
+	 * and SMXE are not the guest's, and what the processor has but the guest must not see would go through unchecked.
+	 */
+	vmcs_write(VMCS_CR4_GUEST_HOST_MASK,
+		   ~(s->cr4_guest & ~(CR4_PAE | CR4_LA57 | CR4_PCIDE | CR4_VMXE | CR4_SMXE)));
+}
+
+/* What is the same on every CPU; the rest is virt_load's. */
+static void write_host_state(void)
+{
+	vmcs_write(VMCS_HOST_CR0, read_cr0());
+	vmcs_write(VMCS_HOST_CR3, read_cr3());
+	vmcs_write(VMCS_HOST_CR4, read_cr4());
+	vmcs_write(VMCS_HOST_CS_SELECTOR, SELECTOR_CODE);
+	vmcs_write(VMCS_HOST_SS_SELECTOR, SELECTOR_DATA);
+	vmcs_write(VMCS_HOST_DS_SELECTOR, 0);
+	vmcs_write(VMCS_HOST_ES_SELECTOR, 0);
+	vmcs_write(VMCS_HOST_FS_SELECTOR, 0);
+	vmcs_write(VMCS_HOST_GS_SELECTOR, 0);
+	vmcs_write(VMCS_HOST_TR_SELECTOR, SELECTOR_TSS);
+	vmcs_write(VMCS_HOST_FS_BASE, 0);
+	vmcs_write(VMCS_HOST_IDTR_BASE, idt_base());
+	vmcs_write(VMCS_HOST_SYSENTER_CS, 0);
+	vmcs_write(VMCS_HOST_SYSENTER_ESP, 0);
+	vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
+	vmcs_write(VMCS_HOST_PAT, PAT_HOST);
+	vmcs_write(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit);
+}
+
+static void reset_fpu(struct virt_vcpu *v)
+{
+	const uint16_t fcw = FCW_RESET;
+	const uint32_t mxcsr = MXCSR_RESET;
+
+	memset(v->fpu, 0, PAGE_SIZE);
+	memcpy(v->fpu, &fcw, sizeof(fcw));
+	memcpy(v->fpu + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
+}
+
+int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
+{
+	hpa_t fpu;
+
+	memset(v, 0, sizeof(*v));
+	v->vmcs = vmx.pages.alloc();
+	fpu = vmx.pages.alloc();
+	if (hpa_is_none(v->vmcs) || hpa_is_none(fpu)) {
+		if (!hpa_is_none(v->vmcs))
+			vmx.pages.free(v->vmcs);
+		if (!hpa_is_none(fpu))
+			vmx.pages.free(fpu);
+		return -E_NOMEM;
+	}
+	v->fpu = phys_to_virt(fpu);
+	v->space = setup->space;
+	v->vpid = vmx.features.vpid ? setup->vpid : 0;
+	v->tsc_offset = setup->tsc_offset;
+	v->xcr0 = XCR0_X87;
+	v->dr6 = DR6_INIT;
+	reset_fpu(v);
+	*(uint32_t *)phys_to_virt(v->vmcs) = vmx.caps.revision;
+	vmclear(v->vmcs);
+	vmptrld(v->vmcs);
+	write_controls(v, setup);
+	write_host_state();
+	vmclear(v->vmcs);
+	return 0;
+}
+
+void virt_vcpu_destroy(struct virt_vcpu *v)
+{
+	vmclear(v->vmcs);
+	vmx.pages.free(v->vmcs);
+	vmx.pages.free(virt_to_phys(v->fpu));
+}
+
+/* Extended state: the host has none of its own, so only the guest's is moved. All components go, whatever its XCR0. */
+static void load_fpu(struct virt_vcpu *v)
+{
+	if (!vmx.xcr0_mask) {
+		fxrstor(v->fpu);
+		return;
+	}
+	xsetbv(0, vmx.xcr0_mask);
+	xrstor(v->fpu, vmx.xcr0_mask);
+	xsetbv(0, v->xcr0);
+}
+
+static void save_fpu(struct virt_vcpu *v)
+{
+	if (!vmx.xcr0_mask) {
+		fxsave(v->fpu);
+		return;
+	}
+	v->xcr0 = xgetbv(0);
+	xsetbv(0, vmx.xcr0_mask);
+	xsave(v->fpu, vmx.xcr0_mask);
+}
+
+static void load_registers(const struct virt_vcpu *v)
+{
+	write_cr2(v->cr2);
+	write_dr(0, v->dr[0]);
+	write_dr(1, v->dr[1]);
+	write_dr(2, v->dr[2]);
+	write_dr(3, v->dr[3]);
+	write_dr(6, v->dr6);
+	wrmsr(MSR_STAR, v->star);
+	wrmsr(MSR_LSTAR, v->lstar);
+	wrmsr(MSR_CSTAR, v->cstar);
+	wrmsr(MSR_FMASK, v->fmask);
+	wrmsr(MSR_KERNEL_GS_BASE, v->kernel_gs);
+	if (vmx.rdtscp)
+		wrmsr(MSR_TSC_AUX, v->tsc_aux);
+}
+
+static void save_registers(struct virt_vcpu *v)
+{
+	v->cr2 = read_cr2();
+	v->dr[0] = read_dr(0);
+	v->dr[1] = read_dr(1);
+	v->dr[2] = read_dr(2);
+	v->dr[3] = read_dr(3);
+	v->dr6 = read_dr(6);
+	v->star = rdmsr(MSR_STAR);
+	v->lstar = rdmsr(MSR_LSTAR);
+	v->cstar = rdmsr(MSR_CSTAR);
+	v->fmask = rdmsr(MSR_FMASK);
+	v->kernel_gs = rdmsr(MSR_KERNEL_GS_BASE);
+	if (vmx.rdtscp)
+		v->tsc_aux = rdmsr(MSR_TSC_AUX);
+}
+
+void virt_load(struct virt_vcpu *v)
+{
+	struct cpu *cpu = this_cpu();
+
+	vmptrld(v->vmcs);
+	vmcs_write(VMCS_HOST_GS_BASE, (uint64_t)cpu);
+	vmcs_write(VMCS_HOST_TR_BASE, (uint64_t)&cpu->tss);
+	vmcs_write(VMCS_HOST_GDTR_BASE, (uint64_t)&cpu->gdt);
+	v->host_rsp = 0;
+	load_fpu(v);
+	load_registers(v);
+	/* The VPID may have run here before and elsewhere since; a VM's tables never lose rights while it runs. */
+	virt_space_flush(v->space);
+	virt_vcpu_flush(v);
+}
+
+void virt_put(struct virt_vcpu *v)
+{
+	save_registers(v);
+	save_fpu(v);
+	/* VMCLEAR writes the processor's cached copy back, so that another CPU may load it; the next entry is a launch. */
+	vmclear(v->vmcs);
+	v->launched = false;
+}
+
+/* Drops what this CPU's TLB holds under the vCPU's tag. Without VPID every entry and exit does that. */
+void virt_vcpu_flush(const struct virt_vcpu *v)
+{
+	struct {
+		uint64_t vpid, address;
+	} descriptor = {v->vpid, 0};
+
+	if (v->vpid)
+		__asm__ volatile("invvpid %0, %1" : : "m"(descriptor), "r"(1ULL) : "memory", "cc");
+}

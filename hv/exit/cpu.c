@@ -1,0 +1,321 @@
+/*
+ * Exits of instructions that concern the processor itself, and of exceptions: CPUID, HLT, control registers, XSETBV,
+ * caches, and what guests do not have. Each handler follows the instruction's page in SDM Vol. 2; where that says #GP
+ * or #UD, so does the handler.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/cpuid.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/trap.h"
+#include "hv/exit/table.h"
+#include "hv/log.h"
+#include "hv/vm.h"
+
+/* --- CPUID: SDM Vol. 2A ------------------------------------------------------------------------------------------- */
+
+/* The parts of a leaf that depend on the vCPU and its state. */
+static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t regs[4])
+{
+	uint32_t host[4];
+
+	switch (e->dynamic) {
+	case CPUID_DYNAMIC_FEATURES:
+		regs[CPUID_EBX] |= v->index << 24;
+		if (virt_cr4() & CR4_OSXSAVE)
+			regs[CPUID_ECX] |= (uint32_t)BIT(27);
+		if (!vlapic_is_enabled(&v->lapic))
+			regs[CPUID_EDX] &= ~(uint32_t)BIT(9);
+		break;
+	case CPUID_DYNAMIC_7:
+		if (virt_cr4() & CR4_PKE)
+			regs[CPUID_ECX] |= (uint32_t)BIT(4);
+		break;
+	case CPUID_DYNAMIC_TOPOLOGY:
+		regs[CPUID_EDX] = v->index;
+		break;
+	case CPUID_DYNAMIC_XSAVE:
+		/* The guest's XCR0 is live in the hardware, so the processor's own answer fits. */
+		cpuid(0xd, 0, host);
+		regs[CPUID_EBX] = host[CPUID_EBX];
+		break;
+	default:
+		break;
+	}
+}
+
+enum outcome exit_cpuid(struct vcpu *v, const struct exit *exit)
+{
+	uint64_t *reg = v->virt.reg;
+	const struct cpuid_entry *e = cpuid_find(&v->vm->cpuid, (uint32_t)reg[REG_RAX], (uint32_t)reg[REG_RCX]);
+	uint32_t subleaf = (uint32_t)reg[REG_RCX];
+
+	(void)exit;
+	reg[REG_RAX] = e->reg[CPUID_EAX];
+	reg[REG_RBX] = e->reg[CPUID_EBX];
+	reg[REG_RCX] = e->reg[CPUID_ECX];
+	reg[REG_RDX] = e->reg[CPUID_EDX];
+	if (e->dynamic) {
+		uint32_t regs[4] = {e->reg[0], e->reg[1], e->reg[2], e->reg[3]};
+
+		fill_dynamic(v, e, regs);
+		if (e->dynamic == CPUID_DYNAMIC_TOPOLOGY)
+			regs[CPUID_ECX] = (regs[CPUID_ECX] & ~0xffu) | (subleaf & 0xff);
+		reg[REG_RAX] = regs[CPUID_EAX];
+		reg[REG_RBX] = regs[CPUID_EBX];
+		reg[REG_RCX] = regs[CPUID_ECX];
+		reg[REG_RDX] = regs[CPUID_EDX];
+	}
+	return OUTCOME_NEXT;
+}
+
+/* --- waiting, caches, what is not there --------------------------------------------------------------------------- */
+
+enum outcome exit_hlt(struct vcpu *v, const struct exit *exit)
+{
+	(void)v;
+	(void)exit;
+	return OUTCOME_BLOCK;
+}
+
+/* Without recording PAUSE-loops nobody asks for these; giving the turn to the next is what they would want. */
+enum outcome exit_pause(struct vcpu *v, const struct exit *exit)
+{
+	(void)v;
+	(void)exit;
+	return OUTCOME_NEXT;
+}
+
+/*
+ * WBINVD and INVD: guest memory is coherent and no device of ours reads around the caches, so there is nothing to write
+ * back; INVD must never drop the host's dirty lines. With devices passed through this would have to change.
+ */
+enum outcome exit_cache(struct vcpu *v, const struct exit *exit)
+{
+	(void)v;
+	(void)exit;
+	return OUTCOME_NEXT;
+}
+
+/* Instructions that CPUID does not show: VMX, SMX (CR4.SMXE can't be set), MONITOR and MWAIT. */
+enum outcome exit_hidden(struct vcpu *v, const struct exit *exit)
+{
+	(void)exit;
+	return vcpu_raise_ud(v);
+}
+
+/* There is no performance counter: SDM Vol. 2B RDPMC, #GP for an ECX that names none. */
+enum outcome exit_rdpmc(struct vcpu *v, const struct exit *exit)
+{
+	(void)exit;
+	return vcpu_raise_gp(v);
+}
+
+/* --- exceptions ---------------------------------------------------------------------------------------------------- */
+
+#define QUALIFICATION_DR6 (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(11) | BIT(13) | BIT(14) | BIT(16))
+
+/* The exit has put the reasons into its qualification instead of DR6 (SDM Vol. 3C 28.2.1, Table 28-1). */
+static enum outcome debug_exception(struct vcpu *v)
+{
+	uint64_t reasons = virt_exit_qualification() & QUALIFICATION_DR6;
+	uint64_t dr6 = read_dr(6);
+
+	/* B0-B3 are replaced; BD, BS and BT are sticky; RTM (16) is inverted in DR6 and never raised: no TSX is shown. */
+	dr6 = (dr6 & ~0xfULL) | (reasons & ~BIT(16)) | BIT(16);
+	write_dr(6, dr6);
+	virt_clear_general_detect();
+	return vcpu_raise(v, VECTOR_DB, false, 0);
+}
+
+enum outcome exit_exception(struct vcpu *v, const struct exit *exit)
+{
+	uint32_t info = virt_exit_interrupt_info();
+	unsigned vector = info & 0xff;
+
+	(void)exit;
+	switch (vector) {
+	case VECTOR_NMI:
+		/* A host NMI (panic elsewhere, or hardware): the processor holds NMIs until the next IRET, as after delivery. */
+		cpu_deliver_nmi();
+		return OUTCOME_RETRY;
+	case VECTOR_DB:
+		return debug_exception(v);
+	case VECTOR_AC:
+		return vcpu_raise(v, VECTOR_AC, true, 0);
+	case VECTOR_MC:
+		cpu_deliver_machine_check();
+		return OUTCOME_RETRY;
+	default:
+		return vm_kill(v, "exception %u (%s), which does not exit", vector, trap_name(vector));
+	}
+}
+
+enum outcome exit_triple_fault(struct vcpu *v, const struct exit *exit)
+{
+	(void)exit;
+	return vm_kill(v, "triple fault: an exception while a double fault was being delivered");
+}
+
+/* Hardware task switching (32-bit TSS gates) is used by nothing in reach; it exits always and would need an emulator. */
+enum outcome exit_task_switch(struct vcpu *v, const struct exit *exit)
+{
+	(void)exit;
+	return vm_kill(v, "hardware task switch to selector 0x%llx, which Vireo does not emulate",
+		       (unsigned long long)(virt_exit_qualification() & 0xffff));
+}
+
+/* --- control registers: SDM Vol. 2B MOV (to control register), Vol. 3A 2.5, 4.1 ------------------------------------- */
+
+static bool uses_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
+{
+	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LME);
+}
+
+/* PAE paging keeps its four top entries in registers, which MOV to CR0 and CR4 reload (SDM Vol. 3A 4.4.1). */
+static bool load_pdptes(struct vcpu *v)
+{
+	/* PWT and PCD are allowed; bits 1, 2 and 8:5 are reserved, as are those above the physical width. */
+	const uint64_t reserved = 0x1e6 | ~((1ULL << v->vm->apic_bus.phys_bits) - 1);
+	uint64_t pdpte[4];
+
+	if (guest_read(&v->vm->mem, GPA(virt_cr3() & 0xffffffe0), pdpte, sizeof(pdpte)))
+		return false;
+	for (unsigned i = 0; i < 4; i++)
+		if ((pdpte[i] & 1) && (pdpte[i] & reserved))
+			return false;
+	virt_set_pdptes(pdpte);
+	return true;
+}
+
+static bool cr0_is_valid(uint64_t cr0, uint64_t old, uint64_t cr4, uint64_t efer)
+{
+	bool starts = (cr0 & CR0_PG) && !(old & CR0_PG);
+	bool stops = !(cr0 & CR0_PG) && (old & CR0_PG);
+	bool code64 = (efer & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
+
+	if (cr0 >> 32)
+		return false;
+	if ((cr0 & CR0_PG) && !(cr0 & CR0_PE))
+		return false;
+	if ((cr0 & CR0_NW) && !(cr0 & CR0_CD))
+		return false;
+	if (starts && (efer & EFER_LME) && (!(cr4 & CR4_PAE) || virt_segment(SEG_CS).access & SEG_AR_L))
+		return false;
+	if (stops && (code64 || (cr4 & CR4_PCIDE)))
+		return false;
+	return true;
+}
+
+#define CR0_DEFINED (CR0_PE | CR0_MP | CR0_EM | CR0_TS | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_NW | CR0_CD | CR0_PG)
+
+static enum outcome write_guest_cr0(struct vcpu *v, uint64_t cr0)
+{
+	uint64_t old = virt_cr0(), cr4 = virt_cr4(), efer = virt_efer();
+	bool pae = uses_pae_paging(cr0, cr4, efer);
+
+	if (!cr0_is_valid(cr0, old, cr4, efer))
+		return vcpu_raise_gp(v);
+	if (pae && ((old ^ cr0) & (CR0_PG | CR0_CD | CR0_NW)) && !load_pdptes(v))
+		return vcpu_raise_gp(v);
+	/* Reserved bits of the low half are ignored, ET is wired to 1. */
+	virt_set_cr0(&v->virt, (cr0 & CR0_DEFINED) | CR0_ET);
+	if ((old ^ cr0) & (CR0_PG | CR0_WP))
+		virt_vcpu_flush(&v->virt);
+	return OUTCOME_NEXT;
+}
+
+static enum outcome write_guest_cr4(struct vcpu *v, uint64_t cr4)
+{
+	const uint64_t reloads = CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP;
+	uint64_t old = virt_cr4(), efer = virt_efer();
+	bool starts_pcid = (cr4 & CR4_PCIDE) && !(old & CR4_PCIDE);
+
+	if (cr4 & ~v->vm->cr4_bits)
+		return vcpu_raise_gp(v);
+	if ((efer & EFER_LMA) && !(cr4 & CR4_PAE))
+		return vcpu_raise_gp(v);
+	if (starts_pcid && (!(efer & EFER_LMA) || (virt_cr3() & 0xfff)))
+		return vcpu_raise_gp(v);
+	if (uses_pae_paging(virt_cr0(), cr4, efer) && ((old ^ cr4) & reloads) && !load_pdptes(v))
+		return vcpu_raise_gp(v);
+	virt_set_cr4(&v->virt, cr4);
+	return OUTCOME_NEXT;
+}
+
+static enum outcome write_cr(struct vcpu *v, unsigned cr, uint64_t value)
+{
+	/* Outside 64-bit mode a register operand has 32 bits. */
+	if (!((virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L)))
+		value = (uint32_t)value;
+	switch (cr) {
+	case 0:
+		return write_guest_cr0(v, value);
+	case 4:
+		return write_guest_cr4(v, value);
+	case 8:
+		if (value > 15)
+			return vcpu_raise_gp(v);
+		vlapic_set_cr8(&v->lapic, (uint8_t)value);
+		vcpu_request(v, REQUEST_EVENT);
+		return OUTCOME_NEXT;
+	default:
+		return vm_kill(v, "MOV to CR%u, which does not exit", cr);
+	}
+}
+
+/* LMSW sets PE but never clears it, and reaches MP, EM and TS besides (SDM Vol. 2A LMSW). */
+static enum outcome lmsw(struct vcpu *v, uint64_t source)
+{
+	uint64_t cr0 = virt_cr0();
+
+	return write_guest_cr0(v, (cr0 & ~(CR0_MP | CR0_EM | CR0_TS)) | (source & 0xf));
+}
+
+/* Exit qualification for control-register accesses: SDM Vol. 3C Table 28-3. */
+enum outcome exit_cr(struct vcpu *v, const struct exit *exit)
+{
+	uint64_t q = virt_exit_qualification();
+	unsigned cr = q & 0xf, type = q >> 4 & 3, reg = q >> 8 & 0xf;
+
+	(void)exit;
+	switch (type) {
+	case 0:
+		return write_cr(v, cr, virt_reg(&v->virt, reg));
+	case 1:
+		if (cr != 8)
+			return vm_kill(v, "MOV from CR%u, which does not exit", cr);
+		virt_set_reg(&v->virt, reg, vlapic_cr8(&v->lapic));
+		return OUTCOME_NEXT;
+	case 2: /* CLTS: TS is the guest's own; here only for completeness of the table */
+		return write_guest_cr0(v, virt_cr0() & ~CR0_TS);
+	default:
+		return lmsw(v, q >> 16 & 0xffff);
+	}
+}
+
+/* --- XSETBV: SDM Vol. 2D, Vol. 1 13.3 ------------------------------------------------------------------------------- */
+
+static bool xcr0_is_valid(uint64_t value, uint64_t mask)
+{
+	const uint64_t avx512 = BIT(5) | BIT(6) | BIT(7);
+
+	if ((value & ~mask) || !(value & XCR0_X87))
+		return false;
+	if ((value & XCR0_AVX) && !(value & XCR0_SSE))
+		return false;
+	if ((value & avx512) && ((value & avx512) != avx512 || !(value & XCR0_AVX)))
+		return false;
+	return true;
+}
+
+/* CPL and CR4.OSXSAVE were checked before the exit. */
+enum outcome exit_xsetbv(struct vcpu *v, const struct exit *exit)
+{
+	uint64_t *reg = v->virt.reg;
+	uint64_t value = reg[REG_RDX] << 32 | (uint32_t)reg[REG_RAX];
+
+	(void)exit;
+	if ((uint32_t)reg[REG_RCX] != 0 || !xcr0_is_valid(value, v->vm->xcr0_mask) || xsetbv_safe(0, value))
+		return vcpu_raise_gp(v);
+	return OUTCOME_NEXT;
+}

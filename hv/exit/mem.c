@@ -1,0 +1,203 @@
+/*
+ * Guest-physical accesses that are not plain memory: device registers, the local APIC's page, the VGA text memory that is
+ * watched for writes. The instruction is fetched, decoded and carried out on the device. SDM Vol. 3C 29.3.3 (EPT
+ * violations), Table 28-7 (qualification), 30.4.1 (APIC accesses).
+ */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/insn.h"
+#include "hv/decode.h"
+#include "hv/exit/table.h"
+#include "hv/guest_walk.h"
+#include "hv/vm.h"
+
+#define QUALIFICATION_WRITE  BIT(1)
+#define QUALIFICATION_FETCH  BIT(2)
+#define QUALIFICATION_LINEAR (BIT(7) | BIT(8)) /* the address is that of the access itself, not of a page-table entry */
+
+/* Who answers at a guest-physical address. */
+struct target {
+	bool lapic;
+	const struct bus_range *range;
+};
+
+static bool find_target(struct vcpu *v, uint64_t gpa, unsigned size, struct target *t)
+{
+	uint64_t base = v->lapic.base & ~0xfffULL & ((1ULL << 52) - 1);
+
+	t->lapic = vlapic_has_mmio(&v->lapic) && gpa >= base && gpa + size <= base + PAGE_SIZE;
+	t->range = t->lapic ? NULL : bus_find(&v->vm->pc.mmio, gpa, size);
+	return t->lapic || t->range;
+}
+
+static uint64_t target_read(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size)
+{
+	uint64_t value;
+
+	if (t->lapic)
+		return vlapic_mmio_read(&v->lapic, gpa & 0xfff, size);
+	spin_lock(&v->vm->lock);
+	value = t->range->read(t->range->dev, gpa, size);
+	spin_unlock(&v->vm->lock);
+	return value;
+}
+
+static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size, uint64_t value)
+{
+	if (t->lapic) {
+		vlapic_mmio_write(&v->lapic, gpa & 0xfff, size, value);
+		vcpu_request(v, REQUEST_EVENT);
+		return;
+	}
+	spin_lock(&v->vm->lock);
+	t->range->write(t->range->dev, gpa, size, value);
+	spin_unlock(&v->vm->lock);
+}
+
+static int fetch(struct vcpu *v, struct insn *insn)
+{
+	uint8_t bytes[INSN_MAX_LENGTH];
+	struct segment cs = virt_segment(SEG_CS);
+	enum insn_mode mode = insn_mode_of(&cs, virt_efer() & EFER_LMA);
+	size_t size = guest_fetch(v, GVA(mode == INSN_MODE_64 ? virt_rip() : cs.base + virt_rip()), bytes, sizeof(bytes));
+	int err = insn_decode(insn, mode, bytes, size);
+
+	if (err)
+		vm_kill(v, "instruction at a device register that Vireo does not decode (error %d): bytes %02x %02x %02x %02x %02x "
+			   "%02x %02x %02x, %zu readable",
+			err, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], size);
+	return err;
+}
+
+/* One operand of an instruction: plain memory or a device register. */
+static enum outcome read_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t *value)
+{
+	struct target t;
+
+	*value = 0;
+	if (find_target(v, gpa, size, &t)) {
+		*value = target_read(v, &t, gpa, size);
+		return OUTCOME_NEXT;
+	}
+	if (guest_read(&v->vm->mem, GPA(gpa), value, size) == 0)
+		return OUTCOME_NEXT;
+	return vm_kill(v, "read of %u bytes at guest-physical 0x%llx, where there is neither memory nor a device", size,
+		       (unsigned long long)gpa);
+}
+
+static enum outcome write_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t value)
+{
+	struct target t;
+
+	if (find_target(v, gpa, size, &t)) {
+		target_write(v, &t, gpa, size, value);
+		return OUTCOME_NEXT;
+	}
+	if (guest_write(&v->vm->mem, GPA(gpa), &value, size) == 0)
+		return OUTCOME_NEXT;
+	return vm_kill(v, "write of %u bytes at guest-physical 0x%llx, where there is neither memory nor a device", size,
+		       (unsigned long long)gpa);
+}
+
+static void collect_bases(uint64_t bases[SEG_GS + 1])
+{
+	for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+		bases[i] = virt_segment(i).base;
+}
+
+/* MOVS has two memory operands, and the exit tells the address of one: both are translated here. */
+static enum outcome copy_operands(struct vcpu *v, const struct insn *insn, uint64_t *value)
+{
+	uint64_t bases[SEG_GS + 1];
+	uint64_t from, to;
+	uint32_t fault;
+	gpa_t source, dest;
+	enum outcome outcome;
+
+	collect_bases(bases);
+	from = insn_string_source(insn, v->virt.reg, bases);
+	to = insn_string_dest(insn, v->virt.reg, bases);
+	if (guest_translate(v, GVA(from), false, &source, &fault))
+		return guest_linear_fault(v, GVA(from), -E_FAULT, fault);
+	if (guest_translate(v, GVA(to), true, &dest, &fault))
+		return guest_linear_fault(v, GVA(to), -E_FAULT, fault);
+	outcome = read_operand(v, source.value, insn->mem_size, value);
+	return outcome == OUTCOME_NEXT ? write_operand(v, dest.value, insn->mem_size, *value) : outcome;
+}
+
+static enum outcome execute(struct vcpu *v, const struct insn *insn, uint64_t gpa)
+{
+	uint64_t *reg = v->virt.reg, flags = virt_rflags(), before = flags, old = 0, new = 0, rsp;
+	enum outcome outcome = OUTCOME_NEXT;
+	int more;
+
+	if (!insn_has_work(insn, reg))
+		return OUTCOME_NEXT;
+	if (insn->kind == INSN_COPY)
+		outcome = copy_operands(v, insn, &old);
+	else if (insn->kind != INSN_WRITE)
+		outcome = read_operand(v, gpa, insn->mem_size, &old);
+	if (outcome != OUTCOME_NEXT)
+		return outcome;
+	rsp = reg[REG_RSP] = virt_reg(&v->virt, REG_RSP);
+	more = insn_execute(insn, old, reg, &flags, &new);
+	if (more < 0)
+		return vm_kill(v, "instruction without a memory operand caused an EPT violation at 0x%llx", (unsigned long long)gpa);
+	if (insn->kind == INSN_WRITE || insn->kind == INSN_RMW)
+		outcome = write_operand(v, gpa, insn->mem_size, new);
+	if (outcome != OUTCOME_NEXT)
+		return outcome;
+	if (reg[REG_RSP] != rsp)
+		virt_set_reg(&v->virt, REG_RSP, reg[REG_RSP]);
+	if (flags != before)
+		virt_set_rflags(flags);
+	return more ? OUTCOME_RETRY : OUTCOME_NEXT;
+}
+
+/* The exit's instruction length is not given for EPT violations (SDM Vol. 3C 28.2.5): the decoder's is used. */
+static enum outcome emulate(struct vcpu *v, uint64_t gpa)
+{
+	struct insn insn;
+	enum outcome outcome;
+
+	if (fetch(v, &insn))
+		return OUTCOME_KILL;
+	outcome = execute(v, &insn, gpa);
+	if (outcome != OUTCOME_NEXT)
+		return outcome;
+	virt_advance_by(insn.length);
+	return OUTCOME_RETRY;
+}
+
+enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
+{
+	uint64_t gpa = virt_exit_gpa(), q = virt_exit_qualification();
+
+	(void)exit;
+	if ((q & QUALIFICATION_WRITE) && vm_vga_touched(v->vm, gpa))
+		return OUTCOME_RETRY;
+	if (q & QUALIFICATION_FETCH)
+		return vm_kill(v, "instruction fetch at guest-physical 0x%llx, where there is no memory", (unsigned long long)gpa);
+	if ((q & QUALIFICATION_LINEAR) != QUALIFICATION_LINEAR)
+		return vm_kill(v, "page tables at guest-physical 0x%llx, where there is no memory", (unsigned long long)gpa);
+	return emulate(v, gpa);
+}
+
+/* Accesses to the APIC-access page that the processor does not virtualise: the current count, odd widths. */
+enum outcome exit_apic_access(struct vcpu *v, const struct exit *exit)
+{
+	uint64_t q = virt_exit_qualification();
+	unsigned type = q >> 12 & 0xf;
+
+	(void)exit;
+	if (type > 1) /* neither linear read nor write: a fetch, or during event delivery */
+		return vm_kill(v, "access of type %u to the local APIC's page", type);
+	return emulate(v, (v->lapic.base & ~0xfffULL) + (q & 0xfff));
+}
+
+/* Our own tables are wrong: not the guest's doing, but it alone is hurt. */
+enum outcome exit_ept_misconfig(struct vcpu *v, const struct exit *exit)
+{
+	(void)exit;
+	return vm_kill(v, "EPT misconfiguration at guest-physical 0x%llx: Vireo's page tables are wrong",
+		       (unsigned long long)virt_exit_gpa());
+}

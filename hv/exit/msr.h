@@ -1,0 +1,13 @@
+/*
+ * The MSRs that a guest has: one sorted table (index, read, write, why). What is not in it is #GP. From the table come
+ * the bitmaps that tell the processor which accesses need no exit.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/lib/types.h"
+
+/* Makes the two bitmaps (4 KiB each, shared by all VMs). Once, after virt_probe. */
+void msr_init(void);
+/* The bitmap for a vCPU whose x2APIC MSRs the processor virtualises, or for any other. */
+hpa_t msr_bitmap(bool x2apic_virtualised);

@@ -1,0 +1,18 @@
+/*
+ * Guest memory by linear address: the guest's own page tables, then its memory map. For handlers that fetch an
+ * instruction or move a string. Owner only, vCPU loaded.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/vcpu.h"
+
+/* Copies `size` bytes (may cross pages). 0; -E_FAULT: page fault with error code *fault; -E_RANGE: no memory there. */
+int guest_linear_read(struct vcpu *v, gva_t address, void *dst, size_t size, uint32_t *fault) MUST_CHECK;
+int guest_linear_write(struct vcpu *v, gva_t address, const void *src, size_t size, uint32_t *fault) MUST_CHECK;
+/* Up to `size` bytes of code; answers how many could be read, 0 to size. */
+size_t guest_fetch(struct vcpu *v, gva_t address, void *dst, size_t size);
+/* Where one byte is. 0, -E_FAULT. */
+int guest_translate(struct vcpu *v, gva_t address, bool write, gpa_t *gpa, uint32_t *fault) MUST_CHECK;
+/* What to answer when one of these failed: #PF for the guest, or the end of a guest that points at no memory. */
+enum outcome guest_linear_fault(struct vcpu *v, gva_t address, int err, uint32_t fault);

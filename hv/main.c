@@ -1,0 +1,235 @@
+/*
+ * Where the parts are put together: from boot_info to running guests. Entered once on the boot CPU by start.asm; the
+ * other CPUs come in through cpu_main. Each step that fails for the machine says so on serial and screen and stops.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "arch/x86/acpi.h"
+#include "arch/x86/cpu.h"
+#include "arch/x86/insn.h"
+#include "arch/x86/ioapic.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/paging.h"
+#include "arch/x86/smp.h"
+#include "arch/x86/trap.h"
+#include "arch/x86/tsc.h"
+#include "arch/x86/virt.h"
+#include "drivers/screen.h"
+#include "drivers/uart.h"
+#include "hv/boot_info.h"
+#include "hv/clock.h"
+#include "hv/config.h"
+#include "hv/console.h"
+#include "hv/exit/msr.h"
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+#include "hv/log.h"
+#include "hv/pcpu.h"
+#include "hv/phys.h"
+#include "hv/report.h"
+#include "hv/run.h"
+#include "hv/vm.h"
+
+typedef unsigned long long ull;
+
+void hv_main(hpa_t info_hpa);
+
+static struct config config;
+static const struct frame_source frames = {phys_alloc, phys_alloc_low, phys_free};
+
+/* The other CPUs wait for the first, turn VT-x on, count themselves and join the loop. */
+static _Atomic bool machine_ready;
+static _Atomic unsigned vmx_ready, vmx_failures;
+
+/* Nothing more can be done: say so and sleep. The machine is switched off or reset by hand. */
+static _Noreturn void stop_machine(const char *why)
+{
+	log_error("vireo: %s", why);
+	log_error("vireo: the machine is halted");
+	log_flush();
+	for (;;)
+		hlt();
+}
+
+static hpa_t zeroed_page(void)
+{
+	hpa_t page = phys_alloc(1, 1);
+
+	if (!hpa_is_none(page))
+		memset(phys_to_virt(page), 0, PAGE_SIZE);
+	return page;
+}
+
+static void free_page(hpa_t page) { phys_free(page, 1); }
+
+static const void *map_firmware(hpa_t hpa, uint64_t size) { return mmio_map(hpa, size, MAP_READONLY); }
+
+static void open_screen(const struct boot_framebuffer *fb)
+{
+	struct screen_mode mode = {.size = fb->size, .width = fb->width, .height = fb->height, .pitch = fb->pitch};
+
+	if (!fb->hpa)
+		return;
+	mode.pixels = mmio_map(HPA(fb->hpa), fb->size, MAP_WC);
+	if (!mode.pixels || screen_init(&mode))
+		log_error("screen: a framebuffer of %ux%u, pitch %u, can't be used", fb->width, fb->height, fb->pitch);
+}
+
+static void check_pages(void)
+{
+	uint64_t bad = paging_check_wx();
+
+	if (bad)
+		panic("page tables: %llu pages are both writable and executable", (ull)bad);
+	log_info("page tables: walked, no page is both writable and executable");
+}
+
+/* Memory, page tables, screen: from here on everything can allocate and speak. */
+static void take_memory(const struct boot_info *info)
+{
+	if (phys_init(info) || paging_init(info, &frames))
+		stop_machine("no memory for the core's own tables");
+	open_screen(&info->framebuffer);
+	check_pages();
+	log_info("memory: %llu MiB free of %llu MiB", (ull)(phys_free_bytes() / MIB), (ull)(phys_total_bytes() / MIB));
+}
+
+/* Interrupt controllers, clock, serial interrupt. */
+static void take_interrupts(const struct boot_info *info)
+{
+	const char *what = "";
+	uint64_t hz;
+
+	if (acpi_init(HPA(info->rsdp_hpa), map_firmware, &what))
+		log_info("acpi: none used%s%s", *what ? ": " : "", what);
+	if (lapic_init())
+		stop_machine("firmware left the local APIC disabled");
+	hz = tsc_calibrate();
+	if (!hz)
+		stop_machine("the TSC can't be calibrated: neither the 8254 nor the ACPI PM timer counts");
+	clock_set_hz(hz);
+	log_info("clock: TSC runs at %llu.%03llu MHz; local APIC timer in %s mode", (ull)(hz / 1000000), (ull)(hz / 1000 % 1000),
+		 lapic_timer_is_deadline() ? "TSC-deadline" : "count");
+	if (ioapic_init() || ioapic_route_isa(UART_IRQ, VECTOR_UART, lapic_id()))
+		log_error("ioapic: none found; serial input is looked at only when the machine is idle");
+	irq_register(VECTOR_UART, log_irq, NULL);
+}
+
+static void cpu_main(void)
+{
+	char why[200];
+
+	while (!atomic_load(&machine_ready))
+		cpu_pause();
+	if (virt_cpu_enable(why, sizeof(why)) == 0) {
+		atomic_fetch_add(&vmx_ready, 1);
+		run_loop();
+	}
+	log_error("vireo: %s", why);
+	atomic_fetch_add(&vmx_failures, 1);
+	for (;;)
+		hlt();
+}
+
+static void start_cpus(const struct boot_info *info)
+{
+	struct smp_report report;
+
+	smp_start(info, &frames, cpu_main, &report);
+	log_info("cpus: %u online", report.online);
+	if (report.failed)
+		log_error("cpus: %u did not start (first: APIC ID %u); they are left out", report.failed, report.first_failed);
+	if (report.ignored)
+		log_error("cpus: %u ignored (at most %u are used)", report.ignored, MAX_CPUS);
+}
+
+/* All CPUs must have VT-x and agree: a vCPU may be placed on any. */
+static void release_cpus(void)
+{
+	atomic_store(&machine_ready, true);
+	while (atomic_load(&vmx_ready) + atomic_load(&vmx_failures) < cpu_count() - 1)
+		cpu_pause();
+	if (atomic_load(&vmx_failures))
+		stop_machine("not every CPU can run guests");
+}
+
+static void feature_line(const char *text) { log_debug("vt-x: %s", text); }
+
+static void enable_virtualization(void)
+{
+	static const struct virt_pages pages = {zeroed_page, free_page};
+	struct virt_wish wish = {config.hv.vpid, config.hv.preemption_timer, config.hv.apicv};
+	const struct virt_features *f = virt_features();
+	char why[240];
+
+	virt_set_pages(&pages);
+	if (virt_probe(&wish, why, sizeof(why)) || virt_cpu_enable(why, sizeof(why)))
+		stop_machine(why);
+	msr_init();
+	virt_report(feature_line);
+	log_info("vt-x: on; VPID %s, preemption timer %s, APICv %s", f->vpid ? "used" : "not used",
+		 f->preemption_timer ? "used" : "not used", f->apicv ? "used" : "not used");
+}
+
+static void load_config(const struct boot_info *info)
+{
+	char error[CONFIG_ERROR_MAX];
+
+	if (config_parse(&config, info, info->config_hpa ? phys_to_virt(HPA(info->config_hpa)) : "", error))
+		stop_machine(error);
+	log_set_verbose(config.hv.verbose);
+}
+
+static void start_vm(const struct vm_config *c, unsigned id)
+{
+	char why[CONFIG_ERROR_MAX];
+	struct vm *vm;
+
+	if (c->error[0]) {
+		log_error("%s", c->error);
+		return;
+	}
+	if (c->vcpus > cpu_count()) {
+		log_error("vm %s: vcpus = %u: the machine has %u CPUs", c->name, c->vcpus, cpu_count());
+		return;
+	}
+	vm = vm_create(c, id, why, sizeof(why));
+	if (!vm) {
+		log_error("vm %s: not started: %s", c->name, why);
+		return;
+	}
+	vm_start(vm);
+}
+
+static void start_vms(void)
+{
+	for (unsigned i = 0; i < config.vm_count; i++)
+		start_vm(&config.vm[i], i);
+	if (!vm_alive())
+		stop_machine("no guest could be started");
+}
+
+void hv_main(hpa_t info_hpa)
+{
+	const struct boot_info *info;
+	uint64_t entry = rdtsc();
+	char error[160];
+
+	cpu_init_bsp();
+	log_init(115200, entry);
+	info = phys_to_virt(info_hpa);
+	report_set_start(entry);
+	if (boot_info_check(info, error, sizeof(error)))
+		stop_machine(error);
+	log_info("vireo: core entered; %llu ticks in the loader, %llu of them reading files", (ull)(info->entry_tsc - info->start_tsc),
+		 (ull)info->copy_ticks);
+	take_memory(info);
+	take_interrupts(info);
+	load_config(info);
+	enable_virtualization();
+	start_cpus(info);
+	pcpu_init(cpu_count());
+	console_init();
+	release_cpus();
+	start_vms();
+	run_loop();
+}

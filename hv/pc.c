@@ -1,0 +1,63 @@
+/* The PC put together; see pc.h. Wiring and addresses: hv/pc_map.h. */
+/* SPDX-License-Identifier: MIT */
+#include "hv/pc.h"
+
+#include "hv/pc_map.h"
+
+/* An ISA line leads to the 8259s and to the IOAPIC; which of them the guest listens to is the guest's choice. */
+static void set_line(void *ctx, unsigned line, bool level)
+{
+	struct pc *pc = ctx;
+
+	vpic_set_line(&pc->pic, line, level);
+	vioapic_set_line(&pc->ioapic, line == PC_IRQ_PIT ? PC_PIT_IOAPIC_PIN : line, level);
+}
+
+static struct irq_line line(struct pc *pc, unsigned irq) { return (struct irq_line){set_line, pc, irq}; }
+
+int pc_init(struct pc *pc, const struct pc_setup *s)
+{
+	int err;
+
+	pc->platform = s->platform;
+	vpic_init(&pc->pic, s->pic_changed, s->pic_ctx);
+	vioapic_init(&pc->ioapic, s->apics, PC_IOAPIC_ID);
+	timer_init(&pc->vga_timer, s->timers, s->lock, s->vga_fired);
+	if ((err = vpic_attach(&pc->pic, &pc->pio)) || (err = vioapic_attach(&pc->ioapic, &pc->mmio)) ||
+	    (err = pit_init(&pc->pit, &pc->pio, line(pc, PC_IRQ_PIT), s->timers, s->lock)) ||
+	    (err = rtc_init(&pc->rtc, &pc->pio, line(pc, PC_IRQ_RTC), s->timers, s->lock, s->memory, s->unix_seconds)) ||
+	    (err = vuart_init(&pc->com1, &pc->pio, PC_PORT_COM1, line(pc, PC_IRQ_COM1), s->console)) ||
+	    (err = i8042_init(&pc->i8042, &pc->pio, line(pc, PC_IRQ_KEYBOARD), &pc->platform)) ||
+	    (err = vga_init(&pc->vga, &pc->pio, s->vga_text, s->console)) ||
+	    (err = acpi_pm_init(&pc->acpi_pm, &pc->pio, line(pc, PC_IRQ_SCI), s->timers, s->lock, &pc->platform)) ||
+	    (err = debug_port_init(&pc->debug, &pc->pio, s->console, &pc->platform)))
+		return err;
+	pc_reset(pc);
+	return 0;
+}
+
+void pc_reset(struct pc *pc)
+{
+	vpic_reset(&pc->pic);
+	vioapic_reset(&pc->ioapic);
+	pit_reset(&pc->pit);
+	rtc_reset(&pc->rtc);
+	vuart_reset(&pc->com1);
+	i8042_reset(&pc->i8042);
+	vga_reset(&pc->vga);
+	acpi_pm_reset(&pc->acpi_pm);
+	debug_port_reset(&pc->debug);
+	timer_cancel(&pc->vga_timer);
+	pc->vga_open = false;
+}
+
+/*
+ * A guest that has programmed its serial port reads its console there; one that has not (a teaching kernel with a
+ * screen) gets key presses. Both at once would type everything twice into a kernel that reads both.
+ */
+bool pc_type(struct pc *pc, uint8_t byte)
+{
+	bool serial = pc->com1.ier || pc->com1.lcr || pc->com1.fcr;
+
+	return serial ? vuart_receive(&pc->com1, byte) : i8042_type(&pc->i8042, byte);
+}

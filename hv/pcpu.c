@@ -1,0 +1,64 @@
+/* Per-CPU state and how one CPU gets another's attention; see pcpu.h. */
+/* SPDX-License-Identifier: MIT */
+#include "hv/pcpu.h"
+
+#include "arch/x86/trap.h"
+#include "arch/x86/lapic.h"
+
+static struct pcpu pcpus[MAX_CPUS];
+
+struct pcpu *pcpu_at(unsigned index) { return &pcpus[index]; }
+
+/* The interrupt itself is the message: it ends guest mode or HLT, and the loop looks at the flags. */
+static void on_kick(void *ctx) { (void)ctx; }
+
+/* The hardware timer is one-shot: it is set to nothing now, and may have gone off early (lapic_timer_set). */
+static void on_timer(void *ctx)
+{
+	(void)ctx;
+	this_pcpu()->armed = TIMER_NEVER;
+}
+
+/* Another CPU armed a timer in our queue that is earlier than what our hardware is set to. */
+static void on_earlier_timer(void *ctx)
+{
+	struct pcpu *p = ctx;
+
+	if (p != this_pcpu())
+		pcpu_kick(p);
+}
+
+static void on_slice_end(struct timer *timer)
+{
+	struct pcpu *p = CONTAINER_OF(timer, struct pcpu, slice);
+
+	atomic_fetch_or(&p->attention, ATTENTION_RESCHEDULE);
+}
+
+void pcpu_init(unsigned count)
+{
+	irq_register(VECTOR_KICK, on_kick, NULL);
+	irq_register(VECTOR_TIMER, on_timer, NULL);
+	for (unsigned i = 0; i < count; i++) {
+		struct pcpu *p = &pcpus[i];
+
+		p->cpu = cpu_at(i);
+		p->armed = TIMER_NEVER;
+		timer_queue_init(&p->timers, on_earlier_timer, p);
+		timer_init(&p->slice, &p->timers, NULL, on_slice_end);
+	}
+}
+
+void pcpu_kick(struct pcpu *p)
+{
+	if (p != this_pcpu())
+		lapic_send_ipi(p->cpu->apic_id, VECTOR_KICK);
+}
+
+/* seq_cst pairs with the loop, which publishes `away` and then looks at the flags once more. */
+void pcpu_attention(struct pcpu *p, uint32_t bits)
+{
+	atomic_fetch_or(&p->attention, bits);
+	if (atomic_load(&p->away))
+		pcpu_kick(p);
+}

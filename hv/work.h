@@ -1,0 +1,23 @@
+/*
+ * Work that must happen later on a certain CPU: bytes came from the serial line, a disk answered. Queued from interrupt
+ * handlers and other CPUs, run by the CPU's loop between guest entries and when idle. This is the I/O thread.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "hv/lib/types.h"
+
+struct pcpu;
+
+struct work {
+	void (*run)(struct work *work);
+	struct work *next;
+	_Atomic bool queued;
+};
+
+/* Queues the work unless it is queued already. Callable from anywhere with interrupts off. */
+void work_queue(struct pcpu *p, struct work *work);
+/* Runs what is queued; the owner CPU calls it, without locks. */
+void work_run(struct pcpu *p);
