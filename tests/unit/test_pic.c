@@ -81,6 +81,11 @@ static void simple(void **state)
 	out(M, 0x0b);
 	assert_int_equal(in(M), 0);
 	assert_int_equal(changes, 2);
+	vpic_set_line(&pic, 4, true);
+	assert_int_equal(vpic_acknowledge(&pic), 0x24);
+	out(M, 0x20);
+	vpic_set_line(&pic, 4, false); /* a falling edge is nothing */
+	assert_false(intr);
 }
 
 static void priorities(void **state)

@@ -9,7 +9,10 @@
 #include <stdint.h>
 
 #include <cmocka.h>
+#include <pthread.h>
+#include <sched.h>
 #include <string.h>
+#include <time.h>
 
 #include "hv/dev/vlapic.h"
 #include "tests/fake_time.h"
@@ -687,6 +690,9 @@ static void tsc_offset_moves_deadline(void **state)
 	enable_all();
 	wr(v, VLAPIC_LVT_TIMER, 0x40030);
 	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, fake_now + 1000), 0);
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, ~0ULL), 0);
+	assert_true(timer_is_armed(&v->timer)); /* not mistaken for "never" */
+	assert_int_equal(vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, fake_now + 1000), 0);
 	vlapic_set_tsc_offset(v, 400);
 	assert_int_equal(v->timer.deadline, fake_now + 600);
 	vlapic_set_tsc_offset(v, 5000);
@@ -813,6 +819,24 @@ static void ipi_x2apic(void **state)
 	assert_int_equal(rdmsr(&lapic[0], 0x828), 0x20);
 }
 
+static void second_x2apic_cluster(void **state)
+{
+	static _Alignas(4096) uint32_t regs[1024];
+	static struct vlapic far;
+
+	(void)state;
+	vlapic_init(&far, &bus, 17, regs, &queue); /* leaves a hole in the bus at 4 to 16 */
+	assert_int_equal(bus.count, 18);
+	to_x2apic(&far);
+	assert_int_equal(rdmsr(&far, 0x80d), 0x10002);
+	assert_int_equal(vlapic_msr_write(&far, 0x80f, 0x1ff), 0);
+	assert_int_equal(apic_bus_targets(&bus, 0x00010002, true), 1 << 17);
+	assert_int_equal(apic_bus_targets(&bus, 0x00000002, true), 0);
+	assert_int_equal(vlapic_msr_write(&far, 0x830, 0x00000000000c4400), 0); /* NMI to all others */
+	for (unsigned i = 0; i < CPUS; i++)
+		assert_int_equal(nmis[i], 1);
+}
+
 static void wide_logical_misses_xapic(void **state)
 {
 	(void)state;
@@ -925,6 +949,64 @@ static void lint_modes(void **state)
 	assert_int_equal(nmis[0], 0);
 }
 
+#define ROUNDS 20000U
+
+static atomic_bool kicked, gave_up;
+static _Atomic unsigned delivered[2];
+
+static void kick_owner(void *ctx, unsigned i, enum apic_signal what, uint8_t vector)
+{
+	(void)ctx;
+	(void)i;
+	(void)what;
+	(void)vector;
+	kicked = true;
+}
+
+/* Posts a vector, waits until the owner has delivered it, and so on. */
+static void *poster(void *arg)
+{
+	unsigned me = *(unsigned *)arg;
+
+	for (unsigned n = 1; n <= ROUNDS && !gave_up; n++) {
+		vlapic_post(&lapic[0], (uint8_t)(0x40 + me), n & 1);
+		while (delivered[me] < n && !gave_up)
+			sched_yield();
+	}
+	return NULL;
+}
+
+/* Two CPUs post while the owner looks only when it was kicked: a lost kick would stop everything. */
+static void no_kick_is_lost(void **state)
+{
+	pthread_t thread[2];
+	unsigned who[2] = {0, 1};
+	time_t end = time(NULL) + 20;
+	int vector;
+
+	(void)state;
+	bus.signal = kick_owner;
+	for (unsigned i = 0; i < 2; i++)
+		assert_int_equal(pthread_create(&thread[i], NULL, poster, &who[i]), 0);
+	while ((delivered[0] < ROUNDS || delivered[1] < ROUNDS) && !gave_up) {
+		if (!atomic_exchange(&kicked, false)) {
+			sched_yield();
+			gave_up = time(NULL) > end;
+			continue;
+		}
+		vlapic_sync(&lapic[0]);
+		while ((vector = vlapic_pending(&lapic[0])) >= 0) {
+			vlapic_deliver(&lapic[0], (uint8_t)vector);
+			vlapic_eoi(&lapic[0]);
+			delivered[vector & 1]++;
+		}
+	}
+	for (unsigned i = 0; i < 2; i++)
+		pthread_join(thread[i], NULL);
+	assert_int_equal(delivered[0], ROUNDS);
+	assert_int_equal(delivered[1], ROUNDS);
+}
+
 int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, set_up)
@@ -961,7 +1043,9 @@ int main(void)
 	    T(ipi_destinations),
 	    T(ipi_logical),
 	    T(ipi_x2apic),
+	    T(second_x2apic_cluster),
 	    T(wide_logical_misses_xapic),
+	    T(no_kick_is_lost),
 	    T(lowest_priority),
 	    T(ipi_start_up),
 	    T(ipi_invalid),
