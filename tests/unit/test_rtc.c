@@ -131,6 +131,7 @@ static void update_interrupt(void **state)
 	assert_int_equal(irq_edges, 1);
 	pass(5 * HZ);
 	assert_int_equal(irq_edges, 1); /* not acknowledged yet */
+	assert_int_equal(queue.next, TIMER_NEVER);
 	assert_int_equal(get(0x0C) & 0x90, 0x90);
 	assert_false(irq_level);
 	assert_int_equal(get(0x0C), 0);
