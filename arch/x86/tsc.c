@@ -14,13 +14,11 @@
 #define PIT_CHANNEL_2	0x42
 #define PIT_COMMAND	0x43
 #define PIT_SQUARE_WAVE 0xb6 /* channel 2, low byte then high, mode 3, binary */
-#define PIT_CLOCKS                                                                                                     \
-	((uint32_t)(((uint64_t)PIT_HZ * TSC_WINDOW_US + 1000000) / 2000000 * 2)) /* even: mode 3 halves it             \
-										  */
-#define PORT_B	       0x61
-#define PORT_B_GATE_2  0x01
-#define PORT_B_SPEAKER 0x02
-#define PORT_B_OUT_2   0x20
+#define PIT_CLOCKS	((uint32_t)(((uint64_t)PIT_HZ * TSC_WINDOW_US + 1000000) / 2000000 * 2)) /* mode 3: even */
+#define PORT_B		0x61
+#define PORT_B_GATE_2	0x01
+#define PORT_B_SPEAKER	0x02
+#define PORT_B_OUT_2	0x20
 
 #define PM_HZ	  3579545
 #define PM_CLOCKS ((uint32_t)((uint64_t)PM_HZ * TSC_WINDOW_US / 1000000))

@@ -6,6 +6,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "boot/mp.h"
+#include "boot/tsc.h"
 #include "dsdt.h"
 
 #include <efi.h>
@@ -292,6 +293,19 @@ static UINT32 read_options(EFI_HANDLE device, CHAR16 *wide)
 	return (UINT32)(2 * (i + 1));
 }
 
+/*
+ * Says when the next image's first instruction runs, for `make bench`. Printing takes ticks of its own: the first line
+ * measures how many, the second, which counts, is ahead by as much.
+ */
+static void announce_start(void)
+{
+	uint64_t before = tsc_read(), after;
+
+	Print(L"chain: tsc %ld\r\n", before);
+	after = tsc_read();
+	Print(L"chain: tsc %ld\r\n", after + (after - before));
+}
+
 static EFI_STATUS start_next(EFI_HANDLE image)
 {
 	static CHAR16 options[MAX_OPTIONS], path[] = L"\\EFI\\vireo\\BOOTX64.EFI";
@@ -309,6 +323,7 @@ static EFI_STATUS start_next(EFI_HANDLE image)
 		return status;
 	next->LoadOptionsSize = read_options(self->DeviceHandle, options);
 	next->LoadOptions = next->LoadOptionsSize ? options : NULL;
+	announce_start();
 	return BS->StartImage(handle, NULL, NULL);
 }
 
