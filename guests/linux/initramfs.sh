@@ -1,0 +1,27 @@
+#!/bin/bash
+# Makes the Linux guest's initramfs out of busybox-static, /init (init.c) and /etc/inittab.
+# Usage: guests/linux/initramfs.sh OUT INIT (the compiled init.c). The same input gives the same bytes.
+# SPDX-License-Identifier: MIT
+set -eu
+here=$(dirname "$(readlink -f "$0")")
+out=$(readlink -f "$1")
+init=$(readlink -f "$2")
+root=$(mktemp -d)
+trap 'rm -rf "$root"' EXIT
+
+umask 022
+mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tmp}
+install -m 755 /bin/busybox "$root/bin/busybox"
+install -m 755 "$init" "$root/init"
+install -m 644 "$here/inittab" "$root/etc/inittab"
+echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd" # the shell's prompt shows ~ for this home
+echo "export HOME=/root; cd" >"$root/etc/profile"
+for applet in $("$root/bin/busybox" --list); do
+	[ "$applet" = busybox ] || ln -s busybox "$root/bin/$applet"
+done
+
+cd "$root"
+find . -exec touch -h -d @0 {} +
+find . -mindepth 1 | LC_ALL=C sort |
+	cpio --quiet --reproducible -o -H newc -R 0:0 | gzip -n -9 >"$out.new"
+mv "$out.new" "$out"

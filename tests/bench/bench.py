@@ -1,0 +1,117 @@
+"""`make bench`: measures Vireo on Bochs, prints the figures beside KVM's and writes build/bench.json.
+
+Linux is booted twice on the same machine with the same kernel, initramfs, command line and memory, both times with ACPI
+tables: by its EFI stub (native) and as Vireo's guest. The time runs from the kernel image's first instruction to the first
+line of init, on the time-stamp counter; Bochs ticks once for each instruction.
+
+KVM's figures (tests/bench/kvm.json) were measured on the same emulated machine: Debian 12's kernel 6.1 as the host, with
+mitigations=off ("kvm") and as shipped ("kvm_default"). bench.json is a list of {"id", "unit", "vireo", "kvm",
+"kvm_default", "native"}, keys absent where not measured.
+"""
+# SPDX-License-Identifier: MIT
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = pathlib.Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+import machine  # noqa: E402
+
+BUILD, ROOT = machine.BUILD, machine.ROOT
+LINUX = [BUILD / "linux" / "vmlinuz", BUILD / "linux" / "initrd"]
+CONF = ROOT / "guests" / "linux" / "vireo.conf"
+GUEST_MEMORY = 256  # MiB, as CONF says
+MACHINE_MEMORY = 512
+BOOT_SECONDS = 300
+
+# What Vireo's log says once: id, unit, pattern with the number as its group.
+VIREO_SAYS = [
+    ("core-to-guest", "ticks", r"vm linux: first entry .*?(\d+) ticks after the core's"),
+    ("linux-boot-exits", "exits", r"vm linux: (\d+) exits"),
+    ("own-memory-bytes", "bytes", r"vireo: own memory (\d+) bytes"),
+    ("vm-memory-bytes", "bytes", r"vm linux: own memory (\d+) bytes"),
+    ("vm-create", "ticks", r"vm linux: created in (\d+) ticks"),
+]
+
+
+def kernel_command_line():
+    return re.search(r'^cmdline\s*=\s*"(.*)"', CONF.read_text(), re.M)[1]
+
+
+def boot(name, folder, arguments, memory):
+    """Boots an image made with these arguments of boot/mkimage.sh up to the shell; all that the serial port said."""
+    image = pathlib.Path(folder) / f"{name}.img"
+    options, rest = arguments
+    subprocess.run([ROOT / "boot" / "mkimage.sh", "--acpi", *options, image, *rest], check=True)
+    print(f"bench: booting {name}", flush=True)
+    with machine.Machine(f"bench-{name}", image, memory=memory, timeout=BOOT_SECONDS) as booted:
+        booted.expect("vireo-init: tsc [0-9]+\r\n")
+        booted.expect("~ # ")
+        if name == "vireo":
+            booted.send("poweroff\n")
+            booted.expect("vireo: all guests have ended")
+        return booted.output()
+
+
+def number(pattern, text):
+    """The number in the last match."""
+    found = re.findall(pattern, text)
+    if not found:
+        raise SystemExit(f"bench: the serial output holds no match for {pattern}")
+    return int(found[-1])
+
+
+def measure_native(folder):
+    options = ["--efi", LINUX[0], "--loadoptions", rf"initrd=\vireo\initrd {kernel_command_line()}"]
+    said = boot("native", folder, (options, ["-", LINUX[1]]), GUEST_MEMORY)
+    return number(r"vireo-init: tsc (\d+)", said) - number(r"chain: tsc (\d+)", said)
+
+
+def measure_vireo(folder):
+    """The same as Vireo's guest: ticks to init, and Vireo's own figures as {id: (unit, value)}."""
+    said = boot("vireo", folder, ([], [CONF, *LINUX]), MACHINE_MEMORY)
+    figures = {name: (unit, int(found[1])) for name, unit, pattern in VIREO_SAYS if (found := re.search(pattern, said))}
+    # Both on the guest's time-stamp counter.
+    ticks = number(r"vireo-init: tsc (\d+)", said) - number(r"vm linux: first entry at tsc (\d+)", said)
+    figures["linux-boot"] = ("ticks", ticks)
+    # Guests that measure their own exits print lines "bench: ID TICKS".
+    figures.update({name: ("ticks", int(value)) for name, value in re.findall(r"bench: ([a-z0-9-]+) (\d+)", said)})
+    return figures
+
+
+def collect():
+    rows = {row["id"]: dict(row) for row in json.loads((HERE / "kvm.json").read_text())}
+
+    def put(name, unit, key, value):
+        rows.setdefault(name, {"id": name, "unit": unit})[key] = value
+
+    put("image-bytes", "bytes", "vireo", (BUILD / "boot" / "core.stripped.elf").stat().st_size)
+    put("efi-bytes", "bytes", "vireo", (BUILD / "BOOTX64.EFI").stat().st_size)
+    with tempfile.TemporaryDirectory(prefix="vireo-bench-") as folder:
+        put("linux-boot", "ticks", "native", measure_native(folder))
+        for name, (unit, value) in measure_vireo(folder).items():
+            put(name, unit, "vireo", value)
+    return list(rows.values())
+
+
+def show(rows):
+    columns = ["vireo", "kvm", "kvm_default", "native"]
+    print(f"{'id':18} {'unit':6}" + "".join(f"{column:>14}" for column in columns))
+    for row in rows:
+        print(f"{row['id']:18} {row['unit']:6}" + "".join(f"{row.get(column, '-'):>14}" for column in columns))
+    boot_row = next(row for row in rows if row["id"] == "linux-boot")
+    print(f"Linux under Vireo takes {boot_row['vireo'] / boot_row['native']:.3f} of its native time to init")
+
+
+def main():
+    rows = collect()
+    (BUILD / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")
+    show(rows)
+    print(f"bench: written to {BUILD / 'bench.json'}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,109 @@
+"""An unmodified Debian kernel under Vireo: a real shell, on several processors, with and without ACPI from firmware."""
+# SPDX-License-Identifier: MIT
+import re
+
+import pytest
+
+from conftest import LINUX, hypervisor_section
+
+BOOT_SECONDS = 180  # of wall time on a busy machine; alone it is 16
+COMMAND_SECONDS = 30
+# Complaints that the same kernel makes natively on this machine, too, or that the command line asks for.
+NATIVE_COMPLAINTS = [r"TSC_DEADLINE disabled due to Errata", r"RETBleed: WARNING", r"Failed to access perfctr msr",
+                     r"DMI not present or invalid", r"Speculative Return Stack Overflow"]
+COMPLAINT = re.compile(r"error|fail|warn|bug|invalid|unknown|oops|panic|call trace|unchecked|unable", re.I)
+
+
+def boot_to_shell(boot, image, **options):
+    booted = boot(image, timeout=COMMAND_SECONDS, **options)
+    booted.expect("vireo-init: up", BOOT_SECONDS)
+    booted.expect("~ # ")
+    return booted
+
+
+def check_processor(booted, vcpus=1):
+    assert re.search(r"Linux \S+ 6\.\S*cloud-amd64 .* x86_64", booted.command("uname -a"))
+    cpuinfo = booted.command("cat /proc/cpuinfo")
+    assert len(re.findall(r"^processor\s*:", cpuinfo, re.M)) == vcpus
+    flags = re.search(r"^flags\s*:(.*)$", cpuinfo, re.M)[1].split()
+    assert "hypervisor" in flags and "vmx" not in flags
+    megahertz = float(re.search(r"^cpu MHz\s*:\s*([0-9.]+)", cpuinfo, re.M)[1])
+    assert 90 < megahertz < 110, "the guest believes in a TSC that is not Bochs's 100 MHz"
+
+
+def check_interrupts(booted):
+    interrupts = booted.command("cat /proc/interrupts")
+    assert re.search(r"^ *4: +[1-9]\d* +.*IO-APIC.*ttyS0", interrupts, re.M)
+    assert re.search(r"^ *LOC: +[1-9]\d*", interrupts, re.M), "no local timer interrupt came"
+    assert re.search(r"^ *ERR: +0$", interrupts, re.M)
+
+
+def check_memory(booted):
+    iomem = booted.command("cat /proc/iomem")
+    ram = [(int(a, 16), int(b, 16)) for a, b in re.findall(r"^([0-9a-f]+)-([0-9a-f]+) : System RAM", iomem, re.M)]
+    assert 250 << 20 < sum(end - start + 1 for start, end in ram) <= 256 << 20
+    assert "Local APIC" in iomem and "IOAPIC" in iomem
+
+
+def check_dmesg(booted):
+    lines = booted.command("dmesg").splitlines()
+    complaints = [line for line in lines if COMPLAINT.search(line)
+                  and not any(re.search(known, line) for known in NATIVE_COMPLAINTS)]
+    assert not complaints, "\n".join(complaints)
+
+
+def check_shell(booted, vcpus=1):
+    check_processor(booted, vcpus)
+    check_interrupts(booted)
+    check_memory(booted)
+    check_dmesg(booted)
+
+
+def power_off(booted):
+    booted.send("poweroff\n")
+    booted.expect(r"vm linux: powered off")
+    booted.expect(r"vireo: all guests have ended")
+
+
+# Every model, both kinds of firmware, every count and both ways of delivering interrupts, in as few boots as that takes.
+@pytest.mark.parametrize("cpu, acpi, cpus, apicv", [
+    pytest.param("corei7_skylake_x", False, 1, True, id="skylake"),
+    pytest.param("corei7_skylake_x", True, 2, False, id="skylake-acpi-2cpus-no-apicv"),
+    pytest.param("corei7_haswell_4770", False, 2, True, id="haswell-2cpus"),
+    pytest.param("corei7_haswell_4770", True, 1, True, id="haswell-acpi"),
+    pytest.param("corei7_icelake_u", True, 4, True, id="icelake-acpi-4cpus"),
+    pytest.param("corei7_icelake_u", False, 1, False, id="icelake-no-apicv"),
+])
+def test_shell(boot, make_image, cpu, acpi, cpus, apicv):
+    conf = hypervisor_section(**({} if apicv else {"apicv": "off"}))
+    booted = boot_to_shell(boot, make_image(conf, *([LINUX, "--acpi"] if acpi else [])), cpu=cpu, cpus=cpus)
+    check_shell(booted)
+    power_off(booted)
+
+
+def test_unknown_msrs_fault(boot, make_image):
+    """Bochs as strict as hardware: an RDMSR or WRMSR that nobody guarded would be fatal."""
+    booted = boot_to_shell(boot, make_image(), ignore_bad_msrs=False)
+    power_off(booted)
+
+
+def test_reboot(boot, make_image):
+    booted = boot_to_shell(boot, make_image())
+    booted.send("reboot\n")
+    booted.expect("vireo-init: up", BOOT_SECONDS)
+    booted.expect("~ # ")
+    power_off(booted)
+
+
+def test_job_control(boot, make_image):
+    booted = boot_to_shell(boot, make_image())
+    booted.send("sleep 1000\n")
+    booted.expect("sleep 1000\r\n")
+    booted.send("\x1a")
+    booted.expect("Stopped")
+    booted.expect("~ # ")
+    booted.send("fg\n")
+    booted.expect("sleep 1000\r\n")
+    booted.send("\x03")
+    booted.expect("~ # ")
+    power_off(booted)

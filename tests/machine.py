@@ -1,0 +1,227 @@
+"""A machine to boot a disk image on: Bochs (VT-x in software) or QEMU (firmware and drivers; VT-x where KVM nests it).
+
+Used by the boot tests, `make run` and `make bench`. A Machine owns a scratch folder, one emulator process and one end of
+a socket that is the other end of the machine's first serial port. Nothing outlives stop(), not even a killed parent's
+emulator. Everything the serial port says is kept in build/boot-logs/NAME.log.
+"""
+# SPDX-License-Identifier: MIT
+import ctypes
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pexpect
+import pexpect.fdpexpect
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+BUILD = ROOT / "build"
+LOGS = BUILD / "boot-logs"
+OVMF = "/usr/share/ovmf/OVMF.fd"
+VGABIOS = "/usr/share/vgabios/vgabios.bin"
+TAIL_LINES = 60
+TICKS_PER_SECOND = 100_000_000  # of Bochs's time-stamp counter; its PIT, RTC and PM timer follow it
+
+
+class MachineError(AssertionError):
+    """What was expected did not come in time, or the machine is gone. The text ends with the last serial output."""
+
+
+def missing_parts(backend):
+    """Files that the backend needs and that are not there."""
+    tools = {"bochs": ["bochs"], "qemu": ["qemu-system-x86_64"], "kvm": ["qemu-system-x86_64"]}[backend]
+    files = [OVMF, VGABIOS] if backend == "bochs" else [OVMF]
+    return [tool for tool in tools if not shutil.which(tool)] + [file for file in files if not os.path.exists(file)]
+
+
+def why_no_nested_kvm():
+    """None if a guest of this host's KVM would see VT-x; otherwise the reason why not."""
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return "/dev/kvm is absent or not accessible"
+    if "vmx" not in pathlib.Path("/proc/cpuinfo").read_text().split():
+        return "this processor shows no VT-x (vmx)"
+    nested = pathlib.Path("/sys/module/kvm_intel/parameters/nested")
+    if not nested.exists() or nested.read_text().strip() not in ("Y", "1"):
+        return "kvm_intel does not nest (parameter nested)"
+    return None
+
+
+def _die_with_parent():
+    """Runs in the child: the kernel kills it when its parent is gone, however that went (PR_SET_PDEATHSIG)."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+
+
+class Machine:
+    """One emulated machine. `with Machine("name", image) as machine:` starts and stops it."""
+
+    def __init__(self, name, image, *, backend="bochs", cpu="corei7_skylake_x", cpus=1, memory=512,
+                 ignore_bad_msrs=True, storage="nvme", timeout=60):
+        """memory is in MiB. cpu and ignore_bad_msrs are Bochs's, storage (nvme, usb, ata) is QEMU's.
+        timeout is what expect() waits for at most, in seconds of wall time, unless told otherwise."""
+        self.name, self.image, self.backend = name, pathlib.Path(image), backend
+        self.cpu, self.cpus, self.memory = cpu, cpus, memory
+        self.ignore_bad_msrs, self.storage, self.timeout = ignore_bad_msrs, storage, timeout
+        self.log_path = LOGS / f"{name}.log"
+        self.emulator_log = LOGS / f"{name}.{backend}.txt"
+        self.serial = None  # pexpect's view of the port
+        self._process = self._socket = self._log = self._scratch = None
+
+    def __enter__(self):
+        self.start()
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    # --- life ---
+
+    def start(self):
+        missing = missing_parts(self.backend)
+        if missing:
+            raise MachineError(f"{self.backend} can't run, missing: {', '.join(missing)}; try tests/install.sh")
+        LOGS.mkdir(parents=True, exist_ok=True)
+        self._scratch = pathlib.Path(tempfile.mkdtemp(prefix="vireo-machine-"))
+        try:
+            self._start_in_scratch()
+        except BaseException:
+            self.stop()
+            raise
+
+    def _start_in_scratch(self):
+        listener = socket.create_server(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+        command = self._bochs_command(port) if self.backend == "bochs" else self._qemu_command(port)
+        self._log = open(self.log_path, "w", encoding="utf-8")
+        with open(self.emulator_log, "wb") as output:
+            # A session of its own: Ctrl-C at our terminal is for us, Bochs's debugger must not see it.
+            self._process = subprocess.Popen(command, cwd=self._scratch, stdin=subprocess.DEVNULL, stdout=output,
+                                             stderr=subprocess.STDOUT, start_new_session=True,
+                                             preexec_fn=_die_with_parent)
+        with listener:
+            self._socket = self._accept(listener)
+        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.serial = pexpect.fdpexpect.fdspawn(self._socket, encoding="utf-8", codec_errors="replace",
+                                                timeout=self.timeout)
+        self.serial.logfile_read = self._log
+
+    def _accept(self, listener):
+        listener.settimeout(0.2)
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                return listener.accept()[0]
+            except socket.timeout:
+                continue
+        raise MachineError(f"{self.backend} did not start; it says:\n" + self._last_lines(self.emulator_log))
+
+    def stop(self):
+        """Switches the machine off and clears up. May be called more than once."""
+        if self._process:
+            self._process.kill()
+            self._process.wait()
+        for thing in (self._socket, self._log):
+            if thing:
+                thing.close()
+        if self._scratch:
+            shutil.rmtree(self._scratch, ignore_errors=True)
+        self._process = self._socket = self._log = self._scratch = None
+
+    def running(self):
+        return self._process is not None and self._process.poll() is None
+
+    # --- serial port ---
+
+    # fileno(), write() and log_bytes() are for one who does without pexpect (`make run`).
+    def fileno(self):
+        return self._socket.fileno()
+
+    def write(self, data):
+        self._socket.sendall(data)
+
+    def log_bytes(self, data):
+        self._log.write(data.decode("utf-8", "replace"))
+        self._log.flush()
+
+    def expect(self, pattern, timeout=None):
+        """Waits for a regular expression (or the first of a list) and returns the match object."""
+        try:
+            self.serial.expect(pattern, timeout=self.timeout if timeout is None else timeout)
+        except pexpect.TIMEOUT:
+            raise self._error(f"waited {timeout or self.timeout} s for {pattern!r}") from None
+        except (pexpect.EOF, OSError):
+            raise self._error(f"the machine stopped while waiting for {pattern!r}") from None
+        return self.serial.match
+
+    def expect_end(self, timeout=None):
+        """Waits until the machine ends by itself; returns what it still said."""
+        try:
+            self.serial.expect(pexpect.EOF, timeout=self.timeout if timeout is None else timeout)
+        except pexpect.TIMEOUT:
+            raise self._error(f"waited {timeout or self.timeout} s for the machine to end") from None
+        return self.serial.before
+
+    def send(self, text):
+        self.serial.send(text)
+
+    def command(self, line, prompt="~ # ", timeout=None):
+        """Types a line at the guest's shell, waits for its prompt, returns what was printed in between."""
+        self.serial.send(line + "\n")
+        self.expect(r"\r\n", timeout)  # the echo of the line
+        self.expect(prompt, timeout)
+        return self.serial.before.replace("\r\n", "\n")
+
+    def output(self):
+        """All that the serial port has said so far."""
+        self._log.flush()
+        return self.log_path.read_text(errors="replace")
+
+    def _error(self, what):
+        if self._log:
+            self._log.flush()
+        return MachineError(f"{self.name}: {what}\n--- last {TAIL_LINES} lines of {self.log_path} ---\n"
+                            + self._last_lines(self.log_path))
+
+    @staticmethod
+    def _last_lines(path):
+        return "\n".join(path.read_text(errors="replace").splitlines()[-TAIL_LINES:])
+
+    # --- what to run ---
+
+    def _bochs_command(self, port):
+        # A copy of its own: Bochs locks the image it uses and writes to it.
+        subprocess.run(["cp", "--sparse=always", self.image, self._scratch / "disk.img"], check=True)
+        (self._scratch / "rc").write_text("c\n")  # Debian's Bochs has its debugger built in: continue
+        (self._scratch / "bochsrc").write_text(f"""\
+config_interface: textconfig
+display_library: rfb, options="timeout=0"
+cpu: model={self.cpu}, count={self.cpus}, ips={TICKS_PER_SECOND}, reset_on_triple_fault=0, \
+ignore_bad_msrs={int(self.ignore_bad_msrs)}
+memory: guest={self.memory}, host={min(self.memory, 2048)}
+romimage: file={OVMF}
+vgaromimage: file={VGABIOS}
+pci: enabled=1, chipset=i440fx
+ata0-master: type=disk, path=disk.img, mode=flat
+boot: disk
+com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
+clock: sync=none, time0=1700000000
+log: {self.emulator_log}.log
+panic: action=report
+error: action=report
+info: action=ignore
+debug: action=ignore
+""")
+        return ["bochs", "-q", "-f", "bochsrc", "-rc", "rc"]
+
+    def _qemu_command(self, port):
+        accelerator = ["-accel", "kvm", "-cpu", "host"] if self.backend == "kvm" else ["-accel", "tcg", "-cpu", "max"]
+        devices = {"nvme": ["-device", "nvme,drive=disk,serial=vireo"],
+                   "usb": ["-device", "qemu-xhci", "-device", "usb-storage,drive=disk"],
+                   "ata": ["-device", "ide-hd,drive=disk"]}[self.storage]
+        return ["qemu-system-x86_64", "-M", "q35", *accelerator, "-smp", str(self.cpus), "-m", str(self.memory),
+                "-bios", OVMF, "-display", "none", "-monitor", "none", "-nic", "none", "-nodefaults", "-vga", "std",
+                "-drive", f"file={self.image},if=none,id=disk,format=raw,snapshot=on", *devices,
+                "-chardev", f"socket,id=com1,host=127.0.0.1,port={port}", "-serial", "chardev:com1"]

@@ -1,0 +1,84 @@
+# What a person types: run, test, usb, bench, lint, help. Each first sees to the packages, then builds what it needs.
+# SPDX-License-Identifier: MIT
+#
+# CONF      vireo.conf of the image            guests/linux/vireo.conf
+# FILES     further files for the image, FILE[=NAME in \vireo]
+# CMDLINE   replaces the cmdline of CONF's guests
+# CPUS      of the machine (what a guest gets of it, CONF says)
+# MEMORY    of the machine, MiB
+# CPU       model of Bochs's processor
+# BACKEND   bochs or kvm; otherwise kvm where it offers VT-x, else Bochs
+CONF ?= guests/linux/vireo.conf
+FILES ?=
+CPUS ?= 1
+CPU ?= corei7_skylake_x
+MEMORY ?= 512
+BACKEND ?= auto
+FUZZ_SECONDS ?= 60
+JOBS := $(shell nproc)
+BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
+PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
+export CMDLINE
+
+.PHONY: packages run test unit fuzz usb bench lint help always
+packages:
+	@tests/install.sh
+
+run: packages ## boot Vireo with Debian's Linux as its guest, in this terminal (CONF= CMDLINE= CPUS= MEMORY= BACKEND=)
+	$(BUILD_NOW) $(BUILD)/run.img
+	@exec $(PYTHON) tests/run.py $(BUILD)/run.img --backend $(BACKEND) --cpus $(CPUS) --memory $(MEMORY) --cpu $(CPU)
+
+test: packages ## everything: unit tests, fuzzers for a moment, lint, boot tests
+	$(BUILD_NOW) test-files
+	@exec $(PYTEST) -n $(JOBS) tests
+
+unit: packages ## only the unit tests
+	$(BUILD_NOW) $(UNIT_BIN) $(FUZZ_BIN)
+	@exec $(PYTEST) tests/test_unit.py
+
+fuzz: packages ## each fuzzer for FUZZ_SECONDS (60)
+	$(BUILD_NOW) $(FUZZ_BIN)
+	@for fuzzer in $(FUZZ_BIN); do \
+		corpus=$(BUILD)/corpus/$$(basename $$fuzzer); mkdir -p $$corpus; echo "== $$fuzzer"; \
+		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/corpus/ -print_final_stats=1 $$corpus; \
+	done
+
+usb: packages ## write build/vireo-usb.img, ready for a USB stick
+	$(BUILD_NOW) $(BUILD)/run.img
+	@cp --sparse=always $(BUILD)/run.img $(BUILD)/vireo-usb.img
+	@echo "$(BUILD)/vireo-usb.img is ready. To write it to a USB stick, all of whose contents are lost (lsblk shows which sdX it is):"
+	@echo "  sudo dd if=$(BUILD)/vireo-usb.img of=/dev/sdX bs=4M conv=fsync status=progress"
+
+bench: packages ## measure boot and exits beside KVM's figures, write build/bench.json
+	$(BUILD_NOW) test-files
+	@exec $(PYTHON) tests/bench/bench.py
+
+lint: packages ## layers, layout, cppcheck, clang-tidy
+	$(BUILD_NOW) generated
+	@exec $(PYTHON) tests/lint.py
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk | expand -t 16
+	@printf '  make all\tcore and EFI file only; nothing is installed\n  make clean\tremove build/\n' | expand -t 16
+
+# --- the image of run, usb and the tests ---
+$(BUILD)/run.conf: $(CONF) always
+	@mkdir -p $(@D)
+	@awk '/^[ \t]*cmdline[ \t]*=/ && ENVIRON["CMDLINE"] != "" { print "cmdline = \"" ENVIRON["CMDLINE"] "\""; next } 1' $< > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+$(BUILD)/run.img: $(BUILD)/run.conf $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(LINUX_FILES) $(BUILD)/run.files \
+                  $(foreach f,$(FILES),$(firstword $(subst =, ,$f)))
+	boot/mkimage.sh $@ $(BUILD)/run.conf $(LINUX_FILES) $(FILES)
+
+# Changes when FILES does.
+$(BUILD)/run.files: always
+	@mkdir -p $(@D)
+	@echo '$(FILES)' | cmp -s - $@ || echo '$(FILES)' > $@
+
+.PHONY: test-files
+test-files: all efi linux $(BUILD)/run.img $(UNIT_BIN) $(FUZZ_BIN)
+
+# tests/lint.py asks for the compilers' flags: `make -s print-CORE_CFLAGS`.
+print-%:
+	@echo '$($*)'
