@@ -20,6 +20,21 @@
 #define CHUNK_MIN     (4ULL << 20) /* large requests: small ones are slow on USB and in emulators */
 #define PROGRESS_MIN  (1ULL << 20) /* files from here on show a percentage */
 
+static const CHAR16 *status_word(uint32_t status)
+{
+	static const CHAR16 *const word[] = {
+	    [BOOT_OK] = L"ok",
+	    [BOOT_NOT_FOUND] = L"not found",
+	    [BOOT_READ_ERROR] = L"read error",
+	    [BOOT_NO_MEMORY] = L"no memory",
+	    [BOOT_TOO_LARGE] = L"too large",
+	    [BOOT_EMPTY] = L"empty",
+	    [BOOT_SYNTAX] = L"syntax error",
+	};
+
+	return word[status];
+}
+
 /* Opens `path` for reading; a path without a leading slash is relative to \vireo. */
 static EFI_FILE_PROTOCOL *open_path(EFI_FILE_PROTOCOL *root, const char *path, uint32_t *status)
 {
@@ -109,7 +124,6 @@ static uint32_t read_open_file(EFI_FILE_PROTOCOL *file, struct boot_file *f)
 
 static void read_file(EFI_FILE_PROTOCOL *root, struct boot_file *f)
 {
-	static const CHAR16 *const word[] = {L"", L"not found", L"read error", L"no memory", L"too large", L"empty"};
 	EFI_FILE_PROTOCOL *file = open_path(root, f->path, &f->status);
 
 	if (file) {
@@ -117,7 +131,7 @@ static void read_file(EFI_FILE_PROTOCOL *root, struct boot_file *f)
 		file->Close(file);
 	}
 	if (f->status)
-		Print(L"\r  %a: %s\r\n", f->path, word[f->status]);
+		Print(L"\r  %a: %s\r\n", f->path, status_word(f->status));
 	else
 		Print(L"\r  %a  %ld KiB  \r\n", f->path, (f->size + 1023) / 1024);
 }
@@ -240,8 +254,8 @@ void file_read_all(EFI_HANDLE image, struct boot_info *info)
 	info->config_status = BOOT_NOT_FOUND; /* no file system: started over the network */
 	if (root)
 		text = read_config(root, info);
-	if (!text)
-		Print(L"  %a: no configuration\r\n", CONFIG_PATH);
+	if (info->config_status)
+		Print(L"  %a: %s %a\r\n", CONFIG_PATH, status_word(info->config_status), info->config_error);
 	else
 		collect_paths(info, text);
 	for (uint32_t i = 0; i < info->file_count; i++)
