@@ -7,7 +7,8 @@
 
 #include "hv/lib/types.h"
 
-static inline uint64_t byte_port_read(void *dev, uint64_t addr, unsigned size, uint8_t (*read)(void *dev, uint16_t port))
+static inline uint64_t byte_port_read(void *dev, uint64_t addr, unsigned size,
+				      uint8_t (*read)(void *dev, uint16_t port))
 {
 	uint64_t value = 0;
 

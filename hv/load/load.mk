@@ -1,4 +1,5 @@
 # The guest's DSDT: compiled by iasl into a C array, `dsdt_aml`. Any remark of the compiler is an error.
+# SPDX-License-Identifier: MIT
 generated: $(BUILD)/gen/dsdt.h
 
 $(BUILD)/gen/dsdt.h: hv/load/dsdt.asl
