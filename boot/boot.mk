@@ -1,4 +1,5 @@
 # The UEFI application: gnu-efi's crt0 and library, the loader, and inside it the core's ELF file.
+# SPDX-License-Identifier: MIT
 BOOT_C := $(sort $(wildcard boot/*.c))
 BOOT_OBJ := $(BOOT_C:%.c=$(BUILD)/%.o)
 EFI_CFLAGS := -std=c17 -O2 -ffreestanding -fpic -fshort-wchar -mno-red-zone -maccumulate-outgoing-args \
