@@ -34,7 +34,7 @@ MAY_INCLUDE = {
 }
 # Headers in <>: a freestanding compiler's own for all; more for those who have a libc or gnu-efi under them.
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "stdarg.h", "stdalign.h", "stdatomic.h", "limits.h"}
-MORE_SYSTEM_HEADERS = {"boot": {"efi.h", "efilib.h", "string.h", "cpuid.h"}, "guests": {"sys/syscall.h"}, "tests": None}
+MORE_SYSTEM_HEADERS = {"boot": {"efi.h", "efilib.h", "string.h", "cpuid.h"}, "guests": {"asm/ioctls.h", "linux/reboot.h", "sys/syscall.h"}, "tests": None}
 
 SPDX = "SPDX-License-Identifier: MIT"
 NEEDS_SPDX = (".c", ".h", ".asm", ".asl", ".ld", ".py", ".sh", ".mk")

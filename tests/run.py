@@ -20,6 +20,7 @@ ESCAPE = 0x01  # Ctrl-A
 HELP = "\r\n  Ctrl-A x      leave and switch the machine off\r\n  Ctrl-A h      this help\r\n" \
        "  Ctrl-A Ctrl-A  send one Ctrl-A to the guest\r\n"
 FIRST_WORD = re.compile(rb"\bVireo\b")  # firmware's own text before it is noise
+CORE_SPEAKS = b"vireo: core entered"
 ALL_ENDED = b"vireo: all guests have ended"
 GUEST_SPEAKS = re.compile(rb"vireo-init: up|login:|[#$] $")
 QUIET_SECONDS = 0.7  # silence after which the progress line comes back
@@ -105,7 +106,7 @@ class Session:
         if not self.vireo_up:
             self.progress.show("firmware is starting")
         elif not self.guest_up and not self.line_open:
-            self.progress.show("waiting for the guest's first words")
+            self.progress.show("the guest is starting" if CORE_SPEAKS in self.recent else "files are being read")
 
     def _from_machine(self):
         data = os.read(self.machine.fileno(), 65536)

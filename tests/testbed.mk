@@ -50,7 +50,7 @@ usb: packages ## write build/vireo-usb.img, ready for a USB stick
 	@echo "  sudo dd if=$(BUILD)/vireo-usb.img of=/dev/sdX bs=4M conv=fsync status=progress"
 
 bench: packages ## measure boot and exits beside KVM's figures, write build/bench.json
-	$(BUILD_NOW) test-files
+	$(BUILD_NOW) efi linux
 	@exec $(PYTHON) tests/bench/bench.py
 
 lint: packages ## layers, layout, cppcheck, clang-tidy

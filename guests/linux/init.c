@@ -1,9 +1,13 @@
 /*
  * /init of the Linux guest: the kernel's first process. It says that Linux is up and what the time-stamp counter was
  * at that moment (`make bench` reads both), and hands over to busybox's init, which reads
- * /etc/inittab. No libc: nothing may run before it.
+ * /etc/inittab. With vireo-init-off on the kernel's command line it powers off instead: a boot and nothing else. No
+ * libc: nothing may run before it.
  */
 /* SPDX-License-Identifier: MIT */
+#include <asm/ioctls.h>
+#include <linux/reboot.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/syscall.h>
 
@@ -40,13 +44,18 @@ static void print(const char *text, long size)
 	(void)syscall3(SYS_write, 1, (long)text, size);
 }
 
-__attribute__((noreturn)) void _start(void);
-void _start(void)
+static bool is_equal(const char *a, const char *b)
 {
-	uint64_t now = tsc_read();
+	while (*a && *a == *b) {
+		a++;
+		b++;
+	}
+	return *a == *b;
+}
+
+static void say_up(uint64_t now)
+{
 	static const char up[] = "vireo-init: up\nvireo-init: tsc ";
-	static const char *const arguments[] = {"init", 0};
-	static const char *const environment[] = {"HOME=/root", "PATH=/bin", "TERM=vt102", 0};
 	char number[21];
 	char *digits;
 
@@ -54,8 +63,31 @@ void _start(void)
 	digits = format_decimal(number, 20, now);
 	print(up, sizeof(up) - 1);
 	print(digits, number + sizeof(number) - digits);
+}
+
+static void power_off(void)
+{
+	(void)syscall3(SYS_ioctl, 1, TCSBRK, 1); /* tcdrain(): what was written is on the wire */
+	(void)syscall3(SYS_reboot, (long)LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2, LINUX_REBOOT_CMD_POWER_OFF);
+}
+
+/*
+ * @stack is as the kernel leaves it (System V ABI, AMD64 supplement, 3.4.1): argc, then argv. The kernel hands over the
+ * words of its command line that it does not know.
+ */
+__attribute__((noreturn, used)) static void start(const uint64_t *stack)
+{
+	static const char *const arguments[] = {"init", 0};
+	static const char *const environment[] = {"HOME=/root", "PATH=/bin", "TERM=vt102", 0};
+
+	say_up(tsc_read());
+	for (uint64_t i = 1; i <= stack[0]; i++)
+		if (stack[i] && is_equal((const char *)stack[i], "vireo-init-off"))
+			power_off();
 	(void)syscall3(SYS_execve, (long)"/bin/busybox", (long)arguments, (long)environment);
 	print("vireo-init: no /bin/busybox\n", 28);
 	(void)syscall3(SYS_exit, 1, 0, 0);
 	__builtin_unreachable();
 }
+
+__asm__(".globl _start\n_start:\n\tmov %rsp, %rdi\n\tcall start\n");
