@@ -151,8 +151,8 @@ static int check_config(const struct boot_info *info, const struct report *r)
 		return broken(r, "config_status: found %u, expected 0 to %u", info->config_status, BOOT_SYNTAX);
 	if (info->config_status != BOOT_OK)
 		return 0;
-	if (!info->config_size || info->config_size > BOOT_CONFIG_MAX)
-		return broken(r, "config_size: found %u, expected 1 to %u", info->config_size, BOOT_CONFIG_MAX);
+	if (!info->config_size || info->config_size > BOOT_CONFIG_MAX + 1) /* the last NUL is counted */
+		return broken(r, "config_size: found %u, expected 1 to %u", info->config_size, BOOT_CONFIG_MAX + 1);
 	if (!info->config_hpa || info->config_hpa > UINT64_MAX - BOOT_CONFIG_MAX ||
 	    !is_covered(info, info->config_hpa, info->config_size, BOOT_MEMORY_LOADER, BOOT_MEMORY_FILES))
 		return broken(r, "config_hpa: found 0x%llx, expected an address in memory of type %u or %u",

@@ -8,6 +8,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "arch/x86/cpu_state.h"
 #include "boot/boot_info.h"
 #include "hv/lib/types.h"
 
@@ -19,7 +20,6 @@
 #define CONFIG_ERROR_MAX 240
 
 enum boot_protocol { PROTOCOL_LINUX, PROTOCOL_MULTIBOOT, PROTOCOL_FLAT };
-enum cpu_mode { MODE_REAL, MODE_PROTECTED, MODE_LONG };
 
 struct hv_config {
 	bool apicv;            /* apicv = on|off (on): APIC-register virtualisation and virtual-interrupt delivery */

@@ -152,7 +152,7 @@ static void release_cpus(void)
 		stop_machine("not every CPU can run guests");
 }
 
-static void feature_line(const char *text) { log_debug("vt-x: %s", text); }
+static void feature_line(const char *text) { log_info("vt-x: %s", text); }
 
 static void enable_virtualization(void)
 {
@@ -165,7 +165,7 @@ static void enable_virtualization(void)
 	if (virt_probe(&wish, why, sizeof(why)) || virt_cpu_enable(why, sizeof(why)))
 		stop_machine(why);
 	msr_init();
-	virt_report(feature_line);
+	virt_report(feature_line, config.hv.verbose);
 	log_info("vt-x: on; VPID %s, preemption timer %s, APICv %s", f->vpid ? "used" : "not used",
 		 f->preemption_timer ? "used" : "not used", f->apicv ? "used" : "not used");
 }
@@ -179,8 +179,12 @@ static void load_config(const struct boot_info *info)
 	log_set_verbose(config.hv.verbose);
 }
 
+/* Bytes that the guests have for themselves. */
+static uint64_t guest_bytes;
+
 static void start_vm(const struct vm_config *c, unsigned id)
 {
+	uint64_t free = phys_free_bytes(), from = clock_now();
 	char why[CONFIG_ERROR_MAX];
 	struct vm *vm;
 
@@ -197,15 +201,20 @@ static void start_vm(const struct vm_config *c, unsigned id)
 		log_error("vm %s: not started: %s", c->name, why);
 		return;
 	}
+	guest_bytes += c->memory;
+	log_info("vm %s: created in %llu ticks; %llu KiB beside its %llu MiB of memory", c->name, (ull)(clock_now() - from),
+		 (ull)((free - phys_free_bytes() - c->memory) / KIB), (ull)(c->memory / MIB));
 	vm_start(vm);
 }
 
-static void start_vms(void)
+static void start_vms(const struct boot_info *info)
 {
 	for (unsigned i = 0; i < config.vm_count; i++)
 		start_vm(&config.vm[i], i);
 	if (!vm_alive())
 		stop_machine("no guest could be started");
+	log_info("memory: %llu KiB used by Vireo itself, its image included",
+		 (ull)((info->core_size + phys_total_bytes() - phys_free_bytes() - guest_bytes) / KIB));
 }
 
 void hv_main(hpa_t info_hpa)
@@ -230,6 +239,6 @@ void hv_main(hpa_t info_hpa)
 	pcpu_init(cpu_count());
 	console_init();
 	release_cpus();
-	start_vms();
+	start_vms(info);
 	run_loop();
 }

@@ -177,11 +177,13 @@ bool vcpu_prepare(struct vcpu *v)
 		return false;
 	vlapic_sync(&v->lapic);
 	if (v->halted && !wakes_up(v)) {
-		if (!(virt_rflags() & RFLAGS_IF))
+		atomic_store(&v->halted_forever, !(virt_rflags() & RFLAGS_IF));
+		if (v->halted_forever)
 			vm_check_halted(v->vm);
 		return false;
 	}
 	v->halted = false;
+	atomic_store(&v->halted_forever, false);
 	update_apic(v);
 	choose_event(v);
 	if (!v->first_entry)

@@ -56,9 +56,9 @@ struct vcpu {
 	struct virt_vcpu virt;     /* first: assembly finds the registers at the pointer */
 	_Atomic uint32_t requests; /* REQUEST_* */
 	_Atomic uint32_t state;    /* enum vcpu_state */
-	bool started;              /* owner: not waiting for a SIPI */
+	_Atomic bool started;      /* not waiting for a SIPI */
 	bool halted;               /* owner: in HLT until an event is deliverable */
-	bool halted_forever;       /* HLT with interrupts off; see vm_check_halted */
+	_Atomic bool halted_forever; /* in HLT with interrupts off: only an NMI or INIT wakes it */
 	bool nmi_pending;
 	uint8_t apic_mode;         /* enum virt_apic_mode in use */
 	_Atomic uint8_t startup_vector;

@@ -327,7 +327,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	if (v->index == 0)
 		vlapic_enter_virtual_wire(&v->lapic);
 	v->started = v->index == 0;
-	v->halted = false;
+	v->halted = v->halted_forever = false;
 	v->nmi_pending = false;
 	v->tsc_adjust = 0;
 	v->first_entry = 0;
@@ -421,6 +421,7 @@ static void on_finish(struct work *work)
 		log_info("vireo: all guests have ended");
 }
 
+/* Each vCPU says that it halted before it looks at the others, so the last one to halt sees them all. */
 void vm_check_halted(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->vcpu_count; i++) {

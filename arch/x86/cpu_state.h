@@ -25,6 +25,9 @@ struct segment {
 	uint64_t base;
 };
 
+/* The modes that a vCPU may start in. */
+enum cpu_mode { MODE_REAL, MODE_PROTECTED, MODE_LONG };
+
 struct cpu_state {
 	uint64_t reg[REG_COUNT];
 	uint64_t rip, rflags;

@@ -39,8 +39,8 @@ int virt_probe(const struct virt_wish *wish, char *why, size_t size) MUST_CHECK;
 /* Turns the extension on on this CPU; all CPUs must agree with the one that probed. Allocates one page. */
 int virt_cpu_enable(char *why, size_t size) MUST_CHECK;
 const struct virt_features *virt_features(void);
-/* Calls `line` with one text line a feature: used, present or missing. */
-void virt_report(void (*line)(const char *text));
+/* Calls `line` with one text line a feature: used, present or missing. `all`: also those that Vireo has no use for. */
+void virt_report(void (*line)(const char *text), bool all);
 
 /* Where this folder gets zeroed 4 KiB pages from and gives them back to. */
 struct virt_pages {
@@ -140,6 +140,7 @@ struct virt_vcpu {
 	struct virt_space *space;
 	uint16_t vpid; /* 0: none */
 	bool launched;
+	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
 	bool armed;	   /* preemption timer control is on */
 	uint32_t cpu_ctl;  /* copy of the primary controls: changing one bit costs no VMREAD */
 	uint32_t cpu2_ctl; /* and of the secondary ones */

@@ -6,7 +6,6 @@
  * Not handled: BIOS services. INT 10h and friends lead through an empty vector table unless the VM provides one.
  */
 /* SPDX-License-Identifier: MIT */
-#include "hv/config.h"
 #include "hv/load/load.h"
 #include "hv/load/tables.h"
 

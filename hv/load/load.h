@@ -28,7 +28,7 @@ struct load_request {
 	const char *module_args[LOAD_MAX_MODULES];
 	uint64_t load_address; /* flat images */
 	uint64_t entry;
-	unsigned mode;      /* enum cpu_mode of hv/config.h; flat images */
+	enum cpu_mode mode; /* flat images */
 	uint64_t rsdp_gpa;  /* where the ACPI root pointer was put; 0: none */
 };
 

@@ -134,6 +134,10 @@ static int choose_controls(char *why, size_t size)
 	    negotiate(VMX_WORD_EXIT, MIN_EXIT, 0, &c->exit, why, size) ||
 	    negotiate(VMX_WORD_ENTRY, MIN_ENTRY, 0, &c->entry, why, size))
 		return -E_NOTSUP;
+	vmx.used = *c;
+	if (f->apicv)
+		vmx.used.cpu2 |= CPU2_APIC_ACCESSES | (f->x2apicv ? CPU2_X2APIC_MODE : 0);
+	vmx.used.entry |= ENTRY_CTL_IA32E;
 	/* Old processors can't run without these; a hypervisor with EPT has no use for them (SDM Vol. 3C A.3.2). */
 	if (c->cpu & (CPU_CR3_LOAD | CPU_CR3_STORE | CPU_INVLPG)) {
 		snprintf(why, size, "VT-x forces CR3 or INVLPG exits (primary controls 0x%x): the TRUE controls are missing", c->cpu);
@@ -257,13 +261,33 @@ int virt_cpu_enable(char *why, size_t size)
 	return 0;
 }
 
-void virt_report(void (*line)(const char *text))
+/* What a reader of the log wants to know of a machine; the rest of the controls are told on request only. */
+static bool is_notable(const struct vmx_feature *f)
+{
+	static const char *const names[] = {
+	    "activate VMX-preemption timer", "process posted interrupts",	"use TPR shadow",
+	    "virtualize APIC accesses",	     "enable EPT",			"enable RDTSCP",
+	    "virtualize x2APIC mode",	     "enable VPID",			"unrestricted guest",
+	    "APIC-register virtualization",  "virtual-interrupt delivery",	"PAUSE-loop exiting",
+	    "enable INVPCID",		     "VMCS shadowing",			"enable PML",
+	    "use TSC scaling",		     "1 GiB pages",			"accessed and dirty flags",
+	};
+
+	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)
+		if (strcmp(f->name, names[i]) == 0)
+			return true;
+	return false;
+}
+
+void virt_report(void (*line)(const char *text), bool all)
 {
 	static const char *const state[] = {"missing", "present", "used"};
 	struct vmx_feature f;
 	char text[120];
 
-	for (unsigned i = 0; vmx_feature_at(&vmx.caps, &vmx.controls, i, &f); i++) {
+	for (unsigned i = 0; vmx_feature_at(&vmx.caps, &vmx.used, i, &f); i++) {
+		if (!all && !is_notable(&f))
+			continue;
 		snprintf(text, sizeof(text), "%-8s %s bit %u: %s", state[f.state], f.word, f.bit, f.name);
 		line(text);
 	}

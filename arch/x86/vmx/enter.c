@@ -22,7 +22,8 @@ int virt_enter(struct virt_vcpu *v, struct exit *exit)
 {
 	uint32_t reason;
 
-	if (vmx_enter(v, v->launched))
+	v->refused_early = vmx_enter(v, v->launched) != 0;
+	if (v->refused_early)
 		return -E_FAULT;
 	exit->tsc = rdtsc();
 	reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
@@ -72,7 +73,7 @@ void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const cha
 	unsigned broken;
 	char text[256];
 
-	if (reason & EXIT_REASON_ENTRY_FAILURE)
+	if (!v->refused_early)
 		doctor_failure_format(reason, vmcs_read(VMCS_EXIT_QUALIFICATION), text, sizeof(text));
 	else
 		snprintf(text, sizeof(text), "VM-instruction error: %s",

@@ -15,6 +15,7 @@
 struct vmx_machine {
 	struct vmx_caps caps;
 	struct vmx_controls controls; /* that every vCPU starts with: negotiated once, all CPUs agree */
+	struct vmx_controls used;     /* the same with what vCPUs turn on later, for the report */
 	struct virt_features features;
 	struct virt_pages pages;
 	struct mtrr_state mtrr;
