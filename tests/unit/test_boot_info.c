@@ -135,8 +135,8 @@ static void config(void **s)
 	fails("boot_info: config_error: found no end, expected at most 199 characters");
 	info.config_status = 7;
 	fails("boot_info: config_status: found 7, expected 0 to 6");
-	info.config_size = 65537;
-	fails("boot_info: config_size: found 65537, expected 1 to 65536");
+	info.config_size = 65538;
+	fails("boot_info: config_size: found 65538, expected 1 to 65537");
 	info.config_hpa = 0x100000;
 	fails("boot_info: config_hpa: found 0x100000, expected an address in memory of type 2 or 3");
 }

@@ -9,7 +9,6 @@
 
 #include <cmocka.h>
 
-#include "hv/config.h"
 #include "hv/load/load.h"
 
 static uint8_t low[0xa0000], high[MIB], image[512];
@@ -36,7 +35,7 @@ static int begin(void **s)
 	return 0;
 }
 
-static void at(uint64_t load, uint64_t entry, unsigned mode)
+static void at(uint64_t load, uint64_t entry, enum cpu_mode mode)
 {
 	req.load_address = load;
 	req.entry = entry;
