@@ -135,7 +135,7 @@ static void on_eoi(void *ctx, uint8_t vector)
 	spin_unlock(&vm->lock);
 }
 
-/* The text memory was written to since the last look: show it, and look again later, or wait for the next write. */
+/* The guest has begun to use its text memory: show what is new, and look again later. */
 static void on_vga_timer(struct timer *timer)
 {
 	struct pc *pc = CONTAINER_OF(timer, struct pc, vga_timer);

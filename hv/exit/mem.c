@@ -175,6 +175,9 @@ enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
 	(void)exit;
 	if ((q & QUALIFICATION_WRITE) && vm_vga_touched(v->vm, gpa))
 		return OUTCOME_RETRY;
+	if (virt_event_pending(&v->virt))
+		return vm_kill(v, "an interrupt or exception was delivered through guest-physical 0x%llx, where there is no memory",
+			       (unsigned long long)gpa);
 	if (q & QUALIFICATION_FETCH)
 		return vm_kill(v, "instruction fetch at guest-physical 0x%llx, where there is no memory", (unsigned long long)gpa);
 	if ((q & QUALIFICATION_LINEAR) != QUALIFICATION_LINEAR)
