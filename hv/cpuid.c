@@ -26,14 +26,20 @@
 #define LEAF1_EDX_PASS (BITS(17, 0) | BIT(19) | BITS(27, 23))
 /*
  * Leaf 7: EBX without SGX (2), HLE and RTM (4, 11: their abort MSRs are not virtualised), PQM and PQE (12, 15),
- * MPX (14), PT (25). ECX without MAWAU, SGX, PKS, LA57 (16), WAITPKG (5), CET (7), TME, key locker, bus lock.
+ * MPX (14), PCOMMIT (22), PT (25). ECX without MAWAU, SGX, PKS, LA57 (16), WAITPKG (5), CET (7), TME, key locker, bus lock.
  * EDX without speculation control (26 to 31) and ARCH_CAPABILITIES: their MSRs are not switched; CET (20), AMX, UINTR.
  */
-#define LEAF7_EBX_PASS (BIT(0) | BIT(1) | BIT(3) | BITS(10, 5) | BIT(13) | BITS(24, 16) | BITS(31, 26))
+#define LEAF7_EBX_PASS (BIT(0) | BIT(1) | BIT(3) | BITS(10, 5) | BIT(13) | BITS(21, 16) | BITS(24, 23) | BITS(31, 26))
 #define LEAF7_ECX_PASS (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(6) | BITS(12, 8) | BIT(14) | BIT(22))
 #define LEAF7_EDX_PASS (BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(23))
 
 static const struct cpuid_entry zeroes;
+
+/* Leaves in which ECX chooses; in the others it is not looked at (SDM Vol. 2A, CPUID). */
+static bool is_indexed(uint32_t leaf)
+{
+	return leaf == 4 || leaf == 7 || leaf == 0xb || leaf == 0xd;
+}
 
 static struct cpuid_entry *add(struct cpuid_table *t, uint32_t leaf, uint32_t subleaf)
 {
@@ -51,6 +57,7 @@ static struct cpuid_entry *add(struct cpuid_table *t, uint32_t leaf, uint32_t su
 	e = &t->entry[t->count];
 	memset(e, 0, sizeof(*e));
 	e->subleaf = subleaf;
+	e->indexed = is_indexed(leaf);
 	if (*first == NO_ENTRY)
 		*first = (uint8_t)t->count;
 	else
@@ -87,7 +94,7 @@ static void build_features(struct cpuid_table *t, const struct cpuid_source *s)
 	e->reg[CPUID_ECX] |= (uint32_t)(BIT(21) | BIT(24) | BIT(31)); /* x2APIC, TSC-deadline, hypervisor */
 	if (s->xcr0_mask)
 		e->reg[CPUID_ECX] |= (uint32_t)BIT(26);
-	else
+	if (!(s->xcr0_mask & XCR0_AVX))
 		e->reg[CPUID_ECX] &= ~(uint32_t)(BIT(28) | BIT(29) | BIT(12));
 	e->reg[CPUID_EDX] &= (uint32_t)LEAF1_EDX_PASS;
 	if (s->vcpus > 1)
@@ -128,9 +135,11 @@ static void build_structured(struct cpuid_table *t, const struct cpuid_source *s
 		e->reg[CPUID_EBX] &= ~(uint32_t)BIT(10);
 	if (!s->rdtscp)
 		e->reg[CPUID_ECX] &= ~(uint32_t)BIT(22); /* RDPID reads the same MSR */
-	if (!(s->xcr0_mask & BIT(2)))
-		e->reg[CPUID_EBX] &= ~(uint32_t)(BIT(5) | avx512);
-	if ((s->xcr0_mask & 0xe0) != 0xe0) {
+	if (!(s->xcr0_mask & XCR0_AVX)) {
+		e->reg[CPUID_EBX] &= ~(uint32_t)BIT(5);
+		e->reg[CPUID_ECX] &= ~(uint32_t)(BIT(9) | BIT(10)); /* VAES, VPCLMULQDQ */
+	}
+	if ((s->xcr0_mask & 0xe4) != 0xe4) {
 		e->reg[CPUID_EBX] &= ~avx512;
 		e->reg[CPUID_ECX] &= ~(uint32_t)(BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14));
 		e->reg[CPUID_EDX] &= ~(uint32_t)(BIT(2) | BIT(3) | BIT(8) | BIT(23));
@@ -159,22 +168,28 @@ static void build_topology(struct cpuid_table *t, const struct cpuid_source *s)
 
 static void build_xsave(struct cpuid_table *t, const struct cpuid_source *s)
 {
-	struct cpuid_entry *e;
+	uint32_t size = 512 + 64; /* legacy region and header (SDM Vol. 1 13.4) */
+	struct cpuid_entry *whole, *e;
 
 	if (!s->xcr0_mask)
 		return;
-	e = add_from(t, s, 0xd, 0);
-	e->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: size for the XCR0 of now */
-	e->reg[CPUID_EAX] = (uint32_t)s->xcr0_mask;
-	e->reg[CPUID_EDX] = (uint32_t)(s->xcr0_mask >> 32);
+	whole = add_from(t, s, 0xd, 0);
+	whole->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: size for the XCR0 of now */
+	whole->reg[CPUID_EAX] = (uint32_t)s->xcr0_mask;
+	whole->reg[CPUID_EDX] = (uint32_t)(s->xcr0_mask >> 32);
 	e = add_from(t, s, 0xd, 1);
+	e->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: the same in the compacted format */
 	e->reg[CPUID_EAX] &= 0x7; /* XSAVEOPT, XSAVEC, XGETBV with ECX = 1; not XSAVES: no supervisor state is kept */
-	e->reg[CPUID_EBX] = 0;
 	e->reg[CPUID_ECX] = 0;
 	e->reg[CPUID_EDX] = 0;
-	for (uint32_t i = 2; i < 32; i++)
-		if (s->xcr0_mask & BIT(i))
-			add_from(t, s, 0xd, i);
+	for (uint32_t i = 2; i < 32; i++) {
+		if (!(s->xcr0_mask & BIT(i)))
+			continue;
+		e = add_from(t, s, 0xd, i);
+		if (e->reg[CPUID_EAX] + e->reg[CPUID_EBX] > size)
+			size = e->reg[CPUID_EAX] + e->reg[CPUID_EBX];
+	}
+	whole->reg[CPUID_ECX] = size; /* of what the guest may have, not of all that the processor has */
 }
 
 /*
@@ -224,7 +239,7 @@ static void build_hypervisor(struct cpuid_table *t, const struct cpuid_source *s
 static void build_extended(struct cpuid_table *t, const struct cpuid_source *s)
 {
 	struct cpuid_entry *e = add_from(t, s, 0x80000000, 0);
-	uint32_t host_max = e->reg[CPUID_EAX];
+	uint32_t host_max = e->reg[CPUID_EAX], phys_bits;
 
 	*e = (struct cpuid_entry){.reg = {MAX_EXTENDED}};
 	e = add_from(t, s, 0x80000001, 0);
@@ -236,7 +251,8 @@ static void build_extended(struct cpuid_table *t, const struct cpuid_source *s)
 		add_from(t, s, leaf, 0);
 	add(t, 0x80000007, 0)->reg[CPUID_EDX] = 1 << 8; /* the TSC never stops or changes its rate */
 	e = add_from(t, s, 0x80000008, 0);
-	e->reg[CPUID_EAX] = (e->reg[CPUID_EAX] & 0xff) | 48 << 8; /* LA57 is not shown */
+	phys_bits = e->reg[CPUID_EAX] & 0xff;
+	e->reg[CPUID_EAX] = (phys_bits > 52 ? 52 : phys_bits) | 48 << 8; /* LA57 is not shown */
 	e->reg[CPUID_EBX] = 0;
 	e->reg[CPUID_ECX] = 0;
 	e->reg[CPUID_EDX] = 0;
@@ -269,8 +285,7 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 	if (first == NO_ENTRY)
 		return &zeroes;
 	e = &t->entry[first];
-	/* Most leaves have one entry, which answers whatever ECX holds. */
-	if (!e->more && e->subleaf == 0)
+	if (!e->indexed)
 		return e;
 	for (;; e++) {
 		if (e->subleaf == subleaf)

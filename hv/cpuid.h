@@ -20,6 +20,7 @@ struct cpuid_entry {
 	uint32_t subleaf;
 	uint8_t dynamic; /* CPUID_DYNAMIC_x: part of the answer depends on the vCPU's state */
 	uint8_t more;    /* further subleaves follow in the table */
+	uint8_t indexed; /* ECX chooses a subleaf; otherwise the entry answers whatever ECX holds */
 	uint32_t reg[4]; /* EAX, EBX, ECX, EDX */
 };
 

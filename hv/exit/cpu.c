@@ -35,7 +35,7 @@ static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t r
 		break;
 	case CPUID_DYNAMIC_XSAVE:
 		/* The guest's XCR0 is live in the hardware, so the processor's own answer fits. */
-		cpuid(0xd, 0, host);
+		cpuid(0xd, e->subleaf, host);
 		regs[CPUID_EBX] = host[CPUID_EBX];
 		break;
 	default:
