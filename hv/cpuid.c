@@ -179,6 +179,7 @@ static void build_xsave(struct cpuid_table *t, const struct cpuid_source *s)
 	whole->reg[CPUID_EDX] = (uint32_t)(s->xcr0_mask >> 32);
 	e = add_from(t, s, 0xd, 1);
 	e->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: the same in the compacted format */
+	e->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: the same for the compacted form */
 	e->reg[CPUID_EAX] &= 0x7; /* XSAVEOPT, XSAVEC, XGETBV with ECX = 1; not XSAVES: no supervisor state is kept */
 	e->reg[CPUID_ECX] = 0;
 	e->reg[CPUID_EDX] = 0;
@@ -293,6 +294,24 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 		if (!e->more)
 			return leaf == 0xb ? e : &zeroes;
 	}
+}
+
+uint32_t cpuid_xsave_size(const struct cpuid_table *t, uint64_t xcr0, bool compacted)
+{
+	uint32_t end = 512 + 64; /* legacy region and header (SDM Vol. 1 13.4) */
+
+	for (uint32_t i = 2; i < 32; i++) {
+		const struct cpuid_entry *e = cpuid_find(t, 0xd, i);
+		uint32_t start = e->reg[CPUID_EBX];
+
+		if (!(xcr0 & BIT(i)))
+			continue;
+		if (compacted)
+			start = e->reg[CPUID_ECX] & 2 ? ALIGN_UP(end, 64) : end; /* 13.4.3 */
+		if (start + e->reg[CPUID_EAX] > end)
+			end = start + e->reg[CPUID_EAX];
+	}
+	return end;
 }
 
 uint64_t cpuid_cr4_bits(const struct cpuid_table *t)

@@ -50,5 +50,8 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source);
  */
 const struct cpuid_entry *cpuid_find(const struct cpuid_table *table, uint32_t leaf, uint32_t subleaf);
 
+/* Bytes of an XSAVE area for the components in `xcr0`, in the standard or the compacted form. */
+uint32_t cpuid_xsave_size(const struct cpuid_table *table, uint64_t xcr0, bool compacted);
+
 /* CR4 bits that go with the features shown: the only ones a guest may set. */
 uint64_t cpuid_cr4_bits(const struct cpuid_table *table);
