@@ -1,0 +1,190 @@
+/*
+ * Lesson 10: what an exit costs, seen by the guest. Each line is "bench ID ticks MIN mean MEAN" over 1000 runs of one
+ * instruction between two RDTSC, less what the two RDTSC cost by themselves. The ids are the rows of the benchmark's
+ * report. What the processor does in the guest without an exit stays at a few ticks.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "guests/lib/pc.h"
+
+#define RUNS	    1000
+#define CR0_WP	    (1ull << 16)
+#define CR0_TS	    (1ull << 3)
+#define CR0_CD	    (1ull << 30)
+#define CR4_SMEP    (1ull << 20)
+#define VECTOR_SELF 0x70
+#define IOAPIC	    0xfec00000ull
+
+static uint64_t overhead;
+static volatile uint64_t handled_at;
+
+struct result {
+	uint64_t min, mean;
+};
+
+static void add(struct result *r, uint64_t ticks)
+{
+	if (ticks < r->min)
+		r->min = ticks;
+	r->mean += ticks;
+}
+
+static uint64_t less(uint64_t ticks)
+{
+	return ticks > overhead ? ticks - overhead : 0;
+}
+
+static uint64_t report(const char *id, struct result r)
+{
+	r.min = less(r.min);
+	r.mean = less(r.mean / RUNS);
+	print("bench %s ticks %llu mean %llu\n", id, (unsigned long long)r.min, (unsigned long long)r.mean);
+	return r.min;
+}
+
+/* The statement runs between the two readings; inlined each time, so that no call is measured. */
+#define MEASURE(out, statement)                                                                                        \
+	do {                                                                                                           \
+		(out) = (struct result){~0ull, 0};                                                                     \
+		for (unsigned run = 0; run < RUNS; run++) {                                                            \
+			uint64_t before = rdtsc();                                                                     \
+                                                                                                                       \
+			statement;                                                                                     \
+			add(&(out), rdtsc() - before);                                                                 \
+		}                                                                                                      \
+	} while (0)
+#define BENCH(id, statement)                                                                                           \
+	do {                                                                                                           \
+		struct result bench_result;                                                                            \
+                                                                                                                       \
+		MEASURE(bench_result, statement);                                                                      \
+		report(id, bench_result);                                                                              \
+	} while (0)
+
+static void vmcall(void)
+{
+	uint64_t rax = 0xffffffff;
+
+	__asm__ volatile("vmcall" : "+a"(rax) : : "memory");
+}
+static void try_vmcall(void *arg)
+{
+	(void)arg;
+	vmcall();
+}
+static void do_cpuid(void)
+{
+	uint32_t eax = 0, ecx = 0;
+
+	__asm__ volatile("cpuid" : "+a"(eax), "+c"(ecx) : : "ebx", "edx", "memory");
+}
+
+static void bench_processor(void)
+{
+	uint64_t cr0 = read_cr0(), cr4 = read_cr4(), pat = rdmsr(0x277);
+
+	BENCH("cpuid", do_cpuid());
+	if (try_call(try_vmcall, NULL, NULL) == NO_FAULT)
+		BENCH("vmcall", vmcall());
+	else
+		skip("vmcall", "#UD, no hypervisor");
+	BENCH("rdmsr", rdmsr(0x1b));
+	BENCH("rdmsr-mtrrcap", rdmsr(0xfe));
+	BENCH("rdmsr-misc-enable", rdmsr(0x1a0));
+	BENCH("wrmsr", wrmsr(0x277, pat));
+	/* CD is the host's own business, so a hypervisor keeps it virtual and every write that changes it exits. */
+	BENCH("cr0", write_cr0(run & 1 ? cr0 : cr0 | CR0_CD));
+	write_cr0(cr0);
+	if (cpuid(0, 0).eax >= 7 && cpuid(7, 0).ebx & 1u << 7)
+		BENCH("cr4-smep", write_cr4(run & 1 ? cr4 : cr4 | CR4_SMEP));
+	else
+		skip("cr4-smep", "CPUID shows no SMEP");
+	write_cr4(cr4);
+	BENCH("wbinvd", __asm__ volatile("wbinvd" : : : "memory"));
+}
+
+static void bench_devices(void)
+{
+	volatile uint32_t *window = (uint32_t *)(IOAPIC + 0x10);
+
+	ioapic_read(0);
+	BENCH("pio-in", in8(0x21));
+	BENCH("pio-device", in8(0x3ff)); /* the UART's scratch register */
+	BENCH("pio-device-out", out8(0x3ff, 0x55));
+	BENCH("mmio-ioapic", (void)*window);
+}
+
+static void on_self(struct frame *f)
+{
+	(void)f;
+	handled_at = rdtsc();
+	lapic_write(LAPIC_EOI, 0);
+}
+
+/* From the write to the handler's first instructions. */
+static void bench_self_ipi(void)
+{
+	struct result r = {~0ull, 0};
+
+	interrupt_set(VECTOR_SELF, on_self);
+	sti();
+	for (unsigned run = 0; run < RUNS; run++) {
+		uint64_t before = rdtsc();
+
+		handled_at = 0;
+		wrmsr(0x83f, VECTOR_SELF);
+		while (!handled_at)
+			;
+		add(&r, handled_at - before);
+	}
+	cli();
+	report("self-ipi", r);
+}
+
+static void bench_x2apic(void)
+{
+	lapic_enable();
+	if (!lapic_x2apic()) {
+		skip("x2apic-eoi, self-ipi", "CPUID shows no x2APIC");
+		return;
+	}
+	BENCH("x2apic-eoi", wrmsr(0x80b, 0));
+	bench_self_ipi();
+}
+
+/* Rows of their own, and the dearest as "no-exit". */
+static void bench_no_exit(void)
+{
+	uint64_t cr0 = read_cr0(), cr3 = read_cr3(), worst = 0, ticks;
+	struct result r;
+
+#define FREE(id, statement)                                                                                            \
+	do {                                                                                                           \
+		MEASURE(r, statement);                                                                                 \
+		ticks = report(id, r);                                                                                 \
+		worst = ticks > worst ? ticks : worst;                                                                 \
+	} while (0)
+	FREE("no-exit-cr3", write_cr3(cr3));
+	FREE("no-exit-invlpg", __asm__ volatile("invlpg (%0)" : : "r"(&handled_at) : "memory"));
+	FREE("no-exit-tpr", write_cr8(0));
+	FREE("no-exit-pause", pause());
+	FREE("no-exit-ts", write_cr0(run & 1 ? cr0 : cr0 | CR0_TS));
+	write_cr0(cr0);
+	FREE("no-exit-wp", write_cr0(run & 1 ? cr0 : cr0 ^ CR0_WP));
+	write_cr0(cr0);
+	print("bench no-exit ticks %llu\n", (unsigned long long)worst);
+}
+
+void guest_main(const struct multiboot_info *info)
+{
+	struct result empty;
+
+	(void)info;
+	pic_init();
+	MEASURE(empty, (void)0);
+	overhead = empty.min;
+	bench_processor();
+	bench_devices();
+	bench_x2apic();
+	bench_no_exit();
+	guest_finish();
+}
