@@ -33,6 +33,8 @@
 #define LEAF7_ECX_PASS (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(6) | BITS(12, 8) | BIT(14) | BIT(22))
 #define LEAF7_EDX_PASS (BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(23))
 
+#define XSAVE_FIXED (512u + 64u) /* legacy region and header (SDM Vol. 1 13.4) */
+
 static const struct cpuid_entry zeroes;
 
 /* Leaves in which ECX chooses; in the others it is not looked at (SDM Vol. 2A, CPUID). */
@@ -166,20 +168,25 @@ static void build_topology(struct cpuid_table *t, const struct cpuid_source *s)
 	e->reg[CPUID_ECX] = 2; /* no further level */
 }
 
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/*
+ * EBX of subleaves 0 and 1 depends on the guest's XCR0 and is computed at the exit, by cpuid_xsave_size: some processors
+ * (Bochs's Skylake) tell another compacted size than their components make, and Linux then does without AVX.
+ */
 static void build_xsave(struct cpuid_table *t, const struct cpuid_source *s)
 {
-	uint32_t size = 512 + 64; /* legacy region and header (SDM Vol. 1 13.4) */
+	uint32_t size = XSAVE_FIXED;
 	struct cpuid_entry *whole, *e;
 
 	if (!s->xcr0_mask)
 		return;
 	whole = add_from(t, s, 0xd, 0);
-	whole->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: size for the XCR0 of now */
+	whole->dynamic = CPUID_DYNAMIC_XSAVE;
 	whole->reg[CPUID_EAX] = (uint32_t)s->xcr0_mask;
 	whole->reg[CPUID_EDX] = (uint32_t)(s->xcr0_mask >> 32);
 	e = add_from(t, s, 0xd, 1);
-	e->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: the same in the compacted format */
-	e->dynamic = CPUID_DYNAMIC_XSAVE; /* EBX: the same for the compacted form */
+	e->dynamic = CPUID_DYNAMIC_XSAVE;
 	e->reg[CPUID_EAX] &= 0x7; /* XSAVEOPT, XSAVEC, XGETBV with ECX = 1; not XSAVES: no supervisor state is kept */
 	e->reg[CPUID_ECX] = 0;
 	e->reg[CPUID_EDX] = 0;
@@ -187,8 +194,7 @@ static void build_xsave(struct cpuid_table *t, const struct cpuid_source *s)
 		if (!(s->xcr0_mask & BIT(i)))
 			continue;
 		e = add_from(t, s, 0xd, i);
-		if (e->reg[CPUID_EAX] + e->reg[CPUID_EBX] > size)
-			size = e->reg[CPUID_EAX] + e->reg[CPUID_EBX];
+		size = larger(size, e->reg[CPUID_EBX] + e->reg[CPUID_EAX]);
 	}
 	whole->reg[CPUID_ECX] = size; /* of what the guest may have, not of all that the processor has */
 }
@@ -206,8 +212,8 @@ static void build_frequencies(struct cpuid_table *t, const struct cpuid_source *
 	e->reg[CPUID_EBX] = ratio;
 	e->reg[CPUID_ECX] = (uint32_t)(s->tsc_hz / ratio);
 	e = add(t, 0x16, 0);
-	e->reg[CPUID_EAX] = (uint32_t)(s->tsc_hz / 1000000);
-	e->reg[CPUID_EBX] = (uint32_t)(s->tsc_hz / 1000000);
+	e->reg[CPUID_EAX] = (uint32_t)((s->tsc_hz + 500000) / 1000000);
+	e->reg[CPUID_EBX] = e->reg[CPUID_EAX];
 	e->reg[CPUID_ECX] = 100;
 }
 
@@ -298,7 +304,7 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 
 uint32_t cpuid_xsave_size(const struct cpuid_table *t, uint64_t xcr0, bool compacted)
 {
-	uint32_t end = 512 + 64; /* legacy region and header (SDM Vol. 1 13.4) */
+	uint32_t end = XSAVE_FIXED;
 
 	for (uint32_t i = 2; i < 32; i++) {
 		const struct cpuid_entry *e = cpuid_find(t, 0xd, i);
@@ -308,8 +314,7 @@ uint32_t cpuid_xsave_size(const struct cpuid_table *t, uint64_t xcr0, bool compa
 			continue;
 		if (compacted)
 			start = e->reg[CPUID_ECX] & 2 ? ALIGN_UP(end, 64) : end; /* 13.4.3 */
-		if (start + e->reg[CPUID_EAX] > end)
-			end = start + e->reg[CPUID_EAX];
+		end = larger(end, start + e->reg[CPUID_EAX]);
 	}
 	return end;
 }

@@ -16,8 +16,6 @@
 /* The parts of a leaf that depend on the vCPU and its state. */
 static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t regs[4])
 {
-	uint32_t host[4];
-
 	switch (e->dynamic) {
 	case CPUID_DYNAMIC_FEATURES:
 		regs[CPUID_EBX] |= v->index << 24;
@@ -34,9 +32,8 @@ static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t r
 		regs[CPUID_EDX] = v->index;
 		break;
 	case CPUID_DYNAMIC_XSAVE:
-		/* The guest's XCR0 is live in the hardware, so the processor's own answer fits. */
-		cpuid(0xd, e->subleaf, host);
-		regs[CPUID_EBX] = host[CPUID_EBX];
+		/* The guest's XCR0 is live in the hardware. */
+		regs[CPUID_EBX] = cpuid_xsave_size(&v->vm->cpuid, xgetbv(0), e->subleaf == 1);
 		break;
 	default:
 		break;

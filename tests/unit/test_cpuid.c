@@ -48,8 +48,10 @@ static void plain_cpu(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
 		regs[CPUID_ECX] = 8192 + 64;
 	if (leaf == 0xd && subleaf == 2)
 		regs[CPUID_EAX] = 256, regs[CPUID_EBX] = 576;
+	if (leaf == 0xd && subleaf == 5)
+		regs[CPUID_EAX] = 72, regs[CPUID_EBX] = 1088;
 	if (leaf == 0xd && subleaf == 9)
-		regs[CPUID_EAX] = 8, regs[CPUID_EBX] = 2688;
+		regs[CPUID_EAX] = 8, regs[CPUID_EBX] = 2688, regs[CPUID_ECX] = 2;
 }
 
 static struct cpuid_source source;
@@ -264,6 +266,23 @@ static void xsave_area_is_sized_for_what_is_shown(void **state)
 	assert_int_equal(cpuid_find(&table, 0xd, 1)->dynamic, CPUID_DYNAMIC_XSAVE);
 }
 
+static void xsave_size_follows_xcr0(void **state)
+{
+	(void)state;
+	source.xcr0_mask = 0x227;
+	build(plain_cpu);
+	for (unsigned compacted = 0; compacted < 2; compacted++) {
+		assert_int_equal(cpuid_xsave_size(&table, 1, compacted), 576);
+		assert_int_equal(cpuid_xsave_size(&table, 3, compacted), 576);
+		assert_int_equal(cpuid_xsave_size(&table, 7, compacted), 832);
+	}
+	assert_int_equal(cpuid_xsave_size(&table, 0x27, false), 1160);
+	assert_int_equal(cpuid_xsave_size(&table, 0x27, true), 904);
+	assert_int_equal(cpuid_xsave_size(&table, 0x207, false), 2696);
+	assert_int_equal(cpuid_xsave_size(&table, 0x207, true), 840);
+	assert_int_equal(cpuid_xsave_size(&table, 0x227, true), 960 + 8); /* component 9 wants to be aligned */
+}
+
 static void topology_is_the_vms(void **state)
 {
 	(void)state;
@@ -334,7 +353,7 @@ static void frequency_is_true(void **state)
 		build(all_ones);
 		told = (uint64_t)reg(0x15, 0, CPUID_ECX) * reg(0x15, 0, CPUID_EBX) / reg(0x15, 0, CPUID_EAX);
 		assert_in_range(told, hz[i] - 3, hz[i]);
-		assert_int_equal(reg(0x16, 0, CPUID_EAX), hz[i] / 1000000);
+		assert_int_equal(reg(0x16, 0, CPUID_EAX), (hz[i] + 500000) / 1000000);
 		assert_int_equal(reg(CPUID_HYPERVISOR_BASE + 0x10, 0, CPUID_EAX), hz[i] / 1000);
 		assert_int_equal(reg(CPUID_HYPERVISOR_BASE + 0x10, 0, CPUID_EBX), hz[i] / 1000);
 	}
@@ -411,6 +430,7 @@ int main(void)
 	    cmocka_unit_test_setup(without_xsave_there_is_no_avx, setup),
 	    cmocka_unit_test_setup(features_follow_the_states_that_are_kept, setup),
 	    cmocka_unit_test_setup(xsave_area_is_sized_for_what_is_shown, setup),
+	    cmocka_unit_test_setup(xsave_size_follows_xcr0, setup),
 	    cmocka_unit_test_setup(topology_is_the_vms, setup),
 	    cmocka_unit_test_setup(the_processors_topology_does_not_show, setup),
 	    cmocka_unit_test_setup(subleaves_end, setup),
