@@ -479,8 +479,9 @@ static struct vm_config *find_vm(struct parser *p, struct line *l, const char *n
 }
 
 /* Only the first complaint about a VM is kept; what follows is mostly its echo. */
-static int take_vm_line(struct parser *p, struct line *l, const char *name, uint32_t offset)
+static int take_vm_line(struct parser *p, const struct line *line, const char *name, uint32_t offset)
 {
+	struct line own = *line, *l = &own; /* its messages are written into buffers of ours */
 	char who[CONFIG_NAME_MAX + 8], later[CONFIG_ERROR_MAX];
 	struct vm_config *vm;
 

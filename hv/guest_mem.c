@@ -21,6 +21,7 @@ static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size,
 	const struct guest_region *r = find_region(mem, gpa);
 	uint64_t left;
 
+	*host = NULL;
 	if (!r)
 		return 0;
 	*host = r->host + (gpa - r->gpa);
@@ -88,6 +89,8 @@ int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t 
 		return -E_RANGE;
 	for (size_t n; size; gpa += n, in += n, size -= n) {
 		n = find_piece(mem, gpa, size, &host);
+		if (!n)
+			return -E_RANGE;
 		memcpy(host, in, n);
 	}
 	return 0;
@@ -102,6 +105,8 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
 		return -E_RANGE;
 	for (size_t n; size; gpa += n, size -= n) {
 		n = find_piece(mem, gpa, size, &host);
+		if (!n)
+			return -E_RANGE;
 		memset(host, 0, n);
 	}
 	return 0;
