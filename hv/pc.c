@@ -30,6 +30,7 @@ int pc_init(struct pc *pc, const struct pc_setup *s)
 	    (err = i8042_init(&pc->i8042, &pc->pio, line(pc, PC_IRQ_KEYBOARD), &pc->platform)) ||
 	    (err = vga_init(&pc->vga, &pc->pio, s->vga_text, s->console)) ||
 	    (err = acpi_pm_init(&pc->acpi_pm, &pc->pio, line(pc, PC_IRQ_SCI), s->timers, s->lock, &pc->platform)) ||
+	    (err = pci_host_init(&pc->pci, &pc->pio, &pc->platform)) ||
 	    (err = debug_port_init(&pc->debug, &pc->pio, s->console, &pc->platform)))
 		return err;
 	pc_reset(pc);
@@ -46,6 +47,7 @@ void pc_reset(struct pc *pc)
 	i8042_reset(&pc->i8042);
 	vga_reset(&pc->vga);
 	acpi_pm_reset(&pc->acpi_pm);
+	pci_host_reset(&pc->pci);
 	debug_port_reset(&pc->debug);
 	timer_cancel(&pc->vga_timer);
 	pc->vga_open = false;

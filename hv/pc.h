@@ -9,6 +9,7 @@
 #include "hv/dev/acpi_pm.h"
 #include "hv/dev/debug_port.h"
 #include "hv/dev/i8042.h"
+#include "hv/dev/pci_host.h"
 #include "hv/dev/pic.h"
 #include "hv/dev/pit.h"
 #include "hv/dev/platform.h"
@@ -29,6 +30,7 @@ struct pc {
 	struct i8042 i8042;
 	struct vga vga;
 	struct acpi_pm acpi_pm;
+	struct pci_host pci;
 	struct debug_port debug;
 	struct timer vga_timer;  /* next look at the text memory while it is being written */
 	bool vga_open;           /* text memory is writable; a write may have come since the last look */

@@ -24,8 +24,6 @@
 #define CNT_SLP_EN    0x2000
 #define SLP_TYP_SHIFT 10
 
-#define RESET_CPU 0x04 /* port 0xCF9: setting it starts the reset that bits 1 and 3 describe */
-
 static uint64_t timer_ticks(const struct acpi_pm *pm, uint64_t now)
 {
 	return now < pm->start ? 0 : mul_div(now - pm->start, ACPI_PM_TIMER_HZ, clock_hz());
@@ -124,24 +122,6 @@ static void block_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 	refresh(pm);
 }
 
-static uint64_t reset_read(void *dev, uint64_t addr, unsigned size)
-{
-	const struct acpi_pm *pm = dev;
-
-	(void)addr, (void)size;
-	return pm->reset_control;
-}
-
-static void reset_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
-{
-	struct acpi_pm *pm = dev;
-
-	(void)addr, (void)size;
-	pm->reset_control = (uint8_t)value & ~RESET_CPU;
-	if (value & RESET_CPU)
-		pm->platform->request(pm->platform->ctx, PLATFORM_RESET, 0);
-}
-
 int acpi_pm_init(struct acpi_pm *pm, struct bus *pio, struct irq_line sci, struct timer_queue *queue,
 		 struct spinlock *lock, const struct platform *platform)
 {
@@ -151,13 +131,6 @@ int acpi_pm_init(struct acpi_pm *pm, struct bus *pio, struct irq_line sci, struc
 				  .dev = pm,
 				  .read = block_read,
 				  .write = block_write};
-	struct bus_range reset = {.first = PC_PORT_RESET,
-				  .count = 1,
-				  .name = "reset register",
-				  .dev = pm,
-				  .read = reset_read,
-				  .write = reset_write};
-	int err;
 
 	memset(pm, 0, sizeof(*pm));
 	pm->sci = sci;
@@ -165,16 +138,12 @@ int acpi_pm_init(struct acpi_pm *pm, struct bus *pio, struct irq_line sci, struc
 	pm->start = clock_now();
 	timer_init(&pm->timer, queue, lock, fire);
 	acpi_pm_reset(pm);
-	err = bus_add(pio, &block);
-	if (err)
-		return err;
-	return bus_add(pio, &reset);
+	return bus_add(pio, &block);
 }
 
 void acpi_pm_reset(struct acpi_pm *pm)
 {
 	pm->status = pm->enable = pm->control = 0;
-	pm->reset_control = 0;
 	pm->start = clock_now();
 	pm->halves = 0;
 	timer_cancel(&pm->timer);

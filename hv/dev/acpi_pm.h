@@ -1,7 +1,7 @@
 /*
- * ACPI fixed hardware: PM1a event and control registers, the PM timer, the reset register at port 0xCF9. There is no
- * SMI command port: SCI_EN is always 1, so the guest never has to ask for ACPI mode. ACPI 6.4 section 4.8. Ports and
- * the S5 value are in hv/pc_map.h, shared with the tables (hv/load/acpi.c).
+ * ACPI fixed hardware: PM1a event and control registers and the PM timer (the reset register is in pci_host.c). There
+ * is no SMI command port: SCI_EN is always 1, so the guest never has to ask for ACPI mode. ACPI 6.4 section 4.8. Ports
+ * and the S5 value are in hv/pc_map.h, shared with the tables (hv/load/acpi.c).
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -17,7 +17,6 @@ struct acpi_pm {
 	uint16_t status;       /* PM1_STS as latched; TMR_STS is brought up to date when looked at */
 	uint16_t enable;       /* PM1_EN */
 	uint16_t control;      /* PM1_CNT: SLP_TYP, BM_RLD; SCI_EN is added when read */
-	uint8_t reset_control; /* port 0xCF9 */
 	uint64_t start;	       /* clock_now() at which the PM timer was 0 */
 	uint64_t halves;       /* how many times the timer's top bit had changed when TMR_STS was brought up to date */
 	struct irq_line sci;

@@ -5,7 +5,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/pit.c hv/dev/rtc.c hv/dev/vuart.c hv/dev/i8042.c hv/dev/vga.c hv/dev/acpi_pm.c hv/dev/debug_port.c */
-/* links: hv/bus.c hv/timer.c */
+/* links: hv/dev/pci_host.c hv/bus.c hv/timer.c */
 #include <stdlib.h>
 #include <string.h>
 
@@ -13,6 +13,7 @@
 #include "hv/dev/acpi_pm.h"
 #include "hv/dev/debug_port.h"
 #include "hv/dev/i8042.h"
+#include "hv/dev/pci_host.h"
 #include "hv/dev/pit.h"
 #include "hv/dev/rtc.h"
 #include "hv/dev/vga.h"
@@ -36,6 +37,7 @@ static struct vuart uart;
 static struct i8042 kbc;
 static struct vga vga;
 static struct acpi_pm pm;
+static struct pci_host pci;
 static struct debug_port dbg;
 static uint8_t text[PC_VGA_TEXT_SIZE];
 
@@ -94,6 +96,7 @@ static void power_on(void)
 	check(i8042_init(&kbc, &pio, irq, &platform));
 	check(vga_init(&vga, &pio, text, sink));
 	check(acpi_pm_init(&pm, &pio, irq, &queue, &lock, &platform));
+	check(pci_host_init(&pci, &pio, &platform));
 	check(debug_port_init(&dbg, &pio, sink, &platform));
 }
 
@@ -120,6 +123,7 @@ static void reset_all(void)
 	i8042_reset(&kbc);
 	vga_reset(&vga);
 	acpi_pm_reset(&pm);
+	pci_host_reset(&pci);
 	debug_port_reset(&dbg);
 	if (queue.count)
 		abort(); /* a reset leaves no timer armed */

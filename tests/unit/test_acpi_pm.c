@@ -98,19 +98,6 @@ static void timer_overflow(void **state)
 	assert_int_equal(irq_edges, 2);
 }
 
-static void reset_register(void **state)
-{
-	(void)state;
-	outb(0xCF9, 0x02);
-	assert_int_equal(requests, 0);
-	assert_int_equal(inb(0xCF9), 0x02);
-	outb(0xCF9, 0x06);
-	assert_int_equal(requests, 1);
-	assert_int_equal(request_what, PLATFORM_RESET);
-	outb(0xCF9, 0x0E);
-	assert_int_equal(requests, 2);
-}
-
 static void reset_clears(void **state)
 {
 	(void)state;
@@ -131,7 +118,6 @@ int main(void)
 	    cmocka_unit_test_setup(power_button_raises_the_sci, setup),
 	    cmocka_unit_test_setup(unknown_enables_are_not_kept, setup),
 	    cmocka_unit_test_setup(timer_overflow, setup),
-	    cmocka_unit_test_setup(reset_register, setup),
 	    cmocka_unit_test_setup(reset_clears, setup),
 	};
 
