@@ -164,7 +164,7 @@ static void test_breakpoint(void)
  * must raise the trap itself. */
 static void test_single_step(void)
 {
-	uint64_t where[5];
+	uint64_t where[4] = {0};
 
 	interrupt_set(VECTOR_DB, on_trap);
 	traps = 0;

@@ -42,7 +42,7 @@ static void show_map(const struct multiboot_info *info)
 		at += e->size + 4;
 	}
 	expect(found, "the map has RAM where the kernel lies");
-	expect(ram >> 10 >= info->mem_upper, "the map has at least as much RAM as mem_upper says");
+	expect(ram >= (uint64_t)info->mem_upper << 10, "the map has at least as much RAM as mem_upper says");
 }
 
 void guest_main(const struct multiboot_info *info)

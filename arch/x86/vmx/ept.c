@@ -63,7 +63,7 @@ static uint64_t *walk(const struct ept *ept, uint64_t gpa, unsigned *level)
 {
 	uint64_t *entry = &table_at(ept->root.value)[index_of(gpa, LEVELS)];
 
-	for (*level = LEVELS; is_present(*entry) && !is_leaf(*entry, *level);) {
+	for (*level = LEVELS; *level > 1 && is_present(*entry) && !is_leaf(*entry, *level);) {
 		(*level)--;
 		entry = &table_at(*entry)[index_of(gpa, *level)];
 	}
@@ -148,7 +148,7 @@ static int split_at(struct ept *ept, uint64_t gpa)
 		if (gpa == ept->gpa_limit)
 			return 0;
 		entry = walk(ept, gpa, &level);
-		if (!is_present(*entry) || gpa % span(level) == 0)
+		if (!is_present(*entry) || level == 1 || gpa % span(level) == 0)
 			return 0;
 		if (split(ept, entry, level))
 			return -E_NOMEM;
