@@ -19,7 +19,7 @@ WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes 
         -Wimplicit-fallthrough -Wwrite-strings
 CORE_CFLAGS := -std=c17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
         -fno-stack-protector -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
-        -fcf-protection=none -ffunction-sections -fdata-sections $(WARN) -I. -I$(BUILD)/gen
+        -fcf-protection=none -flto=auto -ffunction-sections -fdata-sections $(WARN) -I. -I$(BUILD)/gen
 
 -include $(CORE_OBJ:.o=.d)
 
@@ -31,14 +31,17 @@ $(BUILD)/core/%.asm.o: %.asm $(BUILD)/gen/asm_offsets.inc
 	@mkdir -p $(@D)
 	nasm -f elf64 -g -F dwarf -Werror -I$(BUILD)/gen/ -MD $(@:.o=.d) -o $@ $<
 
+# GCC makes calls to these by itself, at a time when link-time optimisation no longer looks for their definitions.
+$(BUILD)/core/hv/lib/string.o: CORE_CFLAGS += -fno-lto -fno-builtin
+
 # Offsets of C structures for assembly are computed by the compiler, never copied by hand.
 $(BUILD)/gen/asm_offsets.inc: arch/x86/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)
 	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
+	$(CC) $(CORE_CFLAGS) -fno-lto -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
 
 $(BUILD)/core.elf: linker.ld $(CORE_OBJ)
-	$(LD) -nostdlib -static -z max-page-size=4096 -z noexecstack --gc-sections --fatal-warnings -T linker.ld \
-	        -Map $(BUILD)/core.map -o $@ $(CORE_OBJ)
+	$(CC) $(CORE_CFLAGS) -nostdlib -static -no-pie -Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--fatal-warnings,--build-id=none \
+	        -T linker.ld -Wl,-Map,$(BUILD)/core.map -o $@ $(CORE_OBJ)
 
 # What must be made before any C file of the core compiles (font, DSDT); folders add to it.
 .PHONY: generated
