@@ -34,7 +34,7 @@ static void show_map(const struct multiboot_info *info)
 		const struct multiboot_map_entry *e = multiboot_at(at);
 
 		print("memory 0x%09llx to 0x%09llx type %u\n", (unsigned long long)e->base,
-		      (unsigned long long)(e->base + e->length), e->type);
+		      (unsigned long long)e->base + e->length, e->type);
 		if (e->type == 1)
 			ram += e->length;
 		if (e->type == 1 && e->base <= 0x100000 && e->base + e->length > (uintptr_t)&guest_main)
