@@ -11,31 +11,33 @@
 #include <stdint.h>
 
 #define BOOT_INFO_MAGIC 0x4f464e494f455249ULL /* "IREOINFO" */
+#ifndef BOOT_INFO_VERSION		      /* a test builds a loader of another version */
 #define BOOT_INFO_VERSION 1
+#endif
 
-#define BOOT_MAX_MEMORY 512
-#define BOOT_MAX_CPUS 256
-#define BOOT_MAX_FILES 64
+#define BOOT_MAX_MEMORY	  512
+#define BOOT_MAX_CPUS	  256
+#define BOOT_MAX_FILES	  64
 #define BOOT_MAX_SETTINGS 512
-#define BOOT_CONFIG_MAX 65536 /* bytes of vireo.conf */
-#define BOOT_PATH_MAX 128
+#define BOOT_CONFIG_MAX	  65536 /* bytes of vireo.conf */
+#define BOOT_PATH_MAX	  128
 
 /* What the core may do with a range of physical memory. */
 enum boot_memory_type {
-	BOOT_MEMORY_FREE = 1,     /* ours from now on */
-	BOOT_MEMORY_LOADER = 2,   /* holds what the loader left for the core: boot_info, config, page tables, stack */
-	BOOT_MEMORY_FILES = 3,    /* holds the files of vireo.conf */
-	BOOT_MEMORY_CORE = 4,     /* holds the core's image; reached through its high mapping only */
-	BOOT_MEMORY_ACPI = 5,     /* ACPI tables: read only */
+	BOOT_MEMORY_FREE = 1,	  /* ours from now on */
+	BOOT_MEMORY_LOADER = 2,	  /* holds what the loader left for the core: boot_info, config, page tables, stack */
+	BOOT_MEMORY_FILES = 3,	  /* holds the files of vireo.conf */
+	BOOT_MEMORY_CORE = 4,	  /* holds the core's image; reached through its high mapping only */
+	BOOT_MEMORY_ACPI = 5,	  /* ACPI tables: read only */
 	BOOT_MEMORY_FIRMWARE = 6, /* runtime services, ACPI NVS: RAM that is never ours */
 	BOOT_MEMORY_RESERVED = 7, /* everything else; not mapped */
-	BOOT_MEMORY_MMIO = 8,     /* declared as memory-mapped I/O */
+	BOOT_MEMORY_MMIO = 8,	  /* declared as memory-mapped I/O */
 };
 
 struct boot_memory {
-	uint64_t base;   /* page-aligned */
+	uint64_t base;	 /* page-aligned */
 	uint64_t length; /* bytes, a multiple of 4096 */
-	uint32_t type;   /* enum boot_memory_type */
+	uint32_t type;	 /* enum boot_memory_type */
 	uint32_t reserved;
 };
 
@@ -52,15 +54,15 @@ enum boot_status {
 
 struct boot_file {
 	char path[BOOT_PATH_MAX]; /* as vireo.conf names it, NUL-terminated */
-	uint64_t hpa;             /* page-aligned; 0 unless BOOT_OK */
-	uint64_t size;            /* bytes */
-	uint32_t status;          /* enum boot_status */
+	uint64_t hpa;		  /* page-aligned; 0 unless BOOT_OK */
+	uint64_t size;		  /* bytes */
+	uint32_t status;	  /* enum boot_status */
 	uint32_t reserved;
 };
 
 /* One `key = value` of vireo.conf. Offsets are into the config text, each of a NUL-terminated string. */
 struct boot_setting {
-	uint32_t line;    /* 1-based */
+	uint32_t line;	  /* 1-based */
 	uint32_t section; /* offset of the section's words between the brackets: "hypervisor", "vm linux" */
 	uint32_t key;
 	uint32_t value;
@@ -73,11 +75,11 @@ struct boot_cpu {
 #define BOOT_CPU_BSP 1u
 
 struct boot_framebuffer {
-	uint64_t hpa;    /* 0: no screen */
-	uint64_t size;   /* bytes */
-	uint32_t width;  /* pixels */
+	uint64_t hpa;	 /* 0: no screen */
+	uint64_t size;	 /* bytes */
+	uint32_t width;	 /* pixels */
 	uint32_t height; /* pixels */
-	uint32_t pitch;  /* bytes from a line to the next */
+	uint32_t pitch;	 /* bytes from a line to the next */
 	uint32_t format; /* 0: blue in the lowest byte (BGRX), 1: red in the lowest byte (RGBX) */
 };
 
@@ -96,10 +98,10 @@ struct boot_info {
 	uint64_t smbios_hpa; /* SMBIOS entry point; 0: none */
 	struct boot_framebuffer framebuffer;
 
-	uint64_t config_hpa; /* text of vireo.conf, cut into strings */
-	uint32_t config_size;      /* bytes, the last NUL included */
-	uint32_t config_status;    /* enum boot_status */
-	char config_error[200];    /* human-readable, when config_status is BOOT_SYNTAX or BOOT_TOO_LARGE */
+	uint64_t config_hpa;	/* text of vireo.conf, cut into strings */
+	uint32_t config_size;	/* bytes, the last NUL included */
+	uint32_t config_status; /* enum boot_status */
+	char config_error[200]; /* human-readable, when config_status is BOOT_SYNTAX or BOOT_TOO_LARGE */
 
 	uint32_t memory_count;
 	uint32_t cpu_count;

@@ -4,13 +4,13 @@
 
 #include "arch/x86/insn.h"
 
-#define REGISTER_A  0x0a
-#define REGISTER_B  0x0b
-#define A_UPDATING  BIT(7)
-#define B_BINARY    BIT(2)
-#define B_24_HOURS  BIT(1)
-#define HOUR_PM	    0x80
-#define MAX_TRIES   100000 /* an update takes 2 ms at most; a port read about 1 us */
+#define REGISTER_A 0x0a
+#define REGISTER_B 0x0b
+#define A_UPDATING BIT(7)
+#define B_BINARY   BIT(2)
+#define B_24_HOURS BIT(1)
+#define HOUR_PM	   0x80
+#define MAX_TRIES  100000 /* an update takes 2 ms at most; a port read about 1 us */
 
 struct date {
 	unsigned second, minute, hour, day, month, year;
@@ -22,7 +22,10 @@ static uint8_t cmos(uint8_t index)
 	return inb(0x71);
 }
 
-static unsigned value(uint8_t raw, bool binary) { return binary ? raw : (raw >> 4) * 10u + (raw & 0xf); }
+static unsigned value(uint8_t raw, bool binary)
+{
+	return binary ? raw : (raw >> 4) * 10u + (raw & 0xf);
+}
 
 static void read_date(struct date *d)
 {
@@ -36,7 +39,8 @@ static void read_date(struct date *d)
 	hour = cmos(4);
 	d->day = value(cmos(7), binary);
 	d->month = value(cmos(8), binary);
-	d->year = 2000 + value(cmos(9), binary); /* a century register is not everywhere; Vireo was not born before 2000 */
+	d->year =
+	    2000 + value(cmos(9), binary); /* a century register is not everywhere; Vireo was not born before 2000 */
 	d->hour = value(hour & (uint8_t)~HOUR_PM, binary);
 	if (b & B_24_HOURS)
 		d->hour = value(hour, binary);
@@ -44,7 +48,8 @@ static void read_date(struct date *d)
 		d->hour = d->hour % 12 + (hour & HOUR_PM ? 12 : 0);
 }
 
-/* Days since 1970-01-01 of a Gregorian date: months counted from March, so that the leap day is the last of the year. */
+/* Days since 1970-01-01 of a Gregorian date: months counted from March, so that the leap day is the last of the year.
+ */
 static int64_t days(unsigned year, unsigned month, unsigned day)
 {
 	int64_t y = month > 2 ? year : year - 1;

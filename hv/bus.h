@@ -29,7 +29,8 @@ struct bus {
 	struct bus_range range[BUS_MAX_RANGES];
 };
 
-/* Copies *range in. -E_EXIST when it overlaps another, -E_NOMEM when the bus is full, -E_INVAL when empty or wrapping. */
+/* Copies *range in. -E_EXIST when it overlaps another, -E_NOMEM when the bus is full, -E_INVAL when empty or wrapping.
+ */
 int bus_add(struct bus *bus, const struct bus_range *range) MUST_CHECK;
 
 /* The range that holds all of [addr, addr + size), or NULL. */

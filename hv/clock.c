@@ -12,5 +12,11 @@ uint64_t clock_now(void)
 	return (uint64_t)high << 32 | low;
 }
 
-uint64_t clock_hz(void) { return tsc_hz; }
-void clock_set_hz(uint64_t hz) { tsc_hz = hz; }
+uint64_t clock_hz(void)
+{
+	return tsc_hz;
+}
+void clock_set_hz(uint64_t hz)
+{
+	tsc_hz = hz;
+}

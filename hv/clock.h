@@ -13,5 +13,11 @@ uint64_t clock_hz(void);  /* ticks a second, measured */
 void clock_set_hz(uint64_t hz);
 
 /* Duration conversions, rounded down. */
-static inline uint64_t clock_from_ns(uint64_t ns) { return mul_div(ns, clock_hz(), 1000000000); }
-static inline uint64_t clock_to_ns(uint64_t ticks) { return mul_div(ticks, 1000000000, clock_hz()); }
+static inline uint64_t clock_from_ns(uint64_t ns)
+{
+	return mul_div(ns, clock_hz(), 1000000000);
+}
+static inline uint64_t clock_to_ns(uint64_t ticks)
+{
+	return mul_div(ticks, 1000000000, clock_hz());
+}

@@ -9,9 +9,9 @@
 #include "hv/vm.h"
 #include "hv/work.h"
 
-#define INPUT_SIZE    256 /* power of two */
-#define SWITCH_KEY    0x1d /* Ctrl-] */
-#define RETRY_US      2000
+#define INPUT_SIZE 256	/* power of two */
+#define SWITCH_KEY 0x1d /* Ctrl-] */
+#define RETRY_US   2000
 
 static struct vm *_Atomic focus;
 static struct vm *vms[CONFIG_MAX_VMS]; /* boot CPU only */
@@ -153,4 +153,7 @@ static void write_text(void *ctx, const uint8_t *bytes, size_t count)
 	}
 }
 
-struct text_sink console_sink(struct vm *vm) { return (struct text_sink){vm, write_text}; }
+struct text_sink console_sink(struct vm *vm)
+{
+	return (struct text_sink){vm, write_text};
+}

@@ -1,6 +1,7 @@
 /*
- * The physical console shared by the guests. One VM has the focus: what it prints passes as it is, and what is typed goes
- * to it. The others' output comes a line at a time with their name before it. Ctrl-] gives the focus to the next VM.
+ * The physical console shared by the guests. One VM has the focus: what it prints passes as it is, and what is typed
+ * goes to it. The others' output comes a line at a time with their name before it. Ctrl-] gives the focus to the next
+ * VM.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

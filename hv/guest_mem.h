@@ -24,7 +24,8 @@ struct guest_mem {
 /* -E_INVAL when misaligned, empty or wrapping, -E_EXIST on overlap, -E_NOMEM when full. */
 int guest_mem_add(struct guest_mem *mem, const struct guest_region *region) MUST_CHECK;
 
-/* Copy `size` bytes; may cross adjacent regions. 0, or -E_RANGE with nothing written (guest_write) / dst undefined (guest_read). */
+/* Copy `size` bytes; may cross adjacent regions. 0, or -E_RANGE with nothing written (guest_write) / dst undefined
+ * (guest_read). */
 int guest_read(const struct guest_mem *mem, gpa_t src, void *dst, size_t size) MUST_CHECK;
 int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t size) MUST_CHECK;
 int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size) MUST_CHECK;

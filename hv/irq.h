@@ -13,7 +13,10 @@ struct irq_line {
 	unsigned line; /* ISA IRQ number, 0 to 15 */
 };
 
-static inline void irq_line_set(const struct irq_line *l, bool level) { l->set(l->ctx, l->line, level); }
+static inline void irq_line_set(const struct irq_line *l, bool level)
+{
+	l->set(l->ctx, l->line, level);
+}
 
 /* An edge: up and down again. */
 static inline void irq_line_pulse(const struct irq_line *l)

@@ -59,9 +59,15 @@ static hpa_t zeroed_page(void)
 	return page;
 }
 
-static void free_page(hpa_t page) { phys_free(page, 1); }
+static void free_page(hpa_t page)
+{
+	phys_free(page, 1);
+}
 
-static const void *map_firmware(hpa_t hpa, uint64_t size) { return mmio_map(hpa, size, MAP_READONLY); }
+static const void *map_firmware(hpa_t hpa, uint64_t size)
+{
+	return mmio_map(hpa, size, MAP_READONLY);
+}
 
 static void open_screen(const struct boot_framebuffer *fb)
 {
@@ -107,8 +113,8 @@ static void take_interrupts(const struct boot_info *info)
 	if (!hz)
 		stop_machine("the TSC can't be calibrated: neither the 8254 nor the ACPI PM timer counts");
 	clock_set_hz(hz);
-	log_info("clock: TSC runs at %llu.%03llu MHz; local APIC timer in %s mode", (ull)(hz / 1000000), (ull)(hz / 1000 % 1000),
-		 lapic_timer_is_deadline() ? "TSC-deadline" : "count");
+	log_info("clock: TSC runs at %llu.%03llu MHz; local APIC timer in %s mode", (ull)(hz / 1000000),
+		 (ull)(hz / 1000 % 1000), lapic_timer_is_deadline() ? "TSC-deadline" : "count");
 	if (ioapic_init() || ioapic_route_isa(UART_IRQ, VECTOR_UART, lapic_id()))
 		log_error("ioapic: none found; serial input is looked at only when the machine is idle");
 	irq_register(VECTOR_UART, log_irq, NULL);
@@ -137,7 +143,8 @@ static void start_cpus(const struct boot_info *info)
 	smp_start(info, &frames, cpu_main, &report);
 	log_info("cpus: %u online", report.online);
 	if (report.failed)
-		log_error("cpus: %u did not start (first: APIC ID %u); they are left out", report.failed, report.first_failed);
+		log_error("cpus: %u did not start (first: APIC ID %u); they are left out", report.failed,
+			  report.first_failed);
 	if (report.ignored)
 		log_error("cpus: %u ignored (at most %u are used)", report.ignored, MAX_CPUS);
 }
@@ -152,7 +159,10 @@ static void release_cpus(void)
 		stop_machine("not every CPU can run guests");
 }
 
-static void feature_line(const char *text) { log_info("vt-x: %s", text); }
+static void feature_line(const char *text)
+{
+	log_info("vt-x: %s", text);
+}
 
 static void enable_virtualization(void)
 {
@@ -189,11 +199,12 @@ static void start_vm(const struct vm_config *c, unsigned id)
 	struct vm *vm;
 
 	if (c->error[0]) {
-		log_error("%s", c->error);
+		log_error("vireo.conf: %s", c->error);
 		return;
 	}
 	if (c->vcpus > cpu_count()) {
-		log_error("vm %s: vcpus = %u: the machine has %u CPUs", c->name, c->vcpus, cpu_count());
+		log_error("vm %s: not started: vcpus: found %u, expected at most %u, the CPUs of this machine", c->name,
+			  c->vcpus, cpu_count());
 		return;
 	}
 	vm = vm_create(c, id, why, sizeof(why));
@@ -202,8 +213,9 @@ static void start_vm(const struct vm_config *c, unsigned id)
 		return;
 	}
 	guest_bytes += c->memory;
-	log_info("vm %s: created in %llu ticks; %llu KiB beside its %llu MiB of memory", c->name, (ull)(clock_now() - from),
-		 (ull)((free - phys_free_bytes() - c->memory) / KIB), (ull)(c->memory / MIB));
+	log_info("vm %s: created in %llu ticks; %llu KiB beside its %llu MiB of memory", c->name,
+		 (ull)(clock_now() - from), (ull)((free - phys_free_bytes() - c->memory) / KIB),
+		 (ull)(c->memory / MIB));
 	vm_start(vm);
 }
 
@@ -229,8 +241,8 @@ void hv_main(hpa_t info_hpa)
 	report_set_start(entry);
 	if (boot_info_check(info, error, sizeof(error)))
 		stop_machine(error);
-	log_info("vireo: core entered; %llu ticks in the loader, %llu of them reading files", (ull)(info->entry_tsc - info->start_tsc),
-		 (ull)info->copy_ticks);
+	log_info("vireo: core entered; %llu ticks in the loader, %llu of them reading files",
+		 (ull)(info->entry_tsc - info->start_tsc), (ull)info->copy_ticks);
 	take_memory(info);
 	take_interrupts(info);
 	load_config(info);

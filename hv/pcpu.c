@@ -2,15 +2,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/pcpu.h"
 
-#include "arch/x86/trap.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/trap.h"
 
 static struct pcpu pcpus[MAX_CPUS];
 
-struct pcpu *pcpu_at(unsigned index) { return &pcpus[index]; }
+struct pcpu *pcpu_at(unsigned index)
+{
+	return &pcpus[index];
+}
 
 /* The interrupt itself is the message: it ends guest mode or HLT, and the loop looks at the flags. */
-static void on_kick(void *ctx) { (void)ctx; }
+static void on_kick(void *ctx)
+{
+	(void)ctx;
+}
 
 /* The hardware timer is one-shot: it is set to nothing now, and may have gone off early (lapic_timer_set). */
 static void on_timer(void *ctx)

@@ -17,19 +17,19 @@ struct work;
 /* Reasons to leave the inner loop before the next entry. */
 enum {
 	ATTENTION_RESCHEDULE = 1, /* another vCPU waits for this CPU */
-	ATTENTION_WORK = 2,       /* the work list is not empty */
+	ATTENTION_WORK = 2,	  /* the work list is not empty */
 };
 
 struct pcpu {
 	_Atomic uint32_t attention; /* ATTENTION_*; set by anyone, cleared by the owner */
-	_Atomic bool away;          /* in guest mode or in HLT: an IPI is needed to be noticed */
+	_Atomic bool away;	    /* in guest mode or in HLT: an IPI is needed to be noticed */
 	struct cpu *cpu;
-	struct vcpu *current;       /* being run, or NULL */
-	uint64_t armed;             /* deadline the LAPIC timer is set to */
+	struct vcpu *current; /* being run, or NULL */
+	uint64_t armed;	      /* deadline the LAPIC timer is set to */
 	struct timer_queue timers;
-	struct timer slice;         /* end of the current vCPU's turn, armed while others wait */
+	struct timer slice; /* end of the current vCPU's turn, armed while others wait */
 
-	struct spinlock lock;       /* protects the run queue and the work list; a leaf */
+	struct spinlock lock; /* protects the run queue and the work list; a leaf */
 	struct vcpu *queue_head, *queue_tail;
 	struct work *work_head, *work_tail;
 	uint64_t idle_ticks;
@@ -37,7 +37,10 @@ struct pcpu {
 
 void pcpu_init(unsigned count);
 struct pcpu *pcpu_at(unsigned index);
-static inline struct pcpu *this_pcpu(void) { return pcpu_at(this_cpu()->index); }
+static inline struct pcpu *this_pcpu(void)
+{
+	return pcpu_at(this_cpu()->index);
+}
 
 /* Sets attention bits and makes the CPU notice them soon, whatever it is doing. Callable from any CPU. */
 void pcpu_attention(struct pcpu *p, uint32_t bits);

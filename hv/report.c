@@ -14,7 +14,10 @@ typedef unsigned long long ull;
 
 static uint64_t start_tsc;
 
-void report_set_start(uint64_t entry_tsc) { start_tsc = entry_tsc; }
+void report_set_start(uint64_t entry_tsc)
+{
+	start_tsc = entry_tsc;
+}
 
 void report_first_entry(struct vm *vm, uint64_t now)
 {
@@ -46,8 +49,8 @@ static void report_exits(const struct vm *vm)
 			sum.max = s->max > sum.max ? s->max : sum.max;
 		}
 		if (sum.count)
-			log_debug("vm %s: exits: %8llu %-24s mean %llu max %llu ticks", vm->config->name, (ull)sum.count,
-				  exit_name(r), (ull)(sum.ticks / sum.count), (ull)sum.max);
+			log_debug("vm %s: exits: %8llu %-24s mean %llu max %llu ticks", vm->config->name,
+				  (ull)sum.count, exit_name(r), (ull)(sum.ticks / sum.count), (ull)sum.max);
 	}
 }
 
@@ -84,8 +87,9 @@ static void print_registers(const char *name, const struct cpu_state *s)
 					  "R8 ", "R9 ", "R10", "R11", "R12", "R13", "R14", "R15"};
 
 	for (unsigned i = 0; i < REG_COUNT; i += 4)
-		log_error("vm %s:   %s %016llx  %s %016llx  %s %016llx  %s %016llx", name, reg[i], (ull)s->reg[i], reg[i + 1],
-			  (ull)s->reg[i + 1], reg[i + 2], (ull)s->reg[i + 2], reg[i + 3], (ull)s->reg[i + 3]);
+		log_error("vm %s:   %s %016llx  %s %016llx  %s %016llx  %s %016llx", name, reg[i], (ull)s->reg[i],
+			  reg[i + 1], (ull)s->reg[i + 1], reg[i + 2], (ull)s->reg[i + 2], reg[i + 3],
+			  (ull)s->reg[i + 3]);
 	log_error("vm %s:   RIP %016llx  RFLAGS %llx  CR0 %llx  CR3 %llx  CR4 %llx  EFER %llx", name, (ull)s->rip,
 		  (ull)s->rflags, (ull)s->cr0, (ull)s->cr3, (ull)s->cr4, (ull)s->efer);
 }
@@ -95,9 +99,10 @@ static void print_segments(const char *name, const struct cpu_state *s)
 	static const char *const seg[] = {"ES", "CS", "SS", "DS", "FS", "GS", "LDTR", "TR"};
 
 	for (unsigned i = 0; i < SEG_COUNT; i += 2)
-		log_error("vm %s:   %-4s %04x base %llx limit %x access %x  %-4s %04x base %llx limit %x access %x", name, seg[i],
-			  s->seg[i].selector, (ull)s->seg[i].base, s->seg[i].limit, s->seg[i].access, seg[i + 1],
-			  s->seg[i + 1].selector, (ull)s->seg[i + 1].base, s->seg[i + 1].limit, s->seg[i + 1].access);
+		log_error("vm %s:   %-4s %04x base %llx limit %x access %x  %-4s %04x base %llx limit %x access %x",
+			  name, seg[i], s->seg[i].selector, (ull)s->seg[i].base, s->seg[i].limit, s->seg[i].access,
+			  seg[i + 1], s->seg[i + 1].selector, (ull)s->seg[i + 1].base, s->seg[i + 1].limit,
+			  s->seg[i + 1].access);
 	log_error("vm %s:   GDT base %llx limit %x  IDT base %llx limit %x", name, (ull)s->gdt_base, s->gdt_limit,
 		  (ull)s->idt_base, s->idt_limit);
 }

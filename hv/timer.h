@@ -2,9 +2,9 @@
  * One-shot timers. Each CPU has a timer_queue, a binary heap ordered by deadline: arming and cancelling cost O(log n),
  * asking for the next deadline costs one load. Devices embed a struct timer.
  *
- * A timer's callback runs from the run loop of the CPU that owns the queue, with the timer's lock (the VM's device lock;
- * NULL: none) held. timer_set and timer_cancel are called with that same lock held, from any CPU; after timer_cancel
- * returns, the callback will not run.
+ * A timer's callback runs from the run loop of the CPU that owns the queue, with the timer's lock (the VM's device
+ * lock; NULL: none) held. timer_set and timer_cancel are called with that same lock held, from any CPU; after
+ * timer_cancel returns, the callback will not run.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -12,7 +12,7 @@
 #include "hv/lib/spinlock.h"
 #include "hv/lib/types.h"
 
-#define TIMER_NEVER (~0ULL)
+#define TIMER_NEVER	(~0ULL)
 #define TIMER_QUEUE_MAX 1024
 
 struct timer {
@@ -24,19 +24,24 @@ struct timer {
 };
 
 struct timer_queue {
-	struct spinlock lock;          /* protects the heap; a leaf: nothing is taken under it */
-	_Atomic uint64_t next;         /* deadline of heap[0], TIMER_NEVER when empty */
-	void (*earlier)(void *ctx);    /* called when `next` moved to an earlier time, e.g. to kick the owner; may be NULL */
+	struct spinlock lock;  /* protects the heap; a leaf: nothing is taken under it */
+	_Atomic uint64_t next; /* deadline of heap[0], TIMER_NEVER when empty */
+	void (*earlier)(
+	    void *ctx); /* called when `next` moved to an earlier time, e.g. to kick the owner; may be NULL */
 	void *ctx;
 	uint32_t count;
 	struct timer *heap[TIMER_QUEUE_MAX];
 };
 
 void timer_queue_init(struct timer_queue *queue, void (*earlier)(void *ctx), void *ctx);
-void timer_init(struct timer *timer, struct timer_queue *queue, struct spinlock *lock, void (*fire)(struct timer *timer));
+void timer_init(struct timer *timer, struct timer_queue *queue, struct spinlock *lock,
+		void (*fire)(struct timer *timer));
 void timer_set(struct timer *timer, uint64_t deadline); /* arms or moves */
 void timer_cancel(struct timer *timer);
-static inline bool timer_is_armed(const struct timer *timer) { return timer->deadline != TIMER_NEVER; }
+static inline bool timer_is_armed(const struct timer *timer)
+{
+	return timer->deadline != TIMER_NEVER;
+}
 
 /* Runs every callback whose deadline is at or before `now`. Called by the owner CPU without locks. */
 void timer_queue_run(struct timer_queue *queue, uint64_t now);

@@ -102,22 +102,33 @@ static bool has_extint(const struct vcpu *v)
 	return v->index == 0 && vpic_has_interrupt(&v->vm->pc.pic) && vlapic_accepts_extint(&v->lapic);
 }
 
-/* An interrupt that we have to inject; with APICv the processor takes those of the local APIC by itself. */
-static bool has_interrupt(const struct vcpu *v)
+/* The local APIC's vector that we have to inject, or -1; with APICv the processor takes those by itself. */
+static int apic_vector(const struct vcpu *v)
 {
-	return has_extint(v) || (v->apic_mode == VIRT_APIC_OFF && vlapic_pending(&v->lapic) >= 0);
+	return v->apic_mode == VIRT_APIC_OFF ? vlapic_pending(&v->lapic) : -1;
 }
 
-static void inject_interrupt(struct vcpu *v)
+static bool has_interrupt(const struct vcpu *v)
 {
-	int vector;
+	return has_extint(v) || apic_vector(v) >= 0;
+}
 
-	if (has_extint(v)) {
+/*
+ * The 8259's INTR may go away at any moment, by what another vCPU or a device does: whether to acknowledge is decided
+ * once, and an 8259 that has nothing any more answers with its spurious vector, as on a PC.
+ */
+static void offer_interrupt(struct vcpu *v)
+{
+	bool extint = has_extint(v);
+	int vector = apic_vector(v);
+
+	if (!extint && vector < 0)
+		return;
+	if (extint) {
 		spin_lock(&v->vm->lock);
 		vector = vpic_acknowledge(&v->vm->pc.pic);
 		spin_unlock(&v->vm->lock);
 	} else {
-		vector = vlapic_pending(&v->lapic);
 		vlapic_deliver(&v->lapic, (uint8_t)vector);
 	}
 	virt_inject_interrupt(&v->virt, (unsigned)vector);
@@ -130,8 +141,8 @@ static void choose_event(struct vcpu *v)
 		v->nmi_pending = false;
 	}
 	virt_want_nmi_window(&v->virt, v->nmi_pending);
-	if (has_interrupt(v) && !virt_event_pending(&v->virt) && virt_can_take_interrupt())
-		inject_interrupt(v);
+	if (!virt_event_pending(&v->virt) && virt_can_take_interrupt())
+		offer_interrupt(v);
 	virt_want_interrupt_window(&v->virt, has_interrupt(v));
 }
 
@@ -156,7 +167,9 @@ static void update_apic(struct vcpu *v)
 
 static bool wakes_up(const struct vcpu *v)
 {
-	if (v->nmi_pending)
+	/* One that is blocked, by an NMI handler that has not come to its IRET, does not end HLT (SDM Vol. 3A 6.7.1).
+	 */
+	if (v->nmi_pending && virt_can_take_nmi())
 		return true;
 	return (virt_rflags() & RFLAGS_IF) && (has_extint(v) || vlapic_pending(&v->lapic) >= 0);
 }

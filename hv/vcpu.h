@@ -17,7 +17,7 @@ struct pcpu;
 
 /* What others ask of a vCPU; looked at before each entry. */
 enum {
-	REQUEST_EVENT = 1,   /* an interrupt may have become deliverable */
+	REQUEST_EVENT = 1, /* an interrupt may have become deliverable */
 	REQUEST_NMI = 2,
 	REQUEST_INIT = 4,
 	REQUEST_STARTUP = 8, /* vector in startup_vector */
@@ -53,27 +53,27 @@ struct exit_record {
 };
 
 struct vcpu {
-	struct virt_vcpu virt;     /* first: assembly finds the registers at the pointer */
-	_Atomic uint32_t requests; /* REQUEST_* */
-	_Atomic uint32_t state;    /* enum vcpu_state */
-	_Atomic bool started;      /* not waiting for a SIPI */
-	bool halted;               /* owner: in HLT until an event is deliverable */
+	struct virt_vcpu virt;	     /* first: assembly finds the registers at the pointer */
+	_Atomic uint32_t requests;   /* REQUEST_* */
+	_Atomic uint32_t state;	     /* enum vcpu_state */
+	_Atomic bool started;	     /* not waiting for a SIPI */
+	bool halted;		     /* owner: in HLT until an event is deliverable */
 	_Atomic bool halted_forever; /* in HLT with interrupts off: only an NMI or INIT wakes it */
 	bool nmi_pending;
-	uint8_t apic_mode;         /* enum virt_apic_mode in use */
+	uint8_t apic_mode; /* enum virt_apic_mode in use */
 	_Atomic uint8_t startup_vector;
 	unsigned index;
 	struct vm *vm;
-	struct pcpu *home;         /* the CPU it is placed on */
-	struct vcpu *queue_next;   /* run queue of home */
+	struct pcpu *home;	 /* the CPU it is placed on */
+	struct vcpu *queue_next; /* run queue of home */
 
 	struct vlapic lapic;
 	hpa_t lapic_page;
-	uint32_t cpuid_signature;  /* what RESET leaves in EDX */
+	uint32_t cpuid_signature;						       /* what RESET leaves in EDX */
 	uint64_t misc_enable, tsc_adjust, mtrr_def_type, mtrr_fixed[11], mtrr_var[16]; /* MSRs that are only kept */
 
 	uint64_t entries;
-	uint64_t first_entry;      /* clock_now() at the first one; 0: none yet */
+	uint64_t first_entry; /* clock_now() at the first one; 0: none yet */
 	unsigned history_next;
 	struct exit_record history[VCPU_HISTORY];
 	struct exit_stat stat[EXIT_REASONS];
@@ -84,8 +84,14 @@ void vcpu_request(struct vcpu *v, uint32_t requests);
 
 /* Raises an exception in the guest; the answer is RETRY, or KILL when that made a triple fault. For handlers. */
 enum outcome vcpu_raise(struct vcpu *v, unsigned vector, bool has_error, uint32_t error);
-static inline enum outcome vcpu_raise_gp(struct vcpu *v) { return vcpu_raise(v, VECTOR_GP, true, 0); }
-static inline enum outcome vcpu_raise_ud(struct vcpu *v) { return vcpu_raise(v, VECTOR_UD, false, 0); }
+static inline enum outcome vcpu_raise_gp(struct vcpu *v)
+{
+	return vcpu_raise(v, VECTOR_GP, true, 0);
+}
+static inline enum outcome vcpu_raise_ud(struct vcpu *v)
+{
+	return vcpu_raise(v, VECTOR_UD, false, 0);
+}
 
 /* The local APIC changed mode (IA32_APIC_BASE was written): put the processor's virtualisation of it in step. */
 void vcpu_apic_changed(struct vcpu *v);

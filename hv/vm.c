@@ -24,14 +24,17 @@
 #include "hv/report.h"
 #include "hv/sched/sched.h"
 
-#define LOW_RAM_MAX   (3 * GIB)      /* RAM below the device registers under 4 GiB */
-#define BASE_RAM      0xa0000ULL
-#define ROM_AREA      0xc0000ULL     /* to 1 MiB: tables; what a BIOS would have shadowed */
-#define VGA_LOOK_US   50000
+#define LOW_RAM_MAX (3 * GIB) /* RAM below the device registers under 4 GiB */
+#define BASE_RAM    0xa0000ULL
+#define ROM_AREA    0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
+#define VGA_LOOK_US 50000
 
 static _Atomic unsigned alive;
 
-unsigned vm_alive(void) { return atomic_load(&alive); }
+unsigned vm_alive(void)
+{
+	return atomic_load(&alive);
+}
 
 /* --- guest memory ------------------------------------------------------------------------------------------------- */
 
@@ -69,7 +72,10 @@ static int map_memory(struct vm *vm)
 	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
 }
 
-static uint64_t ram_alignment(uint64_t memory) { return memory >= GIB ? GIB / PAGE_SIZE : 2 * MIB / PAGE_SIZE; }
+static uint64_t ram_alignment(uint64_t memory)
+{
+	return memory >= GIB ? GIB / PAGE_SIZE : 2 * MIB / PAGE_SIZE;
+}
 
 static hpa_t alloc_ram(uint64_t memory)
 {
@@ -84,8 +90,11 @@ static int create_memory(struct vm *vm, char *why, size_t size)
 {
 	vm->ram = alloc_ram(vm->config->memory);
 	if (hpa_is_none(vm->ram)) {
-		snprintf(why, size, "memory = %llu MiB: the largest free block has %llu MiB, %llu MiB are free in all",
-			 (unsigned long long)(vm->config->memory / MIB), (unsigned long long)(phys_largest_bytes() / MIB),
+		snprintf(why, size,
+			 "memory: found %llu MiB, expected at most %llu MiB, the largest free block (%llu MiB are free "
+			 "in all)",
+			 (unsigned long long)(vm->config->memory / MIB),
+			 (unsigned long long)(phys_largest_bytes() / MIB),
 			 (unsigned long long)(phys_free_bytes() / MIB));
 		return -E_NOMEM;
 	}
@@ -112,8 +121,9 @@ static void destroy_memory(struct vm *vm)
 
 static void on_platform(void *ctx, enum platform_request what, uint32_t code)
 {
-	static const enum vm_end end[] = {
-	    [PLATFORM_POWER_OFF] = VM_POWERED_OFF, [PLATFORM_RESET] = VM_RESTARTS, [PLATFORM_DEBUG_EXIT] = VM_DEBUG_EXIT};
+	static const enum vm_end end[] = {[PLATFORM_POWER_OFF] = VM_POWERED_OFF,
+					  [PLATFORM_RESET] = VM_RESTARTS,
+					  [PLATFORM_DEBUG_EXIT] = VM_DEBUG_EXIT};
 
 	vm_finish(ctx, end[what], code);
 }
@@ -338,7 +348,8 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	atomic_store(&v->requests, 0);
 	atomic_store(&v->state, VCPU_OFF);
 	vcpu_apic_changed(v);
-	if (v->index == 0 && v->vm->config->break_entry && virt_break(v->vm->config->break_field, v->vm->config->break_value))
+	if (v->index == 0 && v->vm->config->break_entry &&
+	    virt_break(v->vm->config->break_field, v->vm->config->break_value))
 		log_error("vm %s: break: 0x%x is not a VMCS field that can be written", v->vm->config->name,
 			  v->vm->config->break_field);
 	virt_put(&v->virt);
@@ -442,7 +453,10 @@ void vm_first_entry(struct vcpu *v)
 
 /* --- creation ----------------------------------------------------------------------------------------------------- */
 
-static uint64_t vm_pages(void) { return ALIGN_UP(sizeof(struct vm), PAGE_SIZE) / PAGE_SIZE; }
+static uint64_t vm_pages(void)
+{
+	return ALIGN_UP(sizeof(struct vm), PAGE_SIZE) / PAGE_SIZE;
+}
 
 struct vm *vm_create(const struct vm_config *config, unsigned id, char *why, size_t size)
 {

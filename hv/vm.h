@@ -19,34 +19,34 @@
 enum vm_end {
 	VM_RUNS,
 	VM_POWERED_OFF, /* S5 */
-	VM_RESTARTS,    /* reset register, i8042, or a triple fault that a PC would answer with a reset */
-	VM_DEBUG_EXIT,  /* port 0xF4 */
-	VM_HALTED,      /* every vCPU in HLT with interrupts off: nothing can wake it */
-	VM_KILLED,      /* the guest broke the rules */
+	VM_RESTARTS,	/* reset register, i8042, or a triple fault that a PC would answer with a reset */
+	VM_DEBUG_EXIT,	/* port 0xF4 */
+	VM_HALTED,	/* every vCPU in HLT with interrupts off: nothing can wake it */
+	VM_KILLED,	/* the guest broke the rules */
 };
 
 struct vm {
 	const struct vm_config *config;
 	unsigned id;
-	struct spinlock lock;      /* protects the PC's devices, their buses and the VM's timers; vlapics need none */
-	_Atomic uint32_t end;      /* enum vm_end; changes from VM_RUNS once */
-	_Atomic uint32_t running;  /* vCPUs that have not left yet */
-	uint32_t end_code;         /* what port 0xF4 was told */
-	char why[160];             /* VM_KILLED: the rule that was broken */
+	struct spinlock lock;	  /* protects the PC's devices, their buses and the VM's timers; vlapics need none */
+	_Atomic uint32_t end;	  /* enum vm_end; changes from VM_RUNS once */
+	_Atomic uint32_t running; /* vCPUs that have not left yet */
+	uint32_t end_code;	  /* what port 0xF4 was told */
+	char why[160];		  /* VM_KILLED: the rule that was broken */
 
 	struct virt_space *space;
 	struct guest_mem mem;
-	hpa_t ram;         /* one block: guest-physical 0 up, RAM above the device hole behind it */
-	hpa_t apic_access; /* the page at which the processor virtualises the local APIC */
-	uint64_t cr4_bits, xcr0_mask; /* what the guest may set */
-	uint64_t tsc_offset; /* the guest's TSC starts at 0 */
-	uint64_t first_entry; /* clock_now() at the guest's first instruction */
+	hpa_t ram;			 /* one block: guest-physical 0 up, RAM above the device hole behind it */
+	hpa_t apic_access;		 /* the page at which the processor virtualises the local APIC */
+	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
+	uint64_t tsc_offset;		 /* the guest's TSC starts at 0 */
+	uint64_t first_entry;		 /* clock_now() at the guest's first instruction */
 	uint64_t zero_ticks, copy_ticks; /* spent zeroing guest memory and copying images at the last start */
 	struct apic_bus apic_bus;
 	struct pc pc;
 	struct vm_console console;
 	struct cpuid_table cpuid;
-	struct work finish;        /* the end of the VM, on the boot CPU */
+	struct work finish; /* the end of the VM, on the boot CPU */
 	unsigned vcpu_count;
 	struct vcpu *vcpu[CONFIG_MAX_VCPUS];
 };

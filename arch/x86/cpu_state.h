@@ -7,16 +7,34 @@
 
 #include "hv/lib/types.h"
 
-enum { REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI, REG_R8, REG_R9, REG_R10, REG_R11, REG_R12,
-       REG_R13, REG_R14, REG_R15, REG_COUNT };
+enum {
+	REG_RAX,
+	REG_RCX,
+	REG_RDX,
+	REG_RBX,
+	REG_RSP,
+	REG_RBP,
+	REG_RSI,
+	REG_RDI,
+	REG_R8,
+	REG_R9,
+	REG_R10,
+	REG_R11,
+	REG_R12,
+	REG_R13,
+	REG_R14,
+	REG_R15,
+	REG_COUNT
+};
 
 /* Segment registers in the hardware's numbering (SDM Vol. 2A 2.1, Sreg field), then the two system segments. */
 enum { SEG_ES, SEG_CS, SEG_SS, SEG_DS, SEG_FS, SEG_GS, SEG_LDTR, SEG_TR, SEG_COUNT };
 
-/* Access rights as the VMCS holds them (SDM Vol. 3C 25.4.1): bits 3:0 type, 4 S, 6:5 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15 G, 16 unusable. */
+/* Access rights as the VMCS holds them (SDM Vol. 3C 25.4.1): bits 3:0 type, 4 S, 6:5 DPL, 7 P, 12 AVL, 13 L, 14 D/B, 15
+ * G, 16 unusable. */
 #define SEG_AR_UNUSABLE BIT(16)
-#define SEG_AR_L BIT(13)
-#define SEG_AR_DB BIT(14)
+#define SEG_AR_L	BIT(13)
+#define SEG_AR_DB	BIT(14)
 
 struct segment {
 	uint16_t selector;

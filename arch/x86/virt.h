@@ -22,8 +22,8 @@ struct virt_features {
 	bool x2apicv; /* the same for x2APIC MSRs */
 	bool rdtscp, invpcid; /* may be shown to guests */
 	bool pause_loop;      /* PAUSE-loop exiting */
-	uint64_t cr4_guest;     /* CR4 bits the processor allows in a guest */
-	uint64_t xcr0_mask;     /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
+	uint64_t cr4_guest;   /* CR4 bits the processor allows in a guest */
+	uint64_t xcr0_mask;   /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
 };
 
 /* What of the optional features the user wants (vireo.conf). */
@@ -141,9 +141,9 @@ struct virt_vcpu {
 	uint16_t vpid; /* 0: none */
 	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
-	bool armed;	   /* preemption timer control is on */
-	uint32_t cpu_ctl;  /* copy of the primary controls: changing one bit costs no VMREAD */
-	uint32_t cpu2_ctl; /* and of the secondary ones */
+	bool armed;	    /* preemption timer control is on */
+	uint32_t cpu_ctl;   /* copy of the primary controls: changing one bit costs no VMREAD */
+	uint32_t cpu2_ctl;  /* and of the secondary ones */
 	uint32_t pin_ctl;
 	uint32_t entry_ctl;
 	uint32_t vectoring; /* event whose delivery the last exit cut short; 0: none */

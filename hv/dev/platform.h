@@ -9,7 +9,7 @@
 
 enum platform_request {
 	PLATFORM_POWER_OFF, /* ACPI S5 */
-	PLATFORM_RESET,     /* reset register, i8042 pulse, port 0xCF9 */
+	PLATFORM_RESET,	    /* reset register, i8042 pulse, port 0xCF9 */
 	PLATFORM_DEBUG_EXIT /* port 0xF4; code is what was written */
 };
 

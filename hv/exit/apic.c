@@ -1,6 +1,6 @@
 /*
- * Exits that are about interrupts: the host's own, windows that opened, timers that ran out, and the parts of APICv that
- * the processor leaves to software. SDM Vol. 3C chapter 30.
+ * Exits that are about interrupts: the host's own, windows that opened, timers that ran out, and the parts of APICv
+ * that the processor leaves to software. SDM Vol. 3C chapter 30.
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"

@@ -1,6 +1,6 @@
 /*
- * VMCALL: how a guest that knows Vireo asks for something. RAX holds the number and takes the answer. No call is defined
- * yet; an unknown number answers all ones, at any privilege, and changes nothing else.
+ * VMCALL: how a guest that knows Vireo asks for something. RAX holds the number and takes the answer. No call is
+ * defined yet; an unknown number answers all ones, at any privilege, and changes nothing else.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/exit/table.h"

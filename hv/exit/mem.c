@@ -1,6 +1,6 @@
 /*
- * Guest-physical accesses that are not plain memory: device registers, the local APIC's page, the VGA text memory that is
- * watched for writes. The instruction is fetched, decoded and carried out on the device. SDM Vol. 3C 29.3.3 (EPT
+ * Guest-physical accesses that are not plain memory: device registers, the local APIC's page, the VGA text memory that
+ * is watched for writes. The instruction is fetched, decoded and carried out on the device. SDM Vol. 3C 29.3.3 (EPT
  * violations), Table 28-7 (qualification), 30.4.1 (APIC accesses).
  */
 /* SPDX-License-Identifier: MIT */
@@ -12,7 +12,8 @@
 
 #define QUALIFICATION_WRITE  BIT(1)
 #define QUALIFICATION_FETCH  BIT(2)
-#define QUALIFICATION_LINEAR (BIT(7) | BIT(8)) /* the address is that of the access itself, not of a page-table entry */
+#define QUALIFICATION_LINEAR (BIT(7) | BIT(8)) /* the address is that of the access itself, not of a page-table entry  \
+						*/
 
 /* Who answers at a guest-physical address. */
 struct target {
@@ -58,12 +59,15 @@ static int fetch(struct vcpu *v, struct insn *insn)
 	uint8_t bytes[INSN_MAX_LENGTH];
 	struct segment cs = virt_segment(SEG_CS);
 	enum insn_mode mode = insn_mode_of(&cs, virt_efer() & EFER_LMA);
-	size_t size = guest_fetch(v, GVA(mode == INSN_MODE_64 ? virt_rip() : cs.base + virt_rip()), bytes, sizeof(bytes));
+	size_t size =
+	    guest_fetch(v, GVA(mode == INSN_MODE_64 ? virt_rip() : cs.base + virt_rip()), bytes, sizeof(bytes));
 	int err = insn_decode(insn, mode, bytes, size);
 
 	if (err)
-		vm_kill(v, "instruction at a device register that Vireo does not decode (error %d): bytes %02x %02x %02x %02x %02x "
-			   "%02x %02x %02x, %zu readable",
+		vm_kill(v,
+			"instruction at a device register that Vireo does not decode (error %d): bytes %02x %02x %02x "
+			"%02x %02x "
+			"%02x %02x %02x, %zu readable",
 			err, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], size);
 	return err;
 }
@@ -94,8 +98,8 @@ static enum outcome write_operand(struct vcpu *v, uint64_t gpa, unsigned size, u
 	}
 	if (guest_write(&v->vm->mem, GPA(gpa), &value, size) == 0)
 		return OUTCOME_NEXT;
-	return vm_kill(v, "write of %u bytes at guest-physical 0x%llx, where there is neither memory nor a device", size,
-		       (unsigned long long)gpa);
+	return vm_kill(v, "write of %u bytes at guest-physical 0x%llx, where there is neither memory nor a device",
+		       size, (unsigned long long)gpa);
 }
 
 static void collect_bases(uint64_t bases[SEG_GS + 1])
@@ -141,7 +145,8 @@ static enum outcome execute(struct vcpu *v, const struct insn *insn, uint64_t gp
 	rsp = reg[REG_RSP] = virt_reg(&v->virt, REG_RSP);
 	more = insn_execute(insn, old, reg, &flags, &new);
 	if (more < 0)
-		return vm_kill(v, "instruction without a memory operand caused an EPT violation at 0x%llx", (unsigned long long)gpa);
+		return vm_kill(v, "instruction without a memory operand caused an EPT violation at 0x%llx",
+			       (unsigned long long)gpa);
 	if (insn->kind == INSN_WRITE || insn->kind == INSN_RMW)
 		outcome = write_operand(v, gpa, insn->mem_size, new);
 	if (outcome != OUTCOME_NEXT)
@@ -176,12 +181,16 @@ enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
 	if ((q & QUALIFICATION_WRITE) && vm_vga_touched(v->vm, gpa))
 		return OUTCOME_RETRY;
 	if (virt_event_pending(&v->virt))
-		return vm_kill(v, "an interrupt or exception was delivered through guest-physical 0x%llx, where there is no memory",
-			       (unsigned long long)gpa);
+		return vm_kill(
+		    v,
+		    "an interrupt or exception was delivered through guest-physical 0x%llx, where there is no memory",
+		    (unsigned long long)gpa);
 	if (q & QUALIFICATION_FETCH)
-		return vm_kill(v, "instruction fetch at guest-physical 0x%llx, where there is no memory", (unsigned long long)gpa);
+		return vm_kill(v, "instruction fetch at guest-physical 0x%llx, where there is no memory",
+			       (unsigned long long)gpa);
 	if ((q & QUALIFICATION_LINEAR) != QUALIFICATION_LINEAR)
-		return vm_kill(v, "page tables at guest-physical 0x%llx, where there is no memory", (unsigned long long)gpa);
+		return vm_kill(v, "page tables at guest-physical 0x%llx, where there is no memory",
+			       (unsigned long long)gpa);
 	return emulate(v, gpa);
 }
 

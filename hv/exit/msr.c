@@ -136,7 +136,10 @@ static uint64_t read_mtrr_cap(struct vcpu *v, uint32_t msr)
 	return MTRR_VARIABLE | BIT(8) | BIT(10); /* fixed ranges, write-combining */
 }
 
-static bool is_memory_type(uint64_t type) { return type == 0 || type == 1 || (type >= 4 && type <= 6); }
+static bool is_memory_type(uint64_t type)
+{
+	return type == 0 || type == 1 || (type >= 4 && type <= 6);
+}
 
 static uint64_t *mtrr_slot(struct vcpu *v, uint32_t msr)
 {
@@ -151,7 +154,10 @@ static uint64_t *mtrr_slot(struct vcpu *v, uint32_t msr)
 	return &v->mtrr_fixed[3 + msr - MSR_MTRR_FIX4K_C0000];
 }
 
-static uint64_t read_mtrr(struct vcpu *v, uint32_t msr) { return *mtrr_slot(v, msr); }
+static uint64_t read_mtrr(struct vcpu *v, uint32_t msr)
+{
+	return *mtrr_slot(v, msr);
+}
 
 static bool mtrr_value_is_valid(struct vcpu *v, uint32_t msr, uint64_t value)
 {
@@ -291,7 +297,8 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 	return OUTCOME_NEXT;
 }
 
-/* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high --------------- */
+/* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ---------------
+ */
 
 static uint8_t plain[PAGE_SIZE] __attribute__((aligned(4096)));
 static uint8_t x2apic[PAGE_SIZE] __attribute__((aligned(4096)));
@@ -301,9 +308,9 @@ static void pass(uint8_t *bitmap, uint32_t msr, unsigned what)
 	uint32_t byte = (msr & 0x1fff) / 8 + (msr >= 0xc0000000 ? 1024 : 0);
 
 	if (what & PASS_READ)
-		bitmap[byte] &= (uint8_t)~(1u << (msr & 7));
+		bitmap[byte] &= (uint8_t) ~(1u << (msr & 7));
 	if (what & PASS_WRITE)
-		bitmap[2048 + byte] &= (uint8_t)~(1u << (msr & 7));
+		bitmap[2048 + byte] &= (uint8_t) ~(1u << (msr & 7));
 }
 
 /* Registers that the processor answers from the virtual-APIC page (SDM Vol. 3C 30.5). The current count is computed. */
@@ -333,4 +340,7 @@ void msr_init(void)
 	pass_x2apic(x2apic);
 }
 
-hpa_t msr_bitmap(bool x2apic_virtualised) { return paging_lookup(x2apic_virtualised ? x2apic : plain); }
+hpa_t msr_bitmap(bool x2apic_virtualised)
+{
+	return paging_lookup(x2apic_virtualised ? x2apic : plain);
+}

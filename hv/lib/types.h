@@ -27,21 +27,24 @@ typedef struct {
 
 /* No page lives at the top of the address space; allocators answer this when they have nothing. */
 #define HPA_NONE HPA(~0ULL)
-static inline bool hpa_is_none(hpa_t a) { return a.value == ~0ULL; }
+static inline bool hpa_is_none(hpa_t a)
+{
+	return a.value == ~0ULL;
+}
 
-#define PAGE_SIZE 4096ULL
+#define PAGE_SIZE  4096ULL
 #define PAGE_SHIFT 12
-#define KIB (1ULL << 10)
-#define MIB (1ULL << 20)
-#define GIB (1ULL << 30)
+#define KIB	   (1ULL << 10)
+#define MIB	   (1ULL << 20)
+#define GIB	   (1ULL << 30)
 
-#define ARRAY_SIZE(a) (sizeof(a) / sizeof((a)[0]))
-#define BIT(n) (1ULL << (n))
-#define ALIGN_UP(v, a) (((v) + (a)-1) & ~((a)-1))
-#define ALIGN_DOWN(v, a) ((v) & ~((a)-1))
+#define ARRAY_SIZE(a)			(sizeof(a) / sizeof((a)[0]))
+#define BIT(n)				(1ULL << (n))
+#define ALIGN_UP(v, a)			(((v) + (a)-1) & ~((a)-1))
+#define ALIGN_DOWN(v, a)		((v) & ~((a)-1))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
-#define MUST_CHECK __attribute__((warn_unused_result))
-#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
+#define MUST_CHECK			__attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args)		__attribute__((format(printf, fmt, args)))
 
 /* Errors are returned negative: `return -E_INVAL;`. The numbers mean nothing outside Vireo. */
 enum {

@@ -9,7 +9,7 @@
 #include "hv/guest_mem.h"
 #include "hv/lib/types.h"
 
-#define LOAD_ERROR_MAX 200
+#define LOAD_ERROR_MAX	 200
 #define LOAD_MAX_MODULES 8
 
 /* A file in host memory. The loader for it reads `data[0 .. size)` only. */

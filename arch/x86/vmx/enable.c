@@ -17,22 +17,30 @@
 struct vmx_machine vmx;
 
 /*
- * What no guest can run without, beyond what design asks of the machine (EPT, unrestricted guest). PAT and EFER switches
- * exist on every processor with unrestricted guest.
+ * What no guest can run without, beyond what design asks of the machine (EPT, unrestricted guest). PAT and EFER
+ * switches exist on every processor with unrestricted guest.
  */
-#define MIN_PIN	  (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI)
-#define MIN_CPU	  (CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC | \
-		   CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_SECONDARY)
-#define MIN_CPU2  (CPU2_EPT | CPU2_UNRESTRICTED_GUEST)
-#define MIN_EXIT  (EXIT_CTL_HOST_64 | EXIT_CTL_SAVE_DEBUG | EXIT_CTL_SAVE_PAT | EXIT_CTL_LOAD_PAT | EXIT_CTL_SAVE_EFER | \
-		   EXIT_CTL_LOAD_EFER)
+#define MIN_PIN (PIN_EXTERNAL_INTERRUPT | PIN_NMI | PIN_VIRTUAL_NMI)
+#define MIN_CPU                                                                                                        \
+	(CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW | CPU_TSC_OFFSETTING | CPU_HLT | CPU_MWAIT | CPU_MONITOR | CPU_RDPMC |  \
+	 CPU_IO_BITMAPS | CPU_MSR_BITMAPS | CPU_SECONDARY)
+#define MIN_CPU2 (CPU2_EPT | CPU2_UNRESTRICTED_GUEST)
+#define MIN_EXIT                                                                                                       \
+	(EXIT_CTL_HOST_64 | EXIT_CTL_SAVE_DEBUG | EXIT_CTL_SAVE_PAT | EXIT_CTL_LOAD_PAT | EXIT_CTL_SAVE_EFER |         \
+	 EXIT_CTL_LOAD_EFER)
 #define MIN_ENTRY (ENTRY_CTL_LOAD_DEBUG | ENTRY_CTL_LOAD_PAT | ENTRY_CTL_LOAD_EFER)
 
 #define OPT_CPU2 (CPU2_RDTSCP | CPU2_INVPCID | CPU2_WBINVD)
 #define APICV	 (CPU2_APIC_ACCESSES | CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS)
 
-void virt_set_pages(const struct virt_pages *pages) { vmx.pages = *pages; }
-const struct virt_features *virt_features(void) { return &vmx.features; }
+void virt_set_pages(const struct virt_pages *pages)
+{
+	vmx.pages = *pages;
+}
+const struct virt_features *virt_features(void)
+{
+	return &vmx.features;
+}
 
 static uint32_t address_sizes(void)
 {
@@ -49,7 +57,8 @@ static int unlock_vmx(char *why, size_t size)
 	enum vmx_lock_state state;
 
 	if (rdmsr_safe(MSR_FEATURE_CONTROL, &value)) {
-		snprintf(why, size, "this CPU has no VT-x that can be used: IA32_FEATURE_CONTROL (MSR 0x3a) does not exist");
+		snprintf(why, size,
+			 "this CPU has no VT-x that can be used: IA32_FEATURE_CONTROL (MSR 0x3a) does not exist");
 		return -E_NOTSUP;
 	}
 	state = vmx_feature_control_state(value);
@@ -61,8 +70,9 @@ static int unlock_vmx(char *why, size_t size)
 	}
 	if (state == VMX_LOCK_USABLE)
 		return 0;
-	snprintf(why, size, "VT-x is locked off: IA32_FEATURE_CONTROL is 0x%llx (%s), expected bits 0 and 2 set; turn on "
-			    "\"Intel Virtualization Technology\" in the firmware's setup",
+	snprintf(why, size,
+		 "VT-x is locked off: IA32_FEATURE_CONTROL is 0x%llx (%s), expected bits 0 and 2 set; turn on "
+		 "\"Intel Virtualization Technology\" in the firmware's setup",
 		 (unsigned long long)value, vmx_lock_text(state));
 	return -E_NOTSUP;
 }
@@ -125,7 +135,8 @@ static int choose_controls(char *why, size_t size)
 	const struct virt_features *f = &vmx.features;
 	struct vmx_controls *c = &vmx.controls;
 	uint32_t pin = f->preemption_timer ? PIN_PREEMPTION_TIMER : 0;
-	uint32_t cpu2 = OPT_CPU2 | (f->vpid ? CPU2_VPID : 0) | (f->apicv ? CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS : 0);
+	uint32_t cpu2 =
+	    OPT_CPU2 | (f->vpid ? CPU2_VPID : 0) | (f->apicv ? CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS : 0);
 	uint32_t cpu = f->apicv ? CPU_TPR_SHADOW : CPU_CR8_LOAD | CPU_CR8_STORE;
 
 	if (negotiate(VMX_WORD_PIN, MIN_PIN, pin, &c->pin, why, size) ||
@@ -140,7 +151,9 @@ static int choose_controls(char *why, size_t size)
 	vmx.used.entry |= ENTRY_CTL_IA32E;
 	/* Old processors can't run without these; a hypervisor with EPT has no use for them (SDM Vol. 3C A.3.2). */
 	if (c->cpu & (CPU_CR3_LOAD | CPU_CR3_STORE | CPU_INVLPG)) {
-		snprintf(why, size, "VT-x forces CR3 or INVLPG exits (primary controls 0x%x): the TRUE controls are missing", c->cpu);
+		snprintf(why, size,
+			 "VT-x forces CR3 or INVLPG exits (primary controls 0x%x): the TRUE controls are missing",
+			 c->cpu);
 		return -E_NOTSUP;
 	}
 	return 0;
@@ -150,7 +163,8 @@ static int choose_controls(char *why, size_t size)
 static void learn_xsave(void)
 {
 	uint32_t regs[4];
-	/* x87, SSE, AVX, MPX's none, AVX-512 (3), PKRU: architectural state that XSAVE covers wholly and no XSS bit governs. */
+	/* x87, SSE, AVX, MPX's none, AVX-512 (3), PKRU: architectural state that XSAVE covers wholly and no XSS bit
+	 * governs. */
 	const uint64_t known = 0x2e7;
 
 	vmx.xcr0_mask = 0;
@@ -225,7 +239,8 @@ static void fix_control_registers(void)
 {
 	uint64_t cr0 = (read_cr0() | vmx.caps.cr0_fixed0) & vmx.caps.cr0_fixed1;
 	uint64_t cr4 = (read_cr4() | CR4_VMXE | (vmx.xcr0_mask ? CR4_OSXSAVE : 0) | CR4_OSFXSR | CR4_OSXMMEXCPT |
-			vmx.caps.cr4_fixed0) & vmx.caps.cr4_fixed1;
+			vmx.caps.cr4_fixed0) &
+		       vmx.caps.cr4_fixed1;
 
 	write_cr0(cr0);
 	write_cr4(cr4);
@@ -241,8 +256,8 @@ int virt_cpu_enable(char *why, size_t size)
 	if (read_caps(&own, why, size))
 		return -E_NOTSUP;
 	if (!vmx_caps_agree(&vmx.caps, &own, &what, &first, &second)) {
-		snprintf(why, size, "CPU %u differs from the boot CPU in %s: 0x%llx, expected 0x%llx", this_cpu()->index, what,
-			 (unsigned long long)second, (unsigned long long)first);
+		snprintf(why, size, "CPU %u differs from the boot CPU in %s: 0x%llx, expected 0x%llx",
+			 this_cpu()->index, what, (unsigned long long)second, (unsigned long long)first);
 		return -E_NOTSUP;
 	}
 	region = vmx.pages.alloc();
@@ -265,12 +280,24 @@ int virt_cpu_enable(char *why, size_t size)
 static bool is_notable(const struct vmx_feature *f)
 {
 	static const char *const names[] = {
-	    "activate VMX-preemption timer", "process posted interrupts",	"use TPR shadow",
-	    "virtualize APIC accesses",	     "enable EPT",			"enable RDTSCP",
-	    "virtualize x2APIC mode",	     "enable VPID",			"unrestricted guest",
-	    "APIC-register virtualization",  "virtual-interrupt delivery",	"PAUSE-loop exiting",
-	    "enable INVPCID",		     "VMCS shadowing",			"enable PML",
-	    "use TSC scaling",		     "1 GiB pages",			"accessed and dirty flags",
+	    "activate VMX-preemption timer",
+	    "process posted interrupts",
+	    "use TPR shadow",
+	    "virtualize APIC accesses",
+	    "enable EPT",
+	    "enable RDTSCP",
+	    "virtualize x2APIC mode",
+	    "enable VPID",
+	    "unrestricted guest",
+	    "APIC-register virtualization",
+	    "virtual-interrupt delivery",
+	    "PAUSE-loop exiting",
+	    "enable INVPCID",
+	    "VMCS shadowing",
+	    "enable PML",
+	    "use TSC scaling",
+	    "1 GiB pages",
+	    "accessed and dirty flags",
 	};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(names); i++)

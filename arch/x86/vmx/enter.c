@@ -15,7 +15,7 @@
  * IDT-vectoring information, so no other pays for reading it.
  */
 #define DURING_DELIVERY                                                                                                \
-	(BIT(EXIT_EXCEPTION_NMI) | BIT(EXIT_TRIPLE_FAULT) | BIT(EXIT_TASK_SWITCH) | BIT(EXIT_APIC_ACCESS) |             \
+	(BIT(EXIT_EXCEPTION_NMI) | BIT(EXIT_TRIPLE_FAULT) | BIT(EXIT_TASK_SWITCH) | BIT(EXIT_APIC_ACCESS) |            \
 	 BIT(EXIT_EPT_VIOLATION) | BIT(EXIT_EPT_MISCONFIG) | BIT(EXIT_APIC_WRITE))
 
 int virt_enter(struct virt_vcpu *v, struct exit *exit)
@@ -46,13 +46,34 @@ void virt_set_bound(struct virt_vcpu *v, uint64_t ticks)
 	vmcs_write(VMCS_GUEST_PREEMPTION_TIMER, counts > 0xffffffff ? 0xffffffff : counts);
 }
 
-uint64_t virt_exit_qualification(void) { return vmcs_read(VMCS_EXIT_QUALIFICATION); }
-uint64_t virt_exit_gpa(void) { return vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS); }
-uint64_t virt_exit_gla(void) { return vmcs_read(VMCS_GUEST_LINEAR_ADDRESS); }
-uint32_t virt_exit_length(void) { return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH); }
-uint32_t virt_exit_insn_info(void) { return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_INFO); }
-uint32_t virt_exit_interrupt_info(void) { return (uint32_t)vmcs_read(VMCS_EXIT_INTR_INFO); }
-uint32_t virt_exit_error_code(void) { return (uint32_t)vmcs_read(VMCS_EXIT_INTR_ERROR_CODE); }
+uint64_t virt_exit_qualification(void)
+{
+	return vmcs_read(VMCS_EXIT_QUALIFICATION);
+}
+uint64_t virt_exit_gpa(void)
+{
+	return vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
+}
+uint64_t virt_exit_gla(void)
+{
+	return vmcs_read(VMCS_GUEST_LINEAR_ADDRESS);
+}
+uint32_t virt_exit_length(void)
+{
+	return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH);
+}
+uint32_t virt_exit_insn_info(void)
+{
+	return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_INFO);
+}
+uint32_t virt_exit_interrupt_info(void)
+{
+	return (uint32_t)vmcs_read(VMCS_EXIT_INTR_INFO);
+}
+uint32_t virt_exit_error_code(void)
+{
+	return (uint32_t)vmcs_read(VMCS_EXIT_INTR_ERROR_CODE);
+}
 
 static bool read_memory(void *ctx, hpa_t address, void *buf, size_t size)
 {
@@ -66,8 +87,8 @@ static bool read_memory(void *ctx, hpa_t address, void *buf, size_t size)
 
 void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx)
 {
-	struct doctor_input input = {.read = vmcs_try_read, .caps = &vmx.caps, .has_current = true, .current = v->vmcs,
-				     .memory = read_memory};
+	struct doctor_input input = {
+	    .read = vmcs_try_read, .caps = &vmx.caps, .has_current = true, .current = v->vmcs, .memory = read_memory};
 	struct doctor_verdict verdict[MAX_VERDICTS];
 	uint32_t reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
 	unsigned broken;
@@ -85,7 +106,9 @@ void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const cha
 		line(ctx, text);
 	}
 	if (!broken)
-		line(ctx, "the entry doctor finds no broken rule: the processor checks something that the SDM does not list");
+		line(
+		    ctx,
+		    "the entry doctor finds no broken rule: the processor checks something that the SDM does not list");
 }
 
 int virt_break(uint32_t field, uint64_t value)

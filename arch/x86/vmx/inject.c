@@ -1,6 +1,7 @@
 /*
  * Events for the next entry: what was being delivered when an exit cut in goes again first; exceptions merge as the
- * processor would merge them. SDM Vol. 3C 27.6 (injection), 28.2.4 (vectoring information), Vol. 3A 6.15 (double fault).
+ * processor would merge them. SDM Vol. 3C 27.6 (injection), 28.2.4 (vectoring information), Vol. 3A 6.15 (double
+ * fault).
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
@@ -39,7 +40,10 @@ void vmx_requeue_vectoring(struct virt_vcpu *v)
 	inject(v, info & ~INTR_INFO_NMI_UNBLOCKED, (uint32_t)vmcs_read(VMCS_IDT_VECTORING_ERROR_CODE));
 }
 
-bool virt_event_pending(const struct virt_vcpu *v) { return v->vectoring; }
+bool virt_event_pending(const struct virt_vcpu *v)
+{
+	return v->vectoring;
+}
 
 /* SDM Vol. 3A Table 6-4. */
 static bool is_contributory(unsigned vector)
@@ -81,7 +85,10 @@ void virt_inject_interrupt(struct virt_vcpu *v, unsigned vector)
 	inject(v, INTR_INFO_VALID | INTR_INFO_EXT_INT | vector, 0);
 }
 
-void virt_inject_nmi(struct virt_vcpu *v) { inject(v, INTR_INFO_VALID | INTR_INFO_NMI | VECTOR_NMI, 0); }
+void virt_inject_nmi(struct virt_vcpu *v)
+{
+	inject(v, INTR_INFO_VALID | INTR_INFO_NMI | VECTOR_NMI, 0);
+}
 
 bool virt_can_take_interrupt(void)
 {
@@ -108,5 +115,11 @@ static void set_cpu_control(struct virt_vcpu *v, uint32_t bit, bool on)
 	vmcs_write(VMCS_CPU_CONTROLS, value);
 }
 
-void virt_want_interrupt_window(struct virt_vcpu *v, bool want) { set_cpu_control(v, CPU_INTERRUPT_WINDOW, want); }
-void virt_want_nmi_window(struct virt_vcpu *v, bool want) { set_cpu_control(v, CPU_NMI_WINDOW, want); }
+void virt_want_interrupt_window(struct virt_vcpu *v, bool want)
+{
+	set_cpu_control(v, CPU_INTERRUPT_WINDOW, want);
+}
+void virt_want_nmi_window(struct virt_vcpu *v, bool want)
+{
+	set_cpu_control(v, CPU_NMI_WINDOW, want);
+}

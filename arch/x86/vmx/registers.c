@@ -8,10 +8,22 @@
 #include "arch/x86/msr.h"
 #include "arch/x86/vmx/vmx.h"
 
-uint64_t virt_rip(void) { return vmcs_read(VMCS_GUEST_RIP); }
-void virt_set_rip(uint64_t rip) { vmcs_write(VMCS_GUEST_RIP, rip); }
-uint64_t virt_rflags(void) { return vmcs_read(VMCS_GUEST_RFLAGS); }
-void virt_set_rflags(uint64_t rflags) { vmcs_write(VMCS_GUEST_RFLAGS, rflags); }
+uint64_t virt_rip(void)
+{
+	return vmcs_read(VMCS_GUEST_RIP);
+}
+void virt_set_rip(uint64_t rip)
+{
+	vmcs_write(VMCS_GUEST_RIP, rip);
+}
+uint64_t virt_rflags(void)
+{
+	return vmcs_read(VMCS_GUEST_RFLAGS);
+}
+void virt_set_rflags(uint64_t rflags)
+{
+	vmcs_write(VMCS_GUEST_RFLAGS, rflags);
+}
 
 /* Outside 64-bit mode EIP wraps at 4 GiB; only an address that crossed bit 32 needs the look at CS. */
 static uint64_t wrap_rip(uint64_t from, uint64_t to)
@@ -30,7 +42,10 @@ static void finish_flags(uint64_t rflags)
 		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
-void virt_advance(void) { virt_advance_by(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH)); }
+void virt_advance(void)
+{
+	virt_advance_by(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
+}
 
 void virt_advance_by(uint64_t length)
 {
@@ -58,21 +73,31 @@ void virt_set_reg(struct virt_vcpu *v, unsigned n, uint64_t value)
 		vmcs_write(VMCS_GUEST_RSP, value);
 }
 
-static uint64_t through_mask(uint64_t real, uint64_t shadow, uint64_t mask) { return (real & ~mask) | (shadow & mask); }
+static uint64_t through_mask(uint64_t real, uint64_t shadow, uint64_t mask)
+{
+	return (real & ~mask) | (shadow & mask);
+}
 
 uint64_t virt_cr0(void)
 {
 	return through_mask(vmcs_read(VMCS_GUEST_CR0), vmcs_read(VMCS_CR0_READ_SHADOW), VMX_CR0_OWNED);
 }
 
-uint64_t virt_cr3(void) { return vmcs_read(VMCS_GUEST_CR3); }
+uint64_t virt_cr3(void)
+{
+	return vmcs_read(VMCS_GUEST_CR3);
+}
 
 uint64_t virt_cr4(void)
 {
-	return through_mask(vmcs_read(VMCS_GUEST_CR4), vmcs_read(VMCS_CR4_READ_SHADOW), vmcs_read(VMCS_CR4_GUEST_HOST_MASK));
+	return through_mask(vmcs_read(VMCS_GUEST_CR4), vmcs_read(VMCS_CR4_READ_SHADOW),
+			    vmcs_read(VMCS_CR4_GUEST_HOST_MASK));
 }
 
-uint64_t virt_efer(void) { return vmcs_read(VMCS_GUEST_EFER); }
+uint64_t virt_efer(void)
+{
+	return vmcs_read(VMCS_GUEST_EFER);
+}
 
 /* "IA-32e mode guest" must equal EFER.LMA when the guest pages (SDM Vol. 3C 27.3.1.1). */
 static void set_long_mode(struct virt_vcpu *v, bool on)
@@ -113,7 +138,10 @@ void virt_set_cr0(struct virt_vcpu *v, uint64_t cr0)
 	vmcs_write(VMCS_CR0_READ_SHADOW, cr0);
 }
 
-void virt_set_cr3(uint64_t cr3) { vmcs_write(VMCS_GUEST_CR3, cr3); }
+void virt_set_cr3(uint64_t cr3)
+{
+	vmcs_write(VMCS_GUEST_CR3, cr3);
+}
 
 void virt_set_cr4(struct virt_vcpu *v, uint64_t cr4)
 {
@@ -163,7 +191,10 @@ struct segment virt_segment(unsigned seg)
 }
 
 /* SS.DPL is the CPL in every mode (SDM Vol. 3C 25.4.1). */
-unsigned virt_cpl(void) { return vmcs_read(VMCS_GUEST_SS_ACCESS) >> 5 & 3; }
+unsigned virt_cpl(void)
+{
+	return vmcs_read(VMCS_GUEST_SS_ACCESS) >> 5 & 3;
+}
 
 void virt_clear_general_detect(void)
 {

@@ -56,7 +56,10 @@ int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsig
 	return ept_protect(&space->ept, gpa, size, rights);
 }
 
-uint64_t virt_space_overhead(const struct virt_space *space) { return space->pages * PAGE_SIZE; }
+uint64_t virt_space_overhead(const struct virt_space *space)
+{
+	return space->pages * PAGE_SIZE;
+}
 
 /* Single-context INVEPT where there is one, else all contexts (SDM Vol. 3C 29.4.3.1). */
 void virt_space_flush(const struct virt_space *space)

@@ -5,8 +5,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "arch/x86/virt.h"
 #include "arch/x86/mtrr.h"
+#include "arch/x86/virt.h"
 #include "arch/x86/vmx/caps.h"
 #include "arch/x86/vmx/controls.h"
 #include "arch/x86/vmx/ept.h"
@@ -21,7 +21,7 @@ struct vmx_machine {
 	struct mtrr_state mtrr;
 	uint64_t xcr0_mask;  /* XCR0 bits whose state we save; 0: the processor has no XSAVE */
 	uint32_t xsave_size; /* bytes of the save area */
-	bool rdtscp;         /* IA32_TSC_AUX exists */
+	bool rdtscp;	     /* IA32_TSC_AUX exists */
 };
 extern struct vmx_machine vmx;
 
@@ -30,10 +30,11 @@ struct virt_space {
 	uint64_t pages; /* of page tables */
 };
 
-/* CR0 bits of a guest that hardware would change for the host too, or that VMX fixes: ours, shown by the read shadow. */
+/* CR0 bits of a guest that hardware would change for the host too, or that VMX fixes: ours, shown by the read shadow.
+ */
 #define VMX_CR0_OWNED (CR0_PE | CR0_NE | CR0_NW | CR0_CD | CR0_PG | ~0xffffffffULL)
 
 int vmx_enter(struct virt_vcpu *v, bool launched); /* entry.asm */
-void vmx_exit(void);                               /* entry.asm: HOST_RIP, never called */
+void vmx_exit(void);				   /* entry.asm: HOST_RIP, never called */
 
 void vmx_requeue_vectoring(struct virt_vcpu *v); /* inject.c */
