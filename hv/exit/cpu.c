@@ -111,8 +111,12 @@ enum outcome exit_rdpmc(struct vcpu *v, const struct exit *exit)
 
 #define QUALIFICATION_DR6 (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(11) | BIT(13) | BIT(14) | BIT(16))
 
+/* Event types of the interruption information (SDM Vol. 3C Table 25-18). */
+#define EVENT_TYPE(info)  ((info) >> 8 & 7)
+#define EVENT_TYPE_INT1	  5u /* "privileged software exception" */
+
 /* The exit has put the reasons into its qualification instead of DR6 (SDM Vol. 3C 28.2.1, Table 28-1). */
-static enum outcome debug_exception(struct vcpu *v)
+static enum outcome debug_exception(struct vcpu *v, uint32_t info)
 {
 	uint64_t reasons = virt_exit_qualification() & QUALIFICATION_DR6;
 	uint64_t dr6 = read_dr(6);
@@ -121,6 +125,9 @@ static enum outcome debug_exception(struct vcpu *v)
 	dr6 = (dr6 & ~0xfULL) | (reasons & ~BIT(16)) | BIT(16);
 	write_dr(6, dr6);
 	virt_clear_general_detect();
+	/* INT1 is a trap, but RIP still points at it: a fault there would come back to it for ever. */
+	if (EVENT_TYPE(info) == EVENT_TYPE_INT1)
+		virt_set_rip(virt_rip() + virt_exit_length());
 	return vcpu_raise(v, VECTOR_DB, false, 0);
 }
 
@@ -136,7 +143,7 @@ enum outcome exit_exception(struct vcpu *v, const struct exit *exit)
 		cpu_deliver_nmi();
 		return OUTCOME_RETRY;
 	case VECTOR_DB:
-		return debug_exception(v);
+		return debug_exception(v, info);
 	case VECTOR_AC:
 		return vcpu_raise(v, VECTOR_AC, true, 0);
 	case VECTOR_MC:

@@ -45,7 +45,31 @@ static uint64_t address_mask(uint32_t info)
 	return mask[info >> 7 & 3];
 }
 
-static void step_register(uint64_t *reg, uint64_t mask, int64_t by) { *reg = (*reg & ~mask) | ((*reg + (uint64_t)by) & mask); }
+/* A 32-bit result clears the upper half of the register, a 16-bit one leaves the rest alone (SDM Vol. 1 3.4.1.1). */
+static void step_register(uint64_t *reg, uint64_t mask, int64_t by)
+{
+	uint64_t kept = mask == 0xffff ? *reg & ~mask : 0;
+
+	*reg = kept | ((*reg + (uint64_t)by) & mask);
+}
+
+/*
+ * Can all bytes of an element be reached? Asked before the device is, which gives a byte away only once. *at: the first
+ * byte that can't be, for CR2: it is on the second page where the element crosses into one.
+ */
+static int probe_element(struct vcpu *v, gva_t from, unsigned size, bool write, gva_t *at, uint32_t *fault)
+{
+	uint64_t last = from.value + size - 1;
+	gpa_t gpa;
+	int err;
+
+	*at = from;
+	err = guest_translate(v, *at, write, &gpa, fault);
+	if (err || !((from.value ^ last) >> PAGE_SHIFT))
+		return err;
+	*at = GVA(ALIGN_DOWN(last, PAGE_SIZE));
+	return guest_translate(v, *at, write, &gpa, fault);
+}
 
 /*
  * One element an exit, at the linear address that the processor computed and checked. With REP the instruction is run
@@ -58,27 +82,23 @@ static enum outcome string_io(struct vcpu *v, uint64_t q)
 	uint16_t port = (uint16_t)(q >> 16);
 	int64_t step = virt_rflags() & RFLAGS_DF ? -(int64_t)size : (int64_t)size;
 	bool in = q & IO_IN;
+	gva_t address = GVA(virt_exit_gla()), at;
 	uint32_t value = 0, fault;
 	int err;
 
 	if ((q & IO_REP) && (reg[REG_RCX] & mask) == 0)
 		return OUTCOME_NEXT;
-	if (in) {
-		gpa_t gpa;
-
-		/* The fault must come before the device gives its byte away. */
-		err = guest_translate(v, GVA(virt_exit_gla()), true, &gpa, &fault);
-		if (!err) {
-			value = port_read(v->vm, port, size);
-			err = guest_linear_write(v, GVA(virt_exit_gla()), &value, size, &fault);
-		}
-	} else {
-		err = guest_linear_read(v, GVA(virt_exit_gla()), &value, size, &fault);
+	err = probe_element(v, address, size, in, &at, &fault);
+	if (!err && in) {
+		value = port_read(v->vm, port, size);
+		err = guest_linear_write(v, address, &value, size, &fault);
+	} else if (!err) {
+		err = guest_linear_read(v, address, &value, size, &fault);
 		if (!err)
 			port_write(v->vm, port, size, value);
 	}
 	if (err)
-		return guest_linear_fault(v, GVA(virt_exit_gla()), err, fault);
+		return guest_linear_fault(v, at, err, fault);
 	step_register(&reg[in ? REG_RDI : REG_RSI], mask, step);
 	if (!(q & IO_REP))
 		return OUTCOME_NEXT;

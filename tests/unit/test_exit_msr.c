@@ -1,0 +1,412 @@
+/*
+ * RDMSR and WRMSR: the table is sorted and the bitmaps say the same as it; each register's #GP rules (SDM Vol. 4, Vol.
+ * 3A 12.11 for MTRRs, 2.2.1 for EFER, 11.4.4 for the APIC base); what is in no table is #GP.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/dev/vlapic.c hv/dev/vlapic_regs.c hv/dev/vlapic_timer.c hv/dev/vlapic_ipi.c hv/dev/apic_bus.c */
+#include "tests/unit/fake_virt.h"
+
+#include "hv/exit/msr.c"
+
+hpa_t paging_lookup(const void *p)
+{
+	return HPA((uint64_t)(uintptr_t)p);
+}
+
+int rdmsr_safe(uint32_t msr, uint64_t *value)
+{
+	assert_int_equal(msr, MSR_BIOS_SIGN_ID);
+	*value = 0x2000014ULL << 32;
+	return 0;
+}
+
+static const struct exit no_exit;
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_reset();
+	fake.features.rdtscp = true;
+	vcpu.misc_enable = BIT(0) | BIT(11) | BIT(12);
+	apic_changes = requested = 0;
+	msr_init();
+	return 0;
+}
+
+static enum outcome wr(uint32_t msr, uint64_t value)
+{
+	vcpu.virt.reg[REG_RCX] = 0xffffffff00000000ULL | msr;
+	vcpu.virt.reg[REG_RAX] = 0xffffffff00000000ULL | (uint32_t)value;
+	vcpu.virt.reg[REG_RDX] = value >> 32;
+	return exit_wrmsr(&vcpu, &no_exit);
+}
+
+static enum outcome rd(uint32_t msr)
+{
+	vcpu.virt.reg[REG_RCX] = 0xffffffff00000000ULL | msr;
+	vcpu.virt.reg[REG_RAX] = vcpu.virt.reg[REG_RDX] = 0x1234567800000000;
+	return exit_rdmsr(&vcpu, &no_exit);
+}
+
+static uint64_t value_of(uint32_t msr)
+{
+	assert_next(rd(msr));
+	assert_int_equal(vcpu.virt.reg[REG_RAX] >> 32, 0);
+	assert_int_equal(vcpu.virt.reg[REG_RDX] >> 32, 0);
+	return vcpu.virt.reg[REG_RDX] << 32 | vcpu.virt.reg[REG_RAX];
+}
+
+static void assert_kept(uint32_t msr, uint64_t value)
+{
+	assert_next(wr(msr, value));
+	assert_int_equal(value_of(msr), value);
+}
+
+/* --- table and bitmaps ---------------------------------------------------------------------------------------------
+ */
+
+static void table_is_sorted(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		assert_true(table[i].first <= table[i].last);
+		assert_true(!i || table[i - 1].last < table[i].first);
+		assert_non_null(table[i].why);
+		assert_false(is_apic_msr(table[i].first) || is_apic_msr(table[i].last));
+		/* What may exit has somebody to answer. */
+		assert_true((table[i].pass & PASS_READ) || table[i].read);
+		/* Within the two ranges that a bitmap covers (SDM Vol. 3C 25.6.9). */
+		assert_true(!table[i].pass || table[i].last < 0x2000 ||
+			    (table[i].first >= 0xc0000000 && table[i].last < 0xc0002000));
+	}
+}
+
+static void every_row_is_found(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+		assert_ptr_equal(find(table[i].first), &table[i]);
+		assert_ptr_equal(find(table[i].last), &table[i]);
+		if (!i || table[i - 1].last + 1 != table[i].first)
+			assert_null(find(table[i].first - 1));
+	}
+	assert_null(find(0));
+	assert_null(find(0xffffffff));
+}
+
+static bool exits(const uint8_t *bitmap, uint32_t msr, bool write)
+{
+	uint32_t at = (write ? 2048 : 0) + (msr >> 31 ? 1024 : 0);
+
+	return bitmap[at + (msr & 0x1fff) / 8] >> (msr & 7) & 1;
+}
+
+static unsigned expected_pass(uint32_t msr, bool tsc_aux)
+{
+	const struct msr_row *row = find(msr);
+
+	if (msr == MSR_TSC_AUX && tsc_aux)
+		return PASS;
+	return row ? row->pass : 0;
+}
+
+static void assert_bitmap_is_the_table(bool tsc_aux)
+{
+	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(false).value;
+
+	for (uint32_t i = 0; i < 0x4000; i++) {
+		uint32_t msr = i < 0x2000 ? i : 0xc0000000 + i - 0x2000;
+		unsigned pass_bits = expected_pass(msr, tsc_aux);
+
+		assert_int_equal(exits(bitmap, msr, false), !(pass_bits & PASS_READ));
+		assert_int_equal(exits(bitmap, msr, true), !(pass_bits & PASS_WRITE));
+	}
+}
+
+static void bitmap_is_the_table(void **state)
+{
+	(void)state;
+	assert_bitmap_is_the_table(true);
+	fake.features.rdtscp = false;
+	msr_init();
+	assert_bitmap_is_the_table(false);
+}
+
+/* By name, in case that the table itself is wrong: nothing that is the host's own can be touched. */
+static void what_is_the_hosts_exits(void **state)
+{
+	static const uint32_t hosts[] = {MSR_APIC_BASE,
+					 MSR_FEATURE_CONTROL,
+					 MSR_SPEC_CTRL,
+					 MSR_BIOS_UPDT_TRIG,
+					 MSR_MCG_STATUS,
+					 MSR_MISC_ENABLE,
+					 MSR_DEBUGCTL,
+					 MSR_MTRR_PHYSBASE0,
+					 MSR_MTRR_DEF_TYPE,
+					 MSR_VMX_BASIC,
+					 MSR_TSC_DEADLINE,
+					 MSR_XSS,
+					 0xc1,
+					 0x186,
+					 0x38f};
+	const uint8_t *maps[] = {plain, x2apic};
+
+	(void)state;
+	for (unsigned m = 0; m < 2; m++) {
+		for (unsigned i = 0; i < ARRAY_SIZE(hosts); i++) {
+			assert_true(exits(maps[m], hosts[i], false));
+			assert_true(exits(maps[m], hosts[i], true));
+		}
+		assert_true(exits(maps[m], MSR_EFER, true));
+		assert_true(exits(maps[m], MSR_TSC, true));
+	}
+}
+
+/* Writes with side effects that the processor doesn't virtualise (ICR, LVT, timer) exit; SDM Vol. 3C 30.5. */
+static void x2apic_bitmap(void **state)
+{
+	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(true).value;
+
+	(void)state;
+	for (uint32_t msr = 0; msr < 0x2000; msr++) {
+		bool written_free = msr == 0x808 || msr == 0x80b || msr == 0x83f;
+
+		if (msr < 0x800 || msr > 0x8ff) {
+			assert_int_equal(exits(bitmap, msr, false), exits(plain, msr, false));
+			assert_int_equal(exits(bitmap, msr, true), exits(plain, msr, true));
+			continue;
+		}
+		assert_int_equal(exits(bitmap, msr, true), !written_free);
+	}
+	assert_false(exits(bitmap, 0x808, false));
+	assert_false(exits(bitmap, 0x827, false));
+	assert_true(exits(bitmap, 0x80b, false)); /* write-only: #GP */
+	assert_true(exits(bitmap, 0x839, false)); /* the current count is computed */
+	assert_true(exits(bitmap, 0x804, false)); /* reserved */
+}
+
+/* --- registers -----------------------------------------------------------------------------------------------------
+ */
+
+static void unknown_registers_are_gp(void **state)
+{
+	static const uint32_t unknown[] = {
+	    0,		 0x18,	      MSR_SPEC_CTRL, MSR_PRED_CMD, 0xc1,  0x186, MSR_ARCH_CAPABILITIES,
+	    MSR_MCG_CTL, MSR_MC0_CTL, MSR_VMX_BASIC, 0x210,	   0x7ff, 0x900, MSR_XSS,
+	    0xc0000085,	 MSR_TSC_AUX, 0xffffffff};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++) {
+		assert_gp(rd(unknown[i]));
+		assert_gp(wr(unknown[i], 0));
+	}
+}
+
+static void read_only_registers(void **state)
+{
+	static const uint32_t fixed[] = {MSR_PLATFORM_ID, MSR_FEATURE_CONTROL, MSR_MTRRCAP, MSR_MCG_CAP};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(fixed); i++) {
+		uint64_t value = value_of(fixed[i]);
+
+		assert_gp(wr(fixed[i], value));
+	}
+	assert_int_equal(value_of(MSR_FEATURE_CONTROL), 1); /* locked, no VMX */
+	assert_int_equal(value_of(MSR_MCG_CAP), 0);
+	assert_int_equal(value_of(MSR_MTRRCAP), 0x508);
+}
+
+static void microcode(void **state)
+{
+	(void)state;
+	assert_int_equal(value_of(MSR_BIOS_SIGN_ID) >> 32, 0x2000014);
+	assert_next(wr(MSR_BIOS_SIGN_ID, 0)); /* how software asks for it */
+	assert_next(wr(MSR_BIOS_UPDT_TRIG, 0x1000));
+}
+
+static void zero_only_registers(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		uint32_t msr = i ? MSR_DEBUGCTL : MSR_MCG_STATUS;
+
+		assert_next(wr(msr, 0));
+		assert_gp(wr(msr, 1));
+		assert_int_equal(value_of(msr), 0);
+	}
+}
+
+static void misc_enable(void **state)
+{
+	(void)state;
+	assert_gp(wr(MSR_MISC_ENABLE, BIT(18))); /* MONITOR */
+	assert_gp(wr(MSR_MISC_ENABLE, BIT(22))); /* limits CPUID */
+	assert_gp(wr(MSR_MISC_ENABLE, BIT(34))); /* XD disable */
+	assert_next(wr(MSR_MISC_ENABLE, BIT(16)));
+	assert_int_equal(value_of(MSR_MISC_ENABLE), BIT(11) | BIT(12)); /* no BTS, no PEBS: always */
+	assert_next(wr(MSR_MISC_ENABLE, BIT(0)));
+	assert_int_equal(value_of(MSR_MISC_ENABLE), BIT(0) | BIT(11) | BIT(12));
+}
+
+static void efer(void **state)
+{
+	uint64_t before = fake.efer;
+
+	(void)state;
+	assert_int_equal(value_of(MSR_EFER), before);
+	assert_gp(wr(MSR_EFER, before | BIT(1)));
+	assert_gp(wr(MSR_EFER, before | BIT(12))); /* SVME */
+	assert_gp(wr(MSR_EFER, before | BIT(14)));
+	assert_gp(wr(MSR_EFER, before | BIT(63)));
+	assert_gp(wr(MSR_EFER, before & ~EFER_LME)); /* while paging */
+	assert_int_equal(fake.efer, before);
+	assert_next(wr(MSR_EFER, before & ~(EFER_LMA | EFER_NXE))); /* LMA is read-only, a write of it ignored */
+	assert_int_equal(fake.efer, before & ~EFER_NXE);
+	assert_true(fake.flushes > 0);
+	fake.cr0 &= ~CR0_PG;
+	fake.efer = 0;
+	assert_next(wr(MSR_EFER, EFER_LME | EFER_LMA));
+	assert_int_equal(fake.efer, EFER_LME);
+	fake.efer = 0;
+	fake.cr0 |= CR0_PG;
+	assert_gp(wr(MSR_EFER, EFER_LME));
+}
+
+static void apic_base(void **state)
+{
+	const uint64_t base = VLAPIC_DEFAULT_BASE | VLAPIC_BASE_BSP;
+
+	(void)state;
+	assert_int_equal(value_of(MSR_APIC_BASE), base | VLAPIC_BASE_ENABLE);
+	assert_gp(wr(MSR_APIC_BASE, base | VLAPIC_BASE_ENABLE | 1));	   /* reserved */
+	assert_gp(wr(MSR_APIC_BASE, base | VLAPIC_BASE_ENABLE | BIT(40))); /* beyond MAXPHYADDR */
+	assert_gp(wr(MSR_APIC_BASE, base | VLAPIC_BASE_X2APIC));	   /* x2APIC without enable */
+	assert_int_equal(apic_changes, 0);
+	assert_next(wr(MSR_APIC_BASE, base | VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC));
+	assert_int_equal(apic_changes, 1);
+	assert_gp(wr(MSR_APIC_BASE, base | VLAPIC_BASE_ENABLE)); /* back only by way of disabled */
+	assert_next(wr(MSR_APIC_BASE, base));
+	assert_gp(wr(MSR_APIC_BASE, base | VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC));
+	assert_next(wr(MSR_APIC_BASE, base | VLAPIC_BASE_ENABLE)); /* and it can be enabled again */
+}
+
+static void x2apic_registers(void **state)
+{
+	(void)state;
+	assert_gp(rd(0x802)); /* not in xAPIC mode */
+	assert_gp(wr(0x80b, 0));
+	assert_int_equal(requested, 0);
+	assert_next(wr(MSR_APIC_BASE, value_of(MSR_APIC_BASE) | VLAPIC_BASE_X2APIC));
+	assert_int_equal(value_of(0x802), 0);
+	assert_next(wr(0x80b, 0));
+	assert_true(requested & REQUEST_EVENT);
+	assert_gp(wr(0x80b, 1));
+	assert_gp(wr(0x802, 0)); /* read-only */
+	assert_gp(rd(0x80b));	 /* write-only */
+	assert_gp(rd(0x8ff));
+	assert_next(wr(MSR_TSC_DEADLINE, 0));
+}
+
+static void tsc_and_its_adjustment(void **state)
+{
+	uint64_t now = fake_now;
+
+	(void)state;
+	assert_int_equal(value_of(MSR_TSC), now);
+	assert_next(wr(MSR_TSC, 1000));
+	assert_int_equal(value_of(MSR_TSC), 1000);
+	assert_int_equal(value_of(MSR_TSC_ADJUST), 1000 - now);
+	assert_int_equal(vcpu.lapic.tsc_offset, fake.tsc_offset);
+	assert_next(wr(MSR_TSC_ADJUST, 5 - now));
+	assert_int_equal(value_of(MSR_TSC), 5);
+	assert_next(wr(MSR_TSC_ADJUST, 0));
+	assert_int_equal(value_of(MSR_TSC), now);
+	assert_int_equal(vcpu.lapic.tsc_offset, fake.tsc_offset);
+}
+
+static void mtrr_types(void **state)
+{
+	static const bool is_type[] = {true, true, false, false, true, true, true};
+
+	(void)state;
+	for (uint64_t type = 0; type < 256; type++) {
+		bool good = type < ARRAY_SIZE(is_type) && is_type[type];
+
+		for (unsigned byte = 0; byte < 8; byte++) {
+			if (good)
+				assert_kept(MSR_MTRR_FIX4K_C0000 + byte, type << (8 * byte));
+			else
+				assert_gp(wr(MSR_MTRR_FIX64K_00000, type << (8 * byte)));
+		}
+		if (good) {
+			assert_kept(MSR_MTRR_PHYSBASE0, 0x80000000 | type);
+			assert_kept(MSR_MTRR_DEF_TYPE, BIT(11) | BIT(10) | type);
+		} else {
+			assert_gp(wr(MSR_MTRR_PHYSBASE0, 0x80000000 | type));
+			assert_gp(wr(MSR_MTRR_DEF_TYPE, BIT(11) | type));
+		}
+	}
+}
+
+static void mtrr_reserved_bits(void **state)
+{
+	(void)state;
+	for (unsigned bit = 0; bit < 64; bit++) {
+		bool in_address = bit >= 12 && bit < 40;
+
+		if (bit >= 8 && !in_address)
+			assert_gp(wr(MSR_MTRR_PHYSBASE0 + 14, BIT(bit)));
+		if (in_address || bit == 11)
+			assert_kept(MSR_MTRR_PHYSMASK0 + 14, BIT(bit));
+		else
+			assert_gp(wr(MSR_MTRR_PHYSMASK0 + 14, BIT(bit)));
+		if (bit >= 8 && bit != 10 && bit != 11)
+			assert_gp(wr(MSR_MTRR_DEF_TYPE, BIT(bit)));
+	}
+	assert_gp(rd(MSR_MTRR_PHYSBASE0 + 16)); /* MTRRCAP says eight */
+}
+
+/* Each MTRR has its own place: a change of one shows in no other. */
+static void mtrrs_do_not_overlap(void **state)
+{
+	uint32_t msr[28];
+	unsigned count = 0;
+
+	(void)state;
+	for (uint32_t i = 0; i < 0x300; i++)
+		if (find(i) && find(i)->read == read_mtrr)
+			msr[count++] = i;
+	assert_int_equal(count, ARRAY_SIZE(msr));
+	for (unsigned i = 0; i < count; i++) {
+		assert_kept(msr[i], msr[i] & 1 && msr[i] < 0x210 ? 0x1000 : 6);
+		for (unsigned j = i + 1; j < count; j++)
+			assert_int_equal(value_of(msr[j]), 0);
+	}
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(table_is_sorted, setup),
+	    cmocka_unit_test_setup(every_row_is_found, setup),
+	    cmocka_unit_test_setup(bitmap_is_the_table, setup),
+	    cmocka_unit_test_setup(what_is_the_hosts_exits, setup),
+	    cmocka_unit_test_setup(x2apic_bitmap, setup),
+	    cmocka_unit_test_setup(unknown_registers_are_gp, setup),
+	    cmocka_unit_test_setup(read_only_registers, setup),
+	    cmocka_unit_test_setup(microcode, setup),
+	    cmocka_unit_test_setup(zero_only_registers, setup),
+	    cmocka_unit_test_setup(misc_enable, setup),
+	    cmocka_unit_test_setup(efer, setup),
+	    cmocka_unit_test_setup(apic_base, setup),
+	    cmocka_unit_test_setup(x2apic_registers, setup),
+	    cmocka_unit_test_setup(tsc_and_its_adjustment, setup),
+	    cmocka_unit_test_setup(mtrr_types, setup),
+	    cmocka_unit_test_setup(mtrr_reserved_bits, setup),
+	    cmocka_unit_test_setup(mtrrs_do_not_overlap, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
