@@ -1,0 +1,525 @@
+/*
+ * What vcpu_prepare() does before an entry: requests, INIT and start-up, and the choice of the one event that goes in.
+ * No event may be lost: what can't be injected now is asked for by a window. The local APIC and the 8259 are real.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/vcpu.c arch/x86/cpu_state.c hv/dev/vlapic.c hv/dev/vlapic_regs.c hv/dev/vlapic_timer.c */
+/* links: hv/dev/vlapic_ipi.c hv/dev/apic_bus.c hv/dev/pic.c hv/bus.c */
+#define FAKE_VIRT_WITH_VCPU
+#include "tests/unit/fake_virt.h"
+
+#include "hv/exit/msr.h"
+#include "hv/sched/sched.h"
+
+static struct pcpu home;
+static unsigned wakes, kicks, halt_checks, first_entries, left;
+static int put_state;
+
+hpa_t msr_bitmap(bool x2apic_virtualised)
+{
+	return HPA(x2apic_virtualised);
+}
+void sched_wake(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	wakes++;
+}
+void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state)
+{
+	assert_ptr_equal(p, &home);
+	assert_ptr_equal(v, &vcpu);
+	put_state = (int)state;
+}
+void pcpu_kick(struct pcpu *p)
+{
+	assert_ptr_equal(p, &home);
+	kicks++;
+}
+void vm_first_entry(struct vcpu *v)
+{
+	v->first_entry = 1;
+	first_entries++;
+}
+void vm_check_halted(struct vm *machine)
+{
+	assert_ptr_equal(machine, &vm);
+	halt_checks++;
+}
+void vm_vcpu_left(struct vm *machine)
+{
+	assert_ptr_equal(machine, &vm);
+	left++;
+}
+
+static void pic_changed(void *ctx, bool intr)
+{
+	(void)ctx, (void)intr;
+}
+
+static void program_pic(uint8_t base)
+{
+	struct vpic *pic = &vm.pc.pic;
+
+	vpic_init(pic, pic_changed, NULL);
+	vpic_reset(pic);
+	vpic_write(pic, 0x20, 1, 0x11);
+	vpic_write(pic, 0x21, 1, base);
+	vpic_write(pic, 0x21, 1, 4);
+	vpic_write(pic, 0x21, 1, 1);
+	vpic_write(pic, 0x21, 1, 0); /* nothing masked */
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fake_reset();
+	memset(&home, 0, sizeof(home));
+	vcpu.home = &home;
+	vcpu.started = true;
+	vcpu.cpuid_signature = 0x50654;
+	vm.apic_bus.signal = vcpu_signal;
+	vm.apic_bus.ctx = &vm;
+	program_pic(0x20);
+	vlapic_enter_virtual_wire(&vcpu.lapic);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_SVR, 4, 0x1ff);
+	vcpu_apic_changed(&vcpu);
+	vcpu.requests = 0;
+	wakes = kicks = halt_checks = first_entries = left = 0;
+	put_state = -1;
+	return 0;
+}
+
+static void pic_line(unsigned irq, bool level)
+{
+	vpic_set_line(&vm.pc.pic, irq, level);
+}
+static void post(uint8_t vector)
+{
+	vlapic_post(&vcpu.lapic, vector, false);
+}
+
+/* The guest has been entered with the event, and it was delivered. */
+static void enter(void)
+{
+	fake.pending = false;
+}
+
+static void prepare(void)
+{
+	assert_true(vcpu_prepare(&vcpu));
+}
+
+/* --- the choice of an event -----------------------------------------------------------------------------------------
+ */
+
+static void nothing_to_do(void **state)
+{
+	(void)state;
+	prepare();
+	assert_false(fake.pending);
+	assert_false(fake.interrupt_window);
+	assert_false(fake.nmi_window);
+	assert_int_equal(first_entries, 1);
+	prepare();
+	assert_int_equal(first_entries, 1);
+}
+
+static void an_interrupt_goes_in_once(void **state)
+{
+	(void)state;
+	post(0x41);
+	assert_true(vcpu.requests & REQUEST_EVENT);
+	prepare();
+	assert_int_equal(fake.vector, 0x41);
+	assert_int_equal(fake.interrupts, 1);
+	assert_false(fake.interrupt_window);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x41);
+	enter();
+	prepare();
+	assert_int_equal(fake.interrupts, 1);
+}
+
+static void what_was_cut_short_goes_first(void **state)
+{
+	(void)state;
+	fake.pending = true; /* delivery of an exception was interrupted by an exit */
+	fake.vector = 14;
+	post(0x41);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	prepare();
+	assert_int_equal(fake.vector, 14);
+	assert_int_equal(fake.nmis + fake.interrupts, 0);
+	assert_true(fake.nmi_window);
+	assert_true(fake.interrupt_window);
+	enter();
+	prepare(); /* the NMI window opened */
+	assert_int_equal(fake.nmis, 1);
+	assert_false(fake.nmi_window);
+	assert_true(fake.interrupt_window);
+	assert_int_equal(fake.interrupts, 0);
+	enter();
+	prepare();
+	assert_int_equal(fake.nmis, 1);
+	assert_int_equal(fake.interrupts, 1);
+	assert_false(fake.interrupt_window);
+}
+
+static void windows_while_the_guest_blocks(void **state)
+{
+	(void)state;
+	fake.rflags &= ~RFLAGS_IF;
+	post(0x41);
+	prepare();
+	assert_false(fake.pending);
+	assert_true(fake.interrupt_window);
+	fake.rflags |= RFLAGS_IF;
+	fake.blocked = true; /* the shadow of STI */
+	prepare();
+	assert_false(fake.pending);
+	assert_true(fake.interrupt_window);
+	fake.blocked = false;
+	prepare();
+	assert_int_equal(fake.vector, 0x41);
+	assert_false(fake.interrupt_window);
+}
+
+static void nmi_waits_for_its_window(void **state)
+{
+	(void)state;
+	fake.nmi_blocked = true; /* in an NMI handler */
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	prepare();
+	assert_int_equal(fake.nmis, 0);
+	assert_true(fake.nmi_window);
+	fake.nmi_blocked = false;
+	prepare();
+	assert_int_equal(fake.nmis, 1);
+	assert_false(fake.nmi_window);
+	enter();
+	prepare();
+	assert_int_equal(fake.nmis, 1); /* a processor latches one */
+}
+
+static void nmi_needs_no_if(void **state)
+{
+	(void)state;
+	fake.rflags &= ~RFLAGS_IF;
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	prepare();
+	assert_int_equal(fake.nmis, 1);
+}
+
+static void the_8259_goes_before_the_local_apic(void **state)
+{
+	(void)state;
+	post(0x41);
+	pic_line(3, true);
+	prepare();
+	assert_int_equal(fake.vector, 0x23);
+	assert_true(fake.interrupt_window); /* the other one is not forgotten */
+	enter();
+	prepare();
+	assert_int_equal(fake.vector, 0x41);
+	assert_int_equal(fake.interrupts, 2);
+}
+
+static void the_8259_reaches_who_listens(void **state)
+{
+	(void)state;
+	pic_line(3, true);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_LINT0, 4, 0x10700); /* ExtINT, masked */
+	prepare();
+	assert_false(fake.pending);
+	assert_false(fake.interrupt_window);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_LINT0, 4, 0x700);
+	vcpu.index = 1; /* the boot processor only */
+	prepare();
+	assert_false(fake.pending);
+	vcpu.index = 0;
+	prepare();
+	assert_int_equal(fake.vector, 0x23);
+}
+
+static void a_line_that_fell_is_spurious(void **state)
+{
+	(void)state;
+	vm.pc.pic.intr = true; /* seen, then gone before the acknowledge */
+	prepare();
+	assert_int_equal(fake.vector, 0x27);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), -1);
+}
+
+static void priority_holds_back(void **state)
+{
+	(void)state;
+	vlapic_set_cr8(&vcpu.lapic, 5);
+	post(0x41);
+	prepare();
+	assert_false(fake.pending);
+	assert_false(fake.interrupt_window); /* no window, the threshold will tell */
+	assert_int_equal(fake.threshold, 4);
+	vlapic_set_cr8(&vcpu.lapic, 3);
+	prepare();
+	assert_int_equal(fake.vector, 0x41);
+}
+
+/* --- with APICv -------------------------------------------------------------------------------------------------- */
+
+static void use_apicv(void)
+{
+	fake.features.apicv = true;
+	vcpu_apic_changed(&vcpu);
+	assert_int_equal(fake.mode, VIRT_APIC_XAPIC);
+}
+
+static void apicv_delivers_by_itself(void **state)
+{
+	(void)state;
+	use_apicv();
+	post(0x41);
+	post(0x61);
+	prepare();
+	assert_false(fake.pending);
+	assert_false(fake.interrupt_window);
+	assert_int_equal(fake.rvi, 0x61);
+	pic_line(3, true);
+	prepare();
+	assert_int_equal(fake.vector, 0x23); /* the 8259's is ours to inject, also now */
+	assert_int_equal(fake.rvi, 0x61);
+}
+
+static void apicv_hears_of_level_triggered_vectors(void **state)
+{
+	(void)state;
+	use_apicv();
+	vlapic_post(&vcpu.lapic, 0x85, true);
+	prepare();
+	assert_int_equal(fake.eoi_exits[2], BIT(5));
+	vlapic_post(&vcpu.lapic, 0x85, false);
+	prepare();
+	assert_int_equal(fake.eoi_exits[2], 0);
+}
+
+static void apic_mode_follows_the_base(void **state)
+{
+	struct vlapic *l = &vcpu.lapic;
+
+	(void)state;
+	use_apicv();
+	assert_true(l->apicv);
+	assert_int_equal(vlapic_set_base(l, l->base | VLAPIC_BASE_X2APIC), 0);
+	vcpu_apic_changed(&vcpu);
+	assert_int_equal(fake.mode, VIRT_APIC_OFF); /* without x2APIC virtualisation in software */
+	assert_false(l->apicv);
+	fake.features.x2apicv = true;
+	vcpu_apic_changed(&vcpu);
+	assert_int_equal(fake.mode, VIRT_APIC_X2APIC);
+	assert_int_equal(vlapic_set_base(l, VLAPIC_DEFAULT_BASE | VLAPIC_BASE_BSP), 0);
+	vcpu_apic_changed(&vcpu);
+	assert_int_equal(fake.mode, VIRT_APIC_OFF);
+	assert_int_equal(vlapic_set_base(l, 0xfed00000 | VLAPIC_BASE_BSP | VLAPIC_BASE_ENABLE), 0);
+	vcpu_apic_changed(&vcpu);
+	assert_int_equal(fake.mode, VIRT_APIC_OFF); /* the access page is at the default address */
+}
+
+/* In software what was requested before the switch is still there after it, and the other way round. */
+static void interrupts_survive_a_mode_change(void **state)
+{
+	(void)state;
+	fake.rflags &= ~RFLAGS_IF;
+	post(0x41);
+	prepare();
+	use_apicv();
+	prepare();
+	assert_int_equal(fake.rvi, 0x41);
+	fake.features.apicv = false;
+	vcpu_apic_changed(&vcpu);
+	fake.rflags |= RFLAGS_IF;
+	prepare();
+	assert_int_equal(fake.vector, 0x41);
+}
+
+/* --- HLT ---------------------------------------------------------------------------------------------------------- */
+
+static void halted_until_an_event(void **state)
+{
+	(void)state;
+	vcpu.halted = true;
+	assert_false(vcpu_prepare(&vcpu));
+	assert_true(vcpu.halted);
+	assert_int_equal(halt_checks, 0);
+	post(0x41);
+	prepare();
+	assert_false(vcpu.halted);
+	assert_int_equal(fake.vector, 0x41);
+}
+
+static void halted_with_interrupts_off(void **state)
+{
+	(void)state;
+	fake.rflags &= ~RFLAGS_IF;
+	vcpu.halted = true;
+	post(0x41);
+	assert_false(vcpu_prepare(&vcpu));
+	assert_int_equal(halt_checks, 1);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	prepare();
+	assert_int_equal(fake.nmis, 1);
+}
+
+static void a_blocked_nmi_does_not_end_hlt(void **state)
+{
+	(void)state;
+	vcpu.halted = true;
+	fake.nmi_blocked = true;
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	assert_false(vcpu_prepare(&vcpu));
+	post(0x41); /* an interrupt does, and the NMI is still waiting */
+	prepare();
+	assert_int_equal(fake.vector, 0x41);
+	assert_true(fake.nmi_window);
+}
+
+static void a_masked_interrupt_does_not_end_hlt(void **state)
+{
+	(void)state;
+	vcpu.halted = true;
+	vlapic_set_cr8(&vcpu.lapic, 5);
+	post(0x41);
+	assert_false(vcpu_prepare(&vcpu));
+	pic_line(3, true);
+	prepare();
+	assert_int_equal(fake.vector, 0x23);
+}
+
+/* --- INIT, start-up, requests ----------------------------------------------------------------------------------------
+ */
+
+static void startup_begins_at_its_vector(void **state)
+{
+	(void)state;
+	vcpu.started = false;
+	assert_false(vcpu_prepare(&vcpu));
+	vcpu_signal(&vm, 0, APIC_SIGNAL_STARTUP, 0x9a);
+	prepare();
+	assert_int_equal(fake.state.seg[SEG_CS].base, 0x9a000);
+	assert_int_equal(fake.state.rip, 0);
+	fake.state.seg[SEG_CS].base = 1;
+	vcpu_signal(&vm, 0, APIC_SIGNAL_STARTUP, 0x10);
+	prepare(); /* runs already: ignored */
+	assert_int_equal(fake.state.seg[SEG_CS].base, 1);
+}
+
+static void init_waits_for_a_startup(void **state)
+{
+	(void)state;
+	vcpu.lapic.base &= ~VLAPIC_BASE_BSP;
+	vcpu.halted = vcpu.nmi_pending = true;
+	post(0x41);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_INIT, 0);
+	assert_false(vcpu_prepare(&vcpu));
+	assert_false(vcpu.started);
+	assert_false(vcpu.nmi_pending);
+	assert_int_equal(fake.state.reg[REG_RDX], 0x50654);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_INIT, 0);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_STARTUP, 2);
+	prepare(); /* both at once: in this order */
+	assert_int_equal(fake.state.seg[SEG_CS].base, 0x2000);
+	assert_false(fake.pending);
+}
+
+static void init_restarts_the_boot_processor(void **state)
+{
+	(void)state;
+	fake.pending = true;
+	vcpu_signal(&vm, 0, APIC_SIGNAL_INIT, 0);
+	prepare();
+	assert_int_equal(fake.rip, 0xfff0);
+	assert_false(fake.pending);
+}
+
+static void requests_wake_and_kick(void **state)
+{
+	(void)state;
+	vcpu_request(&vcpu, REQUEST_EVENT);
+	assert_int_equal(wakes, 1);
+	assert_int_equal(kicks, 0); /* it looks before it enters */
+	vcpu.state = VCPU_RUNNING;
+	vcpu_request(&vcpu, REQUEST_EVENT);
+	assert_int_equal(kicks, 0);
+	home.away = true;
+	vcpu_request(&vcpu, REQUEST_NMI);
+	assert_int_equal(kicks, 1);
+	assert_int_equal(vcpu.requests, REQUEST_EVENT | REQUEST_NMI);
+	prepare();
+	assert_int_equal(vcpu.requests, 0);
+}
+
+static void a_vm_that_ended_is_not_entered(void **state)
+{
+	(void)state;
+	post(0x41);
+	vm.end = VM_POWERED_OFF;
+	assert_false(vcpu_prepare(&vcpu));
+	assert_false(fake.pending);
+	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	assert_int_equal(put_state, VCPU_GONE);
+	assert_int_equal(left, 1);
+}
+
+static void leaving_misses_no_request(void **state)
+{
+	(void)state;
+	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	assert_int_equal(put_state, VCPU_BLOCKED);
+	assert_int_equal(wakes, 0);
+	vcpu.requests = REQUEST_EVENT; /* came while the state was still RUNNING */
+	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	assert_int_equal(wakes, 1);
+	vcpu_leave(&vcpu, VCPU_RUNNABLE);
+	assert_int_equal(wakes, 1);
+}
+
+static void exceptions(void **state)
+{
+	(void)state;
+	assert_int_equal(vcpu_raise_gp(&vcpu), OUTCOME_RETRY);
+	assert_int_equal(fake.vector, VECTOR_GP);
+	fake.triple = true;
+	assert_int_equal(vcpu_raise_ud(&vcpu), OUTCOME_KILL);
+	assert_int_equal(kills, 1);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(nothing_to_do, setup),
+	    cmocka_unit_test_setup(an_interrupt_goes_in_once, setup),
+	    cmocka_unit_test_setup(what_was_cut_short_goes_first, setup),
+	    cmocka_unit_test_setup(windows_while_the_guest_blocks, setup),
+	    cmocka_unit_test_setup(nmi_waits_for_its_window, setup),
+	    cmocka_unit_test_setup(nmi_needs_no_if, setup),
+	    cmocka_unit_test_setup(the_8259_goes_before_the_local_apic, setup),
+	    cmocka_unit_test_setup(the_8259_reaches_who_listens, setup),
+	    cmocka_unit_test_setup(a_line_that_fell_is_spurious, setup),
+	    cmocka_unit_test_setup(priority_holds_back, setup),
+	    cmocka_unit_test_setup(apicv_delivers_by_itself, setup),
+	    cmocka_unit_test_setup(apicv_hears_of_level_triggered_vectors, setup),
+	    cmocka_unit_test_setup(apic_mode_follows_the_base, setup),
+	    cmocka_unit_test_setup(interrupts_survive_a_mode_change, setup),
+	    cmocka_unit_test_setup(halted_until_an_event, setup),
+	    cmocka_unit_test_setup(halted_with_interrupts_off, setup),
+	    cmocka_unit_test_setup(a_blocked_nmi_does_not_end_hlt, setup),
+	    cmocka_unit_test_setup(a_masked_interrupt_does_not_end_hlt, setup),
+	    cmocka_unit_test_setup(startup_begins_at_its_vector, setup),
+	    cmocka_unit_test_setup(init_waits_for_a_startup, setup),
+	    cmocka_unit_test_setup(init_restarts_the_boot_processor, setup),
+	    cmocka_unit_test_setup(requests_wake_and_kick, setup),
+	    cmocka_unit_test_setup(a_vm_that_ended_is_not_entered, setup),
+	    cmocka_unit_test_setup(leaving_misses_no_request, setup),
+	    cmocka_unit_test_setup(exceptions, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
