@@ -8,10 +8,10 @@
 #include "arch/x86/registers.h"
 #include "hv/lib/string.h"
 
-#define NO_ENTRY      0xff
-#define MAX_BASIC     0x16
-#define MAX_EXTENDED  0x80000008u
-#define MAX_HYPERVISOR 0x40000010u
+#define NO_ENTRY	0xff
+#define MAX_BASIC	0x16
+#define MAX_EXTENDED	0x80000008u
+#define MAX_HYPERVISOR	0x40000010u
 #define BITS(high, low) ((uint32_t)(((1ULL << ((high) + 1)) - 1) & ~((1ULL << (low)) - 1)))
 
 /*
@@ -19,15 +19,17 @@
  * MONITOR (exits as #UD), debug store, VMX, SMX, SpeedStep, thermal monitor, PDCM (no PMU), DCA. x2APIC and the
  * TSC-deadline timer are ours, so shown always; OSXSAVE follows the guest's CR4.
  */
-#define LEAF1_ECX_PASS (BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | \
-			BIT(25) | BIT(28) | BIT(29) | BIT(30))
+#define LEAF1_ECX_PASS                                                                                                 \
+	(BIT(0) | BIT(1) | BIT(9) | BIT(12) | BIT(13) | BIT(17) | BIT(19) | BIT(20) | BIT(22) | BIT(23) | BIT(25) |    \
+	 BIT(28) | BIT(29) | BIT(30))
 /* Leaf 1 EDX: all that a PC has except PSN (18), debug store (21), ACPI thermal (22), TM (29), PBE (31), and HTT (28),
  * which says that there is more than one logical processor. */
 #define LEAF1_EDX_PASS (BITS(17, 0) | BIT(19) | BITS(27, 23))
 /*
  * Leaf 7: EBX without SGX (2), HLE and RTM (4, 11: their abort MSRs are not virtualised), PQM and PQE (12, 15),
- * MPX (14), PCOMMIT (22), PT (25). ECX without MAWAU, SGX, PKS, LA57 (16), WAITPKG (5), CET (7), TME, key locker, bus lock.
- * EDX without speculation control (26 to 31) and ARCH_CAPABILITIES: their MSRs are not switched; CET (20), AMX, UINTR.
+ * MPX (14), PCOMMIT (22), PT (25). ECX without MAWAU, SGX, PKS, LA57 (16), WAITPKG (5), CET (7), TME, key locker, bus
+ * lock. EDX without speculation control (26 to 31) and ARCH_CAPABILITIES: their MSRs are not switched; CET (20), AMX,
+ * UINTR.
  */
 #define LEAF7_EBX_PASS (BIT(0) | BIT(1) | BIT(3) | BITS(10, 5) | BIT(13) | BITS(21, 16) | BITS(24, 23) | BITS(31, 26))
 #define LEAF7_ECX_PASS (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(6) | BITS(12, 8) | BIT(14) | BIT(22))
@@ -68,7 +70,8 @@ static struct cpuid_entry *add(struct cpuid_table *t, uint32_t leaf, uint32_t su
 	return e;
 }
 
-static struct cpuid_entry *add_from(struct cpuid_table *t, const struct cpuid_source *s, uint32_t leaf, uint32_t subleaf)
+static struct cpuid_entry *add_from(struct cpuid_table *t, const struct cpuid_source *s, uint32_t leaf,
+				    uint32_t subleaf)
 {
 	struct cpuid_entry *e = add(t, leaf, subleaf);
 
@@ -168,11 +171,14 @@ static void build_topology(struct cpuid_table *t, const struct cpuid_source *s)
 	e->reg[CPUID_ECX] = 2; /* no further level */
 }
 
-static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+static uint32_t larger(uint32_t a, uint32_t b)
+{
+	return a > b ? a : b;
+}
 
 /*
- * EBX of subleaves 0 and 1 depends on the guest's XCR0 and is computed at the exit, by cpuid_xsave_size: some processors
- * (Bochs's Skylake) tell another compacted size than their components make, and Linux then does without AVX.
+ * EBX of subleaves 0 and 1 depends on the guest's XCR0 and is computed at the exit, by cpuid_xsave_size: some
+ * processors (Bochs's Skylake) tell another compacted size than their components make, and Linux then does without AVX.
  */
 static void build_xsave(struct cpuid_table *t, const struct cpuid_source *s)
 {
@@ -322,8 +328,8 @@ uint32_t cpuid_xsave_size(const struct cpuid_table *t, uint64_t xcr0, bool compa
 uint64_t cpuid_cr4_bits(const struct cpuid_table *t)
 {
 	const struct cpuid_entry *f = cpuid_find(t, 1, 0), *s = cpuid_find(t, 7, 0);
-	uint64_t bits = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE | CR4_OSFXSR |
-			CR4_OSXMMEXCPT;
+	uint64_t bits = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
+			CR4_OSFXSR | CR4_OSXMMEXCPT;
 
 	if (f->reg[CPUID_ECX] & BIT(17))
 		bits |= CR4_PCIDE;

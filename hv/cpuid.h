@@ -8,10 +8,10 @@
 
 #include "hv/lib/types.h"
 
-#define CPUID_MAX_ENTRIES   64
-#define CPUID_BASIC_LEAVES  0x18
-#define CPUID_EXTENDED_LEAVES 0x9
-#define CPUID_HYPERVISOR_BASE 0x40000000u
+#define CPUID_MAX_ENTRIES	64
+#define CPUID_BASIC_LEAVES	0x18
+#define CPUID_EXTENDED_LEAVES	0x9
+#define CPUID_HYPERVISOR_BASE	0x40000000u
 #define CPUID_HYPERVISOR_LEAVES 0x11
 
 enum { CPUID_DYNAMIC_NONE, CPUID_DYNAMIC_FEATURES, CPUID_DYNAMIC_7, CPUID_DYNAMIC_TOPOLOGY, CPUID_DYNAMIC_XSAVE };
@@ -19,7 +19,7 @@ enum { CPUID_DYNAMIC_NONE, CPUID_DYNAMIC_FEATURES, CPUID_DYNAMIC_7, CPUID_DYNAMI
 struct cpuid_entry {
 	uint32_t subleaf;
 	uint8_t dynamic; /* CPUID_DYNAMIC_x: part of the answer depends on the vCPU's state */
-	uint8_t more;    /* further subleaves follow in the table */
+	uint8_t more;	 /* further subleaves follow in the table */
 	uint8_t indexed; /* ECX chooses a subleaf; otherwise the entry answers whatever ECX holds */
 	uint32_t reg[4]; /* EAX, EBX, ECX, EDX */
 };

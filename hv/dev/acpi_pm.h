@@ -14,11 +14,11 @@
 #define ACPI_PM_TIMER_HZ 3579545u
 
 struct acpi_pm {
-	uint16_t status;       /* PM1_STS as latched; TMR_STS is brought up to date when looked at */
-	uint16_t enable;       /* PM1_EN */
-	uint16_t control;      /* PM1_CNT: SLP_TYP, BM_RLD; SCI_EN is added when read */
-	uint64_t start;	       /* clock_now() at which the PM timer was 0 */
-	uint64_t halves;       /* how many times the timer's top bit had changed when TMR_STS was brought up to date */
+	uint16_t status;  /* PM1_STS as latched; TMR_STS is brought up to date when looked at */
+	uint16_t enable;  /* PM1_EN */
+	uint16_t control; /* PM1_CNT: SLP_TYP, BM_RLD; SCI_EN is added when read */
+	uint64_t start;	  /* clock_now() at which the PM timer was 0 */
+	uint64_t halves;  /* how many times the timer's top bit had changed when TMR_STS was brought up to date */
 	struct irq_line sci;
 	struct timer timer; /* next change of the top bit, armed while TMR_EN is on */
 	const struct platform *platform;

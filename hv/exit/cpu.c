@@ -107,13 +107,14 @@ enum outcome exit_rdpmc(struct vcpu *v, const struct exit *exit)
 	return vcpu_raise_gp(v);
 }
 
-/* --- exceptions ---------------------------------------------------------------------------------------------------- */
+/* --- exceptions ----------------------------------------------------------------------------------------------------
+ */
 
 #define QUALIFICATION_DR6 (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(11) | BIT(13) | BIT(14) | BIT(16))
 
 /* Event types of the interruption information (SDM Vol. 3C Table 25-18). */
-#define EVENT_TYPE(info)  ((info) >> 8 & 7)
-#define EVENT_TYPE_INT1	  5u /* "privileged software exception" */
+#define EVENT_TYPE(info) ((info) >> 8 & 7)
+#define EVENT_TYPE_INT1	 5u /* "privileged software exception" */
 
 /* The exit has put the reasons into its qualification instead of DR6 (SDM Vol. 3C 28.2.1, Table 28-1). */
 static enum outcome debug_exception(struct vcpu *v, uint32_t info)
@@ -121,7 +122,8 @@ static enum outcome debug_exception(struct vcpu *v, uint32_t info)
 	uint64_t reasons = virt_exit_qualification() & QUALIFICATION_DR6;
 	uint64_t dr6 = read_dr(6);
 
-	/* B0-B3 are replaced; BD, BS and BT are sticky; RTM (16) is inverted in DR6 and never raised: no TSX is shown. */
+	/* B0-B3 are replaced; BD, BS and BT are sticky; RTM (16) is inverted in DR6 and never raised: no TSX is shown.
+	 */
 	dr6 = (dr6 & ~0xfULL) | (reasons & ~BIT(16)) | BIT(16);
 	write_dr(6, dr6);
 	virt_clear_general_detect();
@@ -139,7 +141,8 @@ enum outcome exit_exception(struct vcpu *v, const struct exit *exit)
 	(void)exit;
 	switch (vector) {
 	case VECTOR_NMI:
-		/* A host NMI (panic elsewhere, or hardware): the processor holds NMIs until the next IRET, as after delivery. */
+		/* A host NMI (panic elsewhere, or hardware): the processor holds NMIs until the next IRET, as after
+		 * delivery. */
 		cpu_deliver_nmi();
 		return OUTCOME_RETRY;
 	case VECTOR_DB:
@@ -160,7 +163,8 @@ enum outcome exit_triple_fault(struct vcpu *v, const struct exit *exit)
 	return vm_kill(v, "triple fault: an exception while a double fault was being delivered");
 }
 
-/* Hardware task switching (32-bit TSS gates) is used by nothing in reach; it exits always and would need an emulator. */
+/* Hardware task switching (32-bit TSS gates) is used by nothing in reach; it exits always and would need an emulator.
+ */
 enum outcome exit_task_switch(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
@@ -168,7 +172,8 @@ enum outcome exit_task_switch(struct vcpu *v, const struct exit *exit)
 		       (unsigned long long)(virt_exit_qualification() & 0xffff));
 }
 
-/* --- control registers: SDM Vol. 2B MOV (to control register), Vol. 3A 2.5, 4.1 ------------------------------------- */
+/* --- control registers: SDM Vol. 2B MOV (to control register), Vol. 3A 2.5, 4.1 -------------------------------------
+ */
 
 static bool uses_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
@@ -297,7 +302,8 @@ enum outcome exit_cr(struct vcpu *v, const struct exit *exit)
 	}
 }
 
-/* --- XSETBV: SDM Vol. 2D, Vol. 1 13.3 ------------------------------------------------------------------------------- */
+/* --- XSETBV: SDM Vol. 2D, Vol. 1 13.3 -------------------------------------------------------------------------------
+ */
 
 static bool xcr0_is_valid(uint64_t value, uint64_t mask)
 {

@@ -11,7 +11,10 @@
 #define IO_STRING BIT(4)
 #define IO_REP	  BIT(5)
 
-static uint32_t ones(unsigned size) { return size == 4 ? 0xffffffff : (1u << (8 * size)) - 1; }
+static uint32_t ones(unsigned size)
+{
+	return size == 4 ? 0xffffffff : (1u << (8 * size)) - 1;
+}
 
 static uint32_t port_read(struct vm *vm, uint16_t port, unsigned size)
 {
