@@ -313,11 +313,13 @@ uint32_t cpuid_xsave_size(const struct cpuid_table *t, uint64_t xcr0, bool compa
 	uint32_t end = XSAVE_FIXED;
 
 	for (uint32_t i = 2; i < 32; i++) {
-		const struct cpuid_entry *e = cpuid_find(t, 0xd, i);
-		uint32_t start = e->reg[CPUID_EBX];
+		const struct cpuid_entry *e;
+		uint32_t start;
 
 		if (!(xcr0 & BIT(i)))
 			continue;
+		e = cpuid_find(t, 0xd, i);
+		start = e->reg[CPUID_EBX];
 		if (compacted)
 			start = e->reg[CPUID_ECX] & 2 ? ALIGN_UP(end, 64) : end; /* 13.4.3 */
 		end = larger(end, start + e->reg[CPUID_EAX]);
