@@ -60,14 +60,15 @@ static bool pool_mark(struct pool *p, uint64_t from, uint64_t count, bool free)
 	return clean;
 }
 
-static void pool_give(struct pool *p, uint64_t from, uint64_t count)
+/* False: some of them were free already. */
+static bool pool_give(struct pool *p, uint64_t from, uint64_t count)
 {
-	if (!pool_mark(p, from, count, true))
-		panic("phys_free: frames 0x%llx + %llu were free already", (unsigned long long)(p->first + from),
-		      (unsigned long long)count);
+	bool clean = pool_mark(p, from, count, true);
+
 	p->free += count;
 	if (from < p->hint)
 		p->hint = from;
+	return clean;
 }
 
 /* First fit. Alignment is of the physical frame number. */
@@ -111,7 +112,7 @@ static void pool_add_ranges(struct pool *p, const struct boot_info *info, uint64
 
 	for (uint32_t i = 0; i < info->memory_count; i++)
 		if (range_clip(&info->memory[i], from, to, &first, &end))
-			pool_give(p, first - p->first, end - first);
+			ASSERT(pool_give(p, first - p->first, end - first)); /* boot_info_check: no overlaps */
 }
 
 /* First and last frame at or above 1 MiB that will ever be free. */
@@ -192,14 +193,18 @@ void phys_free(hpa_t hpa, uint64_t pages)
 {
 	struct pool *p = hpa.value < MIB ? &low : &high;
 	uint64_t frame = hpa.value / PAGE_SIZE;
+	bool clean;
 
 	if (hpa.value % PAGE_SIZE || frame < p->first || frame - p->first >= p->count ||
 	    pages > p->count - (frame - p->first))
 		panic("phys_free: 0x%llx + %llu pages were never ours", (unsigned long long)hpa.value,
 		      (unsigned long long)pages);
 	spin_lock(&lock);
-	pool_give(p, frame - p->first, pages);
+	clean = pool_give(p, frame - p->first, pages);
 	spin_unlock(&lock);
+	if (!clean)
+		panic("phys_free: some of 0x%llx + %llu pages were free already", (unsigned long long)hpa.value,
+		      (unsigned long long)pages);
 }
 
 uint64_t phys_free_bytes(void)

@@ -1,7 +1,7 @@
 /*
  * Measuring the TSC: tsc.h. Channel 2 of the 8254 makes a square wave that port 0x61 shows; from one falling edge to
- * the next the number of its clocks is exact, so only the polling interval is lost. A machine without that part is
- * measured against the ACPI PM timer.
+ * the next the number of its clocks is exact, so only the polling interval is lost. A machine without that part,
+ * or one too busy to see its edges (an emulator's), is measured against the ACPI PM timer.
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/tsc.h"
@@ -25,28 +25,34 @@
 
 #define POLL_MAX 4000000 /* a window takes 130,000 polls where an IN is cheapest */
 #define WINDOWS	 9
-#define CLEAN	 1000 /* no gap above 1/1000 of the window */
+#define PM_READS 20
+#define PRECISE	 1000 /* 1/1000 of the window */
 #define HZ_MIN	 10000000ULL
 #define HZ_MAX	 20000000000ULL
 #define HZ_GUESS 5000000000ULL
 
-/* One wait for an edge after the other: `worst` tells how far the moment of an edge may be off. */
+/* The looks at port 0x61, one wait for an edge after the other. */
 struct poll {
 	uint64_t last;	/* TSC at the last look */
 	uint64_t gap;	/* between the last two looks */
 	uint64_t worst; /* longest gap in this window */
-	uint32_t pm;	/* PM timer at the last edge */
 };
 
 struct window {
 	uint64_t ticks;
+	uint64_t lapic;
+	uint64_t clocks; /* of the reference */
+	uint64_t error;	 /* how many ticks too many or too few it may be */
+};
+
+struct pm_sample {
+	uint64_t tsc;
+	uint64_t gap; /* ticks that reading took */
 	uint32_t lapic;
-	uint64_t worst;
+	uint32_t pm;
 };
 
 static uint64_t measured_hz;
-static uint16_t pm_port;
-static uint32_t pm_mask;
 
 static void poll_note(struct poll *p)
 {
@@ -75,23 +81,6 @@ static bool pit_edge(struct poll *p)
 	return pit_wait(p, true) && pit_wait(p, false);
 }
 
-/* The PM timer has no edges; one is made whenever it went PM_CLOCKS on. */
-static bool pm_edge(struct poll *p)
-{
-	uint32_t target = p->pm + PM_CLOCKS;
-
-	for (unsigned i = 0; i < POLL_MAX; i++) {
-		uint32_t passed = (inl(pm_port) - target) & pm_mask;
-
-		poll_note(p);
-		if (passed <= pm_mask / 2) {
-			p->pm = target;
-			return true;
-		}
-	}
-	return false;
-}
-
 static void pit_start(void)
 {
 	uint8_t port_b = inb(PORT_B) & (uint8_t) ~(PORT_B_SPEAKER | PORT_B_GATE_2);
@@ -109,59 +98,116 @@ static void pit_stop(void)
 }
 
 /*
- * Edge to edge, until a window is found in which no two looks were far apart: whatever else takes the processor away
- * (an SMI, a busy emulator) shows as a gap. At most WINDOWS are tried; the cleanest is then the best guess.
+ * One window, from the edge that was seen last to the next. Whatever takes the processor away (an SMI, a busy host of
+ * an emulator) shows as a gap between two looks. At an edge the gap says how late it may have been seen; in between it
+ * does no harm, unless it is so long that edges went by unseen and the window is several windows.
  */
-static bool measure_window(bool (*edge)(struct poll *p), struct poll *p, struct window *best)
+static bool pit_window(struct poll *p, struct window *w)
 {
-	*best = (struct window){.worst = ~0ULL};
-	for (unsigned i = 0; i < WINDOWS && best->worst > best->ticks / CLEAN; i++) {
-		uint32_t lapic = lapic_timer_read_count();
-		uint64_t start = p->last;
+	uint32_t lapic = lapic_timer_read_count();
+	uint64_t start = p->last;
+	uint64_t start_gap = p->gap;
 
-		p->worst = p->gap; /* how late the first edge was seen */
-		if (!edge(p))
-			return false;
-		if (p->worst < best->worst)
-			*best = (struct window){
-			    .ticks = p->last - start,
-			    .lapic = lapic_timer_read_count() - lapic,
-			    .worst = p->worst,
-			};
-	}
+	p->worst = 0;
+	if (!pit_edge(p))
+		return false;
+	w->ticks = p->last - start;
+	w->lapic = lapic_timer_read_count() - lapic;
+	w->clocks = PIT_CLOCKS;
+	w->error = start_gap + p->gap;
+	if (p->worst > w->ticks / 4)
+		w->error += w->ticks;
 	return true;
 }
 
-static uint64_t measure(bool (*edge)(struct poll *p), uint64_t clocks, uint64_t clock_hz)
+static bool is_precise(const struct window *w)
 {
-	struct poll p = {.last = rdtsc(), .pm = pm_port ? inl(pm_port) : 0};
-	struct window window;
-	uint64_t hz;
+	return w->ticks && w->error <= w->ticks / PRECISE;
+}
 
-	lapic_timer_start_count();
-	if (!edge(&p) || !measure_window(edge, &p, &window))
-		return 0;
-	hz = mul_div(window.ticks, clock_hz, clocks);
+/* Windows until one is precise; when none was in WINDOWS, the least wrong. */
+static bool pit_measure(struct window *best)
+{
+	struct poll p = {.last = rdtsc()};
+	struct window w;
+	bool seen;
+
+	*best = (struct window){.error = ~0ULL};
+	pit_start();
+	seen = pit_edge(&p);
+	for (unsigned i = 0; seen && i < WINDOWS && !is_precise(best); i++) {
+		seen = pit_window(&p, &w);
+		if (seen && w.error < best->error)
+			*best = w;
+	}
+	pit_stop();
+	return seen;
+}
+
+/* The moment at which the PM timer was read, from the quickest of a few reads. */
+static struct pm_sample pm_read(uint16_t port)
+{
+	struct pm_sample best = {.gap = ~0ULL};
+
+	for (unsigned i = 0; i < PM_READS; i++) {
+		uint64_t before = rdtsc();
+		struct pm_sample s = {.tsc = before, .pm = inl(port), .lapic = lapic_timer_read_count()};
+
+		s.gap = rdtsc() - before;
+		if (s.gap < best.gap)
+			best = s;
+	}
+	return best;
+}
+
+/* The PM timer says where it is, so nothing is lost between the two ends. ACPI 4.8.2.1. */
+static bool pm_measure(struct window *w)
+{
+	unsigned bits;
+	uint16_t port = acpi_pm_timer(&bits);
+	uint32_t mask = bits == 32 ? ~0u : 0xffffff;
+	struct pm_sample from, to;
+	unsigned polls = 0;
+
+	if (!port)
+		return false;
+	from = pm_read(port);
+	while (((inl(port) - from.pm) & mask) < PM_CLOCKS)
+		if (++polls == POLL_MAX)
+			return false;
+	to = pm_read(port);
+	*w = (struct window){
+	    .ticks = to.tsc - from.tsc,
+	    .lapic = to.lapic - from.lapic,
+	    .clocks = (to.pm - from.pm) & mask,
+	    .error = from.gap + to.gap,
+	};
+	return true;
+}
+
+static uint64_t window_hz(const struct window *w, uint64_t clock_hz)
+{
+	uint64_t hz = mul_div(w->ticks, clock_hz, w->clocks);
+
 	if (hz < HZ_MIN || hz > HZ_MAX)
 		return 0;
-	lapic_timer_set_rate(mul_div(window.lapic, clock_hz, clocks), hz);
+	lapic_timer_set_rate(mul_div(w->lapic, clock_hz, w->clocks), hz);
 	return hz;
 }
 
 uint64_t tsc_calibrate(void)
 {
-	unsigned bits;
+	struct window pit, pm;
+	bool have_pit;
 
-	pit_start();
-	measured_hz = measure(pit_edge, PIT_CLOCKS, PIT_HZ);
-	pit_stop();
-	if (measured_hz)
-		return measured_hz;
-	pm_port = acpi_pm_timer(&bits);
-	if (!pm_port)
-		return 0;
-	pm_mask = bits == 32 ? ~0u : 0xffffff;
-	measured_hz = measure(pm_edge, PM_CLOCKS, PM_HZ);
+	lapic_timer_start_count();
+	have_pit = pit_measure(&pit);
+	if (have_pit && is_precise(&pit))
+		measured_hz = window_hz(&pit, PIT_HZ);
+	else if (pm_measure(&pm) && (!have_pit || pm.error < pit.error))
+		measured_hz = window_hz(&pm, PM_HZ);
+	else if (have_pit)
+		measured_hz = window_hz(&pit, PIT_HZ);
 	return measured_hz;
 }
 

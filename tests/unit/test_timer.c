@@ -1,0 +1,219 @@
+/* hv/timer.c: order, moving, cancelling, what callbacks may do, and the call that tells the owner of an earlier
+ * deadline. */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/timer.c */
+#include "hv/lib/panic.h"
+#include "hv/timer.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+static struct timer_queue queue;
+static struct spinlock device_lock;
+static struct timer timers[TIMER_QUEUE_MAX];
+static unsigned fired_order[4 * TIMER_QUEUE_MAX];
+static unsigned fired, earlier_calls;
+static uint64_t rearm_at;
+
+void panic(const char *fmt, ...)
+{
+	fail_msg("panic: %s", fmt);
+	abort();
+}
+
+static bool is_locked(const struct spinlock *l)
+{
+	return l->next != l->serving;
+}
+static void on_earlier(void *ctx)
+{
+	++*(unsigned *)ctx;
+}
+
+static void on_fire(struct timer *t)
+{
+	assert_false(timer_is_armed(t));
+	assert_int_equal(t->slot, 0);
+	assert_true(!t->lock || is_locked(t->lock));
+	assert_false(is_locked(&queue.lock));
+	fired_order[fired++] = (unsigned)(t - timers);
+}
+
+static void on_fire_again(struct timer *t)
+{
+	on_fire(t);
+	timer_set(t, rearm_at);
+}
+
+static void on_fire_cancel_next(struct timer *t)
+{
+	on_fire(t);
+	timer_cancel(t + 1);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	fired = earlier_calls = 0;
+	timer_queue_init(&queue, on_earlier, &earlier_calls);
+	for (unsigned i = 0; i < TIMER_QUEUE_MAX; i++)
+		timer_init(&timers[i], &queue, i % 2 ? &device_lock : NULL, on_fire);
+	return 0;
+}
+
+static void heap_is_sound(void)
+{
+	for (uint32_t i = 0; i < queue.count; i++) {
+		assert_int_equal(queue.heap[i]->slot, i + 1);
+		if (i)
+			assert_true(queue.heap[(i - 1) / 2]->deadline <= queue.heap[i]->deadline);
+	}
+	assert_true(queue.next == (queue.count ? queue.heap[0]->deadline : TIMER_NEVER));
+}
+
+static void fires_in_order_and_not_early(void **state)
+{
+	(void)state;
+	timer_set(&timers[0], 300);
+	timer_set(&timers[1], 100);
+	timer_set(&timers[2], 200);
+	timer_queue_run(&queue, 99);
+	assert_int_equal(fired, 0);
+	timer_queue_run(&queue, 200);
+	assert_int_equal(fired, 2);
+	assert_int_equal(fired_order[0], 1);
+	assert_int_equal(fired_order[1], 2);
+	assert_true(queue.next == 300);
+	assert_true(timer_is_armed(&timers[0]));
+	timer_queue_run(&queue, 300);
+	assert_int_equal(fired, 3);
+	assert_true(queue.next == TIMER_NEVER);
+	assert_false(is_locked(&device_lock));
+}
+
+static void cancelled_and_moved(void **state)
+{
+	(void)state;
+	timer_set(&timers[0], 100);
+	timer_set(&timers[1], 200);
+	timer_cancel(&timers[0]);
+	assert_false(timer_is_armed(&timers[0]));
+	assert_true(queue.next == 200);
+	timer_cancel(&timers[0]);
+	timer_set(&timers[1], 500);
+	assert_true(queue.next == 500);
+	timer_set(&timers[1], 50);
+	assert_true(queue.next == 50);
+	timer_set(&timers[1], TIMER_NEVER);
+	assert_int_equal(queue.count, 0);
+	timer_queue_run(&queue, ~0ULL - 1);
+	assert_int_equal(fired, 0);
+}
+
+static void tells_the_owner_of_earlier_deadlines_only(void **state)
+{
+	(void)state;
+	timer_set(&timers[0], 1000);
+	assert_int_equal(earlier_calls, 1);
+	timer_set(&timers[1], 2000);
+	assert_int_equal(earlier_calls, 1);
+	timer_set(&timers[1], 1500);
+	assert_int_equal(earlier_calls, 1);
+	timer_set(&timers[1], 500);
+	assert_int_equal(earlier_calls, 2);
+	timer_set(&timers[1], 700);
+	assert_int_equal(earlier_calls, 2);
+}
+
+static void callback_may_rearm(void **state)
+{
+	(void)state;
+	timers[4].fire = on_fire_again;
+	rearm_at = 400;
+	timer_set(&timers[4], 100);
+	timer_queue_run(&queue, 150);
+	assert_int_equal(fired, 1);
+	assert_true(queue.next == 400);
+}
+
+static void rearming_in_the_past_does_not_hang(void **state)
+{
+	(void)state;
+	timers[4].fire = on_fire_again;
+	rearm_at = 10;
+	timer_set(&timers[4], 10);
+	timer_set(&timers[5], 20);
+	timer_queue_run(&queue, 100);
+	assert_int_equal(fired, 2);
+	assert_true(queue.next <= 100);
+}
+
+static void callback_may_cancel_another(void **state)
+{
+	(void)state;
+	timers[4].fire = on_fire_cancel_next;
+	timer_set(&timers[4], 10);
+	timer_set(&timers[5], 20);
+	timer_queue_run(&queue, 100);
+	assert_int_equal(fired, 1);
+}
+
+static void random_operations_keep_the_heap(void **state)
+{
+	unsigned seed = 1;
+
+	(void)state;
+	for (unsigned i = 0; i < 20000; i++) {
+		struct timer *t;
+
+		seed = seed * 1103515245 + 12345;
+		t = &timers[(seed >> 16) % TIMER_QUEUE_MAX];
+		seed = seed * 1103515245 + 12345;
+		if (seed >> 30)
+			timer_set(t, 1000 + (seed >> 8) % 100000);
+		else
+			timer_cancel(t);
+		if (i % 100 == 0)
+			heap_is_sound();
+	}
+	heap_is_sound();
+	for (uint64_t now = 0, last = 0; queue.count; last = now) {
+		now = queue.next;
+		assert_true(now >= last);
+		timer_queue_run(&queue, now);
+		heap_is_sound();
+	}
+	for (unsigned i = 0; i < TIMER_QUEUE_MAX; i++)
+		assert_false(timer_is_armed(&timers[i]));
+}
+
+static void holds_the_declared_number(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < TIMER_QUEUE_MAX; i++)
+		timer_set(&timers[i], 5000 - i);
+	heap_is_sound();
+	timer_queue_run(&queue, 5000);
+	assert_int_equal(fired, TIMER_QUEUE_MAX);
+	for (unsigned i = 0; i < fired; i++)
+		assert_int_equal(fired_order[i], TIMER_QUEUE_MAX - 1 - i);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(fires_in_order_and_not_early, setup),
+	    cmocka_unit_test_setup(cancelled_and_moved, setup),
+	    cmocka_unit_test_setup(tells_the_owner_of_earlier_deadlines_only, setup),
+	    cmocka_unit_test_setup(callback_may_rearm, setup),
+	    cmocka_unit_test_setup(rearming_in_the_past_does_not_hang, setup),
+	    cmocka_unit_test_setup(callback_may_cancel_another, setup),
+	    cmocka_unit_test_setup(random_operations_keep_the_heap, setup),
+	    cmocka_unit_test_setup(holds_the_declared_number, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
