@@ -34,13 +34,21 @@ static void on_byte(void *ctx, uint8_t byte)
 	work_queue(pcpu_at(0), &input_work);
 }
 
+/* What the VM has said since its last newline, a prompt most likely, is shown at once. */
 static void set_focus(struct vm *vm)
 {
 	if (vm == atomic_load(&focus))
 		return;
+	if (!vm) {
+		atomic_store(&focus, NULL);
+		return;
+	}
+	log_info("console: vm %s (Ctrl-] for the next)", vm->config->name);
+	spin_lock(&vm->lock);
+	console_write((const uint8_t *)vm->console.line, vm->console.used);
+	vm->console.used = 0;
 	atomic_store(&focus, vm);
-	if (vm)
-		log_info("console: vm %s (Ctrl-] for the next)", vm->config->name);
+	spin_unlock(&vm->lock);
 }
 
 static void focus_next(void)

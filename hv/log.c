@@ -22,6 +22,7 @@ static uint8_t ring[LOG_RING_SIZE];
 static uint64_t head, tail;
 static uint64_t dropped, reported;
 static uint64_t entry_time;
+static uint32_t serial_baud;
 static bool serial_open = true; /* until log_init() finds no UART, bytes are kept for it */
 static bool started;		/* log_init() was called */
 static bool at_line_start = true;
@@ -194,6 +195,7 @@ void log_init(uint32_t baud, uint64_t entry_tsc)
 	log_lock();
 	entry_time = entry_tsc;
 	started = true;
+	serial_baud = baud;
 	serial_open = uart_init(baud);
 	if (!serial_open)
 		tail = head;
@@ -277,14 +279,15 @@ void log_flush(void)
 	log_unlock();
 }
 
-bool log_pending(void)
+void log_set_baud(uint32_t baud)
 {
-	bool pending;
-
 	log_lock();
-	pending = head != tail;
+	if (serial_open && baud != serial_baud) {
+		drain_blocking(); /* what is on its way goes at the old rate */
+		serial_baud = baud;
+		serial_open = uart_init(baud);
+	}
 	log_unlock();
-	return pending;
 }
 
 uint64_t log_dropped(void)

@@ -12,6 +12,7 @@
 
 /* Opens the serial port. Lines before this go to the ring and come out then. `entry_tsc` is time zero. */
 void log_init(uint32_t baud, uint64_t entry_tsc);
+void log_set_baud(uint32_t baud); /* waits until what was said is sent */
 void log_set_verbose(bool verbose); /* whether log_debug() says anything */
 
 /* A line each: "[   0.012] text\r\n", with "error: " or "debug: " before the text; the time is 0.000 until the clock is
@@ -29,8 +30,6 @@ void log_pump(void);
 bool log_paint(unsigned max_rows);
 /* Waits until all is sent and drawn. */
 void log_flush(void);
-/* Output and input bytes waiting? For idle decisions. */
-bool log_pending(void);
 
 /* Received bytes go here (without the lock held). Called from log_irq() and log_pump(). */
 void log_set_input(void (*input)(void *ctx, uint8_t byte), void *ctx);

@@ -187,6 +187,7 @@ static void load_config(const struct boot_info *info)
 	if (config_parse(&config, info, info->config_hpa ? phys_to_virt(HPA(info->config_hpa)) : "", error))
 		stop_machine(error);
 	log_set_verbose(config.hv.verbose);
+	log_set_baud((uint32_t)config.hv.serial_baud);
 }
 
 /* Bytes that the guests have for themselves. */

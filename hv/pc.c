@@ -13,7 +13,10 @@ static void set_line(void *ctx, unsigned line, bool level)
 	vioapic_set_line(&pc->ioapic, line == PC_IRQ_PIT ? PC_PIT_IOAPIC_PIN : line, level);
 }
 
-static struct irq_line line(struct pc *pc, unsigned irq) { return (struct irq_line){set_line, pc, irq}; }
+static struct irq_line line(struct pc *pc, unsigned irq)
+{
+	return (struct irq_line){set_line, pc, irq};
+}
 
 int pc_init(struct pc *pc, const struct pc_setup *s)
 {
@@ -25,7 +28,8 @@ int pc_init(struct pc *pc, const struct pc_setup *s)
 	timer_init(&pc->vga_timer, s->timers, s->lock, s->vga_fired);
 	if ((err = vpic_attach(&pc->pic, &pc->pio)) || (err = vioapic_attach(&pc->ioapic, &pc->mmio)) ||
 	    (err = pit_init(&pc->pit, &pc->pio, line(pc, PC_IRQ_PIT), s->timers, s->lock)) ||
-	    (err = rtc_init(&pc->rtc, &pc->pio, line(pc, PC_IRQ_RTC), s->timers, s->lock, s->memory, s->unix_seconds)) ||
+	    (err =
+		 rtc_init(&pc->rtc, &pc->pio, line(pc, PC_IRQ_RTC), s->timers, s->lock, s->memory, s->unix_seconds)) ||
 	    (err = vuart_init(&pc->com1, &pc->pio, PC_PORT_COM1, line(pc, PC_IRQ_COM1), s->console)) ||
 	    (err = i8042_init(&pc->i8042, &pc->pio, line(pc, PC_IRQ_KEYBOARD), &pc->platform)) ||
 	    (err = vga_init(&pc->vga, &pc->pio, s->vga_text, s->console)) ||

@@ -32,8 +32,8 @@ struct pc {
 	struct acpi_pm acpi_pm;
 	struct pci_host pci;
 	struct debug_port debug;
-	struct timer vga_timer;  /* next look at the text memory while it is being written */
-	bool vga_open;           /* text memory is writable; a write may have come since the last look */
+	struct timer vga_timer; /* next look at the text memory while it is being written */
+	bool vga_open;		/* text memory is writable; a write may have come since the last look */
 };
 
 struct pc_setup {

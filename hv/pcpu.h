@@ -32,7 +32,6 @@ struct pcpu {
 	struct spinlock lock; /* protects the run queue and the work list; a leaf */
 	struct vcpu *queue_head, *queue_tail;
 	struct work *work_head, *work_tail;
-	uint64_t idle_ticks;
 };
 
 void pcpu_init(unsigned count);

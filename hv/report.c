@@ -110,13 +110,14 @@ static void print_segments(const char *name, const struct cpu_state *s)
 static void print_history(const struct vcpu *v)
 {
 	const char *name = v->vm->config->name;
+	uint64_t now = clock_now();
 	unsigned count = v->history_next < VCPU_HISTORY ? v->history_next : VCPU_HISTORY;
 
 	for (unsigned i = count; i > 0; i--) {
 		const struct exit_record *r = &v->history[(v->history_next - i) % VCPU_HISTORY];
 
 		log_error("vm %s:   exit -%u: %s, %llu ticks before the report", name, i, exit_name(r->reason),
-			  (ull)(clock_now() - r->tsc));
+			  (ull)(now - r->tsc));
 	}
 }
 

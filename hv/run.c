@@ -54,16 +54,26 @@ static void run_due(struct pcpu *p)
 	}
 }
 
+static struct exit_stat *stat_of(struct vcpu *v, uint32_t reason)
+{
+	return &v->stat[reason < EXIT_REASONS ? reason : EXIT_REASONS - 1];
+}
+
+/* Before the handler, so that a report tells of the exit that led to it. */
+static void record(struct vcpu *v, const struct exit *exit)
+{
+	stat_of(v, exit->reason)->count++;
+	v->history[v->history_next++ % VCPU_HISTORY] = (struct exit_record){exit->reason, exit->tsc};
+}
+
 static void account(struct vcpu *v, const struct exit *exit, uint64_t now)
 {
-	struct exit_stat *stat = &v->stat[exit->reason < EXIT_REASONS ? exit->reason : EXIT_REASONS - 1];
+	struct exit_stat *stat = stat_of(v, exit->reason);
 	uint64_t ticks = now - exit->tsc;
 
-	stat->count++;
 	stat->ticks += ticks;
 	if (ticks > stat->max)
 		stat->max = ticks;
-	v->history[v->history_next++ % VCPU_HISTORY] = (struct exit_record){exit->reason, exit->tsc};
 }
 
 /* The processor refused the entry: the doctor says which rule broke, and the VM is over. */
@@ -74,9 +84,17 @@ static void refuse_line(void *ctx, const char *text)
 	log_error("vm %s: entry refused: %s", v->vm->config->name, text);
 }
 
+static void dump_line(void *ctx, const char *text)
+{
+	struct vcpu *v = ctx;
+
+	log_debug("vm %s: VMCS: %s", v->vm->config->name, text);
+}
+
 static void entry_refused(struct vcpu *v)
 {
 	virt_explain_refusal(&v->virt, refuse_line, v);
+	virt_dump(dump_line, v);
 	vm_kill(v, "the processor refused to enter the guest");
 }
 
@@ -128,6 +146,7 @@ static enum vcpu_state run_vcpu(struct pcpu *p, struct vcpu *v)
 			return VCPU_OFF;
 		}
 		atomic_store_explicit(&p->away, false, memory_order_relaxed);
+		record(v, &exit);
 		if (!follow(v, exit_handle(v, &exit)))
 			return VCPU_OFF;
 		now = clock_now();
@@ -138,8 +157,6 @@ static enum vcpu_state run_vcpu(struct pcpu *p, struct vcpu *v)
 /* Nothing to run: sleep until an interrupt, the next timer included. */
 static void idle(struct pcpu *p)
 {
-	uint64_t from = clock_now();
-
 	log_pump();
 	if (log_paint(4))
 		return;
@@ -148,7 +165,6 @@ static void idle(struct pcpu *p)
 	if (!atomic_load(&p->attention) && p->armed > clock_now())
 		cpu_wait_for_interrupt();
 	atomic_store(&p->away, false);
-	p->idle_ticks += clock_now() - from;
 }
 
 _Noreturn void run_loop(void)

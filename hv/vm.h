@@ -19,7 +19,7 @@
 enum vm_end {
 	VM_RUNS,
 	VM_POWERED_OFF, /* S5 */
-	VM_RESTARTS,	/* reset register, i8042, or a triple fault that a PC would answer with a reset */
+	VM_RESTARTS,	/* reset register or i8042 */
 	VM_DEBUG_EXIT,	/* port 0xF4 */
 	VM_HALTED,	/* every vCPU in HLT with interrupts off: nothing can wake it */
 	VM_KILLED,	/* the guest broke the rules */

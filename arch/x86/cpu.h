@@ -1,6 +1,6 @@
 /*
  * The record of one physical CPU, found at GS:0 while the core runs on it, and what every CPU sets up for itself:
- * control registers, GDT, TSS, IDT. Called by hv/main.c on the BSP and by smp.c on the others. SDM Vol. 3A 3.5, 7.7.
+ * control registers, GDT, TSS, IDT. Called by hv/main.c on the BSP and by smp.c on the others. SDM Vol. 3A 3.5, 8.7.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -29,9 +29,7 @@ struct cpu {
 	uint32_t apic_id;
 	uint64_t stack_top;		/* where the run loop's stack starts; the VMX host RSP may use it */
 	_Atomic uint32_t online;	/* enum cpu_online */
-	_Atomic uint32_t nmi_pending;	/* NMIs that arrived while in root mode; the run loop takes them */
-	void *vmx;			/* owned by arch/x86/vmx */
-	void *run;			/* owned by hv/run.c */
+	_Atomic uint32_t nmi_pending;	/* NMIs that arrived on this CPU; only counted: no device of ours raises one */
 	const struct trap_frame *fault; /* registers of the trap that led to panic(), for its report */
 	uint64_t interrupts;		/* external interrupts taken */
 	struct gdt gdt;

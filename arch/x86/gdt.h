@@ -1,6 +1,6 @@
 /*
  * Segment descriptors and task state of one CPU. The selectors are also the host state of every VMCS.
- * Used by cpu.c. SDM Vol. 3A 3.4.5, 7.7.
+ * Used by cpu.c. SDM Vol. 3A 3.4.5, 8.7.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -21,7 +21,6 @@ struct virt_features {
 	bool apicv;   /* APIC-register virtualisation and virtual-interrupt delivery, xAPIC accesses virtualised */
 	bool x2apicv; /* the same for x2APIC MSRs */
 	bool rdtscp, invpcid; /* may be shown to guests */
-	bool pause_loop;      /* PAUSE-loop exiting */
 	uint64_t cr4_guest;   /* CR4 bits the processor allows in a guest */
 	uint64_t xcr0_mask;   /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
 };
@@ -134,20 +133,18 @@ struct exit {
 enum virt_apic_mode { VIRT_APIC_OFF, VIRT_APIC_XAPIC, VIRT_APIC_X2APIC };
 
 struct virt_vcpu {
-	uint64_t reg[REG_COUNT]; /* the guest's registers between exit and entry; RSP only after virt_sync_rsp */
+	uint64_t reg[REG_COUNT]; /* the guest's registers between exit and entry; RSP through virt_reg */
 	uint64_t host_rsp;	 /* last value written to the host-state area */
 	hpa_t vmcs;
 	struct virt_space *space;
 	uint16_t vpid; /* 0: none */
 	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
-	bool armed;	    /* preemption timer control is on */
 	uint32_t cpu_ctl;   /* copy of the primary controls: changing one bit costs no VMREAD */
 	uint32_t cpu2_ctl;  /* and of the secondary ones */
 	uint32_t pin_ctl;
 	uint32_t entry_ctl;
 	uint32_t vectoring; /* event whose delivery the last exit cut short; 0: none */
-	uint32_t status;    /* guest interrupt status last written (virtual-interrupt delivery) */
 	uint8_t *fpu;	    /* XSAVE area while not loaded */
 	uint64_t xcr0;
 	uint64_t tsc_offset;
@@ -233,15 +230,6 @@ void virt_dump(void (*line)(void *ctx, const char *text), void *ctx);
 
 /* --- events: at most one is injected an entry; the run loop decides which ------------------------------------------
  */
-#define VECTOR_DB  1
-#define VECTOR_NMI 2
-#define VECTOR_UD  6
-#define VECTOR_DF  8
-#define VECTOR_GP  13
-#define VECTOR_PF  14
-#define VECTOR_AC  17
-#define VECTOR_MC  18
-
 /* An event for the next entry is already there (an exception, or one whose delivery was cut short). */
 bool virt_event_pending(const struct virt_vcpu *v);
 /* Queues an exception of the guest's own doing, merged with one already pending as SDM Vol. 3A Table 6-5 says.

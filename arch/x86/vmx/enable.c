@@ -125,7 +125,6 @@ static void choose_features(const struct virt_wish *wish)
 	f->x2apicv = f->apicv && allowed(VMX_WORD_CPU2, CPU2_X2APIC_MODE);
 	f->rdtscp = vmx.rdtscp && allowed(VMX_WORD_CPU2, CPU2_RDTSCP);
 	f->invpcid = allowed(VMX_WORD_CPU2, CPU2_INVPCID);
-	f->pause_loop = allowed(VMX_WORD_CPU2, CPU2_PAUSE_LOOP);
 	f->xcr0_mask = vmx.xcr0_mask;
 	f->cr4_guest = vmx.caps.cr4_fixed1 & ~CR4_VMXE;
 }
@@ -180,9 +179,14 @@ static void learn_xsave(void)
 		if (!(vmx.xcr0_mask & BIT(i)))
 			continue;
 		cpuid(0xd, i, regs);
+		/* Named without a size (PKRU of Bochs's Ice Lake): nothing that could be kept, and Linux warns of it. */
+		if (!regs[0])
+			vmx.xcr0_mask &= ~BIT(i);
 		if (regs[0] + regs[1] > vmx.xsave_size)
 			vmx.xsave_size = regs[0] + regs[1];
 	}
+	if ((vmx.xcr0_mask & 0xe4) != 0xe4)
+		vmx.xcr0_mask &= ~0xe0ULL; /* AVX-512's three go together, and with AVX (SDM Vol. 1 13.3) */
 }
 
 static bool has_rdtscp(void)

@@ -1,7 +1,7 @@
 /*
  * A loaded vCPU's registers, where they live: general registers in struct virt_vcpu, the rest in the VMCS. The setters
  * keep what belongs together in step (CR0.PG, EFER.LMA and the IA-32e entry control; what VMX fixes and what the guest
- * sees). SDM Vol. 3C 25.4 (guest state), 25.6.6 (masks and shadows), Vol. 3A 9.8.5 (entering IA-32e mode).
+ * sees). SDM Vol. 3C 25.4 (guest state), 25.6.6 (masks and shadows), Vol. 3A 10.8.5 (entering IA-32e mode).
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"

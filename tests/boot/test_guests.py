@@ -1,0 +1,55 @@
+"""The teaching guests as tests that run inside a VM: each prints what it expects and what it got, and says ok or FAILED.
+
+All of them run as VMs of one machine, which also shows that they share a processor without hurting each other; once with
+everything the processor offers, once with APICv, VPID and preemption timer switched off (the software paths).
+"""
+# SPDX-License-Identifier: MIT
+import re
+
+import pytest
+
+import machine
+from conftest import LINUX, LINUX_CONF, ROOT
+
+LESSONS = ["real", "protected", "long", "interrupts", "faults", "timer", "cpuid_msr", "mb", "devices"]
+FILES = [machine.BUILD / "guests" / f"{name}.{'bin' if name in ('real', 'protected', 'long') else 'elf'}" for name in LESSONS]
+BOOT_SECONDS = 240
+ALL_OFF = "[hypervisor]\napicv = off\nvpid = off\npreemption_timer = off\n"
+
+
+def sections(names):
+    return "\n".join((ROOT / "guests" / f"{name}.conf").read_text() for name in names)
+
+
+@pytest.mark.parametrize("hypervisor, cpu, cpus", [
+    pytest.param("", "corei7_skylake_x", 1, id="hardware-paths"),
+    pytest.param(ALL_OFF, "corei7_skylake_x", 1, id="software-paths"),
+    pytest.param("", "corei7_haswell_4770", 2, id="haswell-2cpus"),
+])
+def test_lessons(boot, make_image, hypervisor, cpu, cpus):
+    booted = boot(make_image(hypervisor + sections(LESSONS), FILES), cpu=cpu, cpus=cpus, timeout=BOOT_SECONDS)
+    booted.expect("vireo: all guests have ended")
+    output = booted.output()
+    assert "FAILED" not in output
+    for name in LESSONS:
+        assert f"guest {name}: ok" in output, f"{name} did not say ok"
+        assert re.search(rf"vm {name}: debug exit with code 0 ", output), f"{name} did not end with code 0"
+
+
+def test_two_linux_guests_share_a_cpu(boot, make_image):
+    """Ctrl-] moves the console to the other guest; one's power-off leaves the other alone."""
+    one = LINUX_CONF.replace("256M", "128M")
+    booted = boot(make_image(one + one.replace("[vm linux]", "[vm other]"), LINUX), timeout=BOOT_SECONDS)
+    booted.expect(r"other\| vireo-init: tsc")
+    booted.command("true")
+    booted.send("\x1d")
+    booted.expect("console: vm other")
+    booted.expect("~ # ")
+    assert "Linux" in booted.command("uname -a")
+    booted.send("poweroff\n")
+    booted.expect("vm other: powered off")
+    booted.expect("console: vm linux")
+    booted.expect("~ # ")
+    assert "Linux" in booted.command("uname -a")
+    booted.send("poweroff\n")
+    booted.expect("vireo: all guests have ended")
