@@ -1,4 +1,5 @@
 # The screen's font, from a Debian package (psf-unifont).
+# SPDX-License-Identifier: MIT
 FONT := /usr/share/consolefonts/Unifont-APL8x16.psf.gz
 
 generated: $(BUILD)/gen/font.h

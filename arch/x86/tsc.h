@@ -9,7 +9,8 @@
 
 #define TSC_WINDOW_US 5000
 
-/* TSC ticks a second, and lapic_timer_set_rate() called; takes one or two windows, up to nine on a noisy machine. 0: no reference answered. */
+/* TSC ticks a second, and lapic_timer_set_rate() called; takes one or two windows, up to nine on a noisy machine. 0: no
+ * reference answered. */
 uint64_t tsc_calibrate(void);
 
 /* Busy-waits; before calibration it assumes a fast processor and waits longer. */
