@@ -189,6 +189,28 @@ static void learn_xsave(void)
 		vmx.xcr0_mask &= ~0xe0ULL; /* AVX-512's three go together, and with AVX (SDM Vol. 1 13.3) */
 }
 
+/*
+ * Does the processor's compacted XSAVE area have the size that its components add up to (SDM Vol. 1 13.4.3)? Where it
+ * does not (Bochs 2.7 with AVX-512), what XSAVEC writes can't be trusted either, and guests are not shown it. Needs
+ * CR4.OSXSAVE.
+ */
+static bool is_compaction_sound(void)
+{
+	uint32_t regs[4], size = 512 + 64;
+
+	if (!vmx.xcr0_mask)
+		return false;
+	for (unsigned i = 2; i < 32; i++) {
+		if (!(vmx.xcr0_mask & BIT(i)))
+			continue;
+		cpuid(0xd, i, regs);
+		size = (regs[2] & 2 ? ALIGN_UP(size, 64) : size) + regs[0];
+	}
+	xsetbv(0, vmx.xcr0_mask);
+	cpuid(0xd, 1, regs);
+	return regs[1] == size;
+}
+
 static bool has_rdtscp(void)
 {
 	uint32_t regs[4];
@@ -277,6 +299,8 @@ int virt_cpu_enable(char *why, size_t size)
 		return -E_FAULT;
 	}
 	flush_all_ept();
+	if (this_cpu()->index == 0)
+		vmx.features.xsavec = is_compaction_sound();
 	return 0;
 }
 
