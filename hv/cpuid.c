@@ -193,7 +193,8 @@ static void build_xsave(struct cpuid_table *t, const struct cpuid_source *s)
 	whole->reg[CPUID_EDX] = (uint32_t)(s->xcr0_mask >> 32);
 	e = add_from(t, s, 0xd, 1);
 	e->dynamic = CPUID_DYNAMIC_XSAVE;
-	e->reg[CPUID_EAX] &= 0x7; /* XSAVEOPT, XSAVEC, XGETBV with ECX = 1; not XSAVES: no supervisor state is kept */
+	/* XSAVEOPT, XGETBV with ECX = 1; XSAVEC where it can be trusted; not XSAVES: no supervisor state is kept. */
+	e->reg[CPUID_EAX] &= s->xsavec ? 0x7 : 0x5;
 	e->reg[CPUID_ECX] = 0;
 	e->reg[CPUID_EDX] = 0;
 	for (uint32_t i = 2; i < 32; i++) {

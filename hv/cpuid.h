@@ -39,7 +39,7 @@ struct cpuid_source {
 	uint64_t tsc_hz;
 	unsigned vcpus;
 	uint64_t xcr0_mask; /* XCR0 bits a guest may set; 0: XSAVE is not shown */
-	bool rdtscp, invpcid;
+	bool rdtscp, invpcid, xsavec;
 };
 
 void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source);

@@ -203,6 +203,7 @@ static void build_cpuid(struct vm *vm)
 	    .xcr0_mask = virt_features()->xcr0_mask,
 	    .rdtscp = virt_features()->rdtscp,
 	    .invpcid = virt_features()->invpcid,
+	    .xsavec = virt_features()->xsavec,
 	};
 
 	cpuid_build(&vm->cpuid, &source);

@@ -66,8 +66,8 @@ static void build(void (*read)(uint32_t, uint32_t, uint32_t *))
 static int setup(void **state)
 {
 	(void)state;
-	source =
-	    (struct cpuid_source){.tsc_hz = 100000000, .vcpus = 1, .xcr0_mask = 0x2e7, .rdtscp = true, .invpcid = true};
+	source = (struct cpuid_source){
+	    .tsc_hz = 100000000, .vcpus = 1, .xcr0_mask = 0x2e7, .rdtscp = true, .invpcid = true, .xsavec = true};
 	build(all_ones);
 	return 0;
 }
