@@ -672,6 +672,15 @@ static void test_format_other_expected_entry(void **state)
 	assert_int_equal(v.entry, 2);
 	doctor_format(&v, line, sizeof(line));
 	assert_non_null(strstr(line, "entry 2 of ENTRY_MSR_LOAD_ADDRESS = 0xc0000101"));
+
+	patient_make(&patient, LONG_MODE);
+	patient_set(&patient, VMCS_LINK_POINTER, LINKED_VMCS);
+	memset(patient.ram + (LINKED_VMCS - RAM_BASE), 0x55, 4);
+	patient.caps.revision = 0x2b;
+	assert_int_equal(doctor_examine(&patient.in, &v, 1), 1);
+	doctor_format(&v, line, sizeof(line));
+	assert_non_null(
+	    strstr(line, "LINK_REVISION: LINK_POINTER = 0x100000; found 0x55555555 there; expected 0x2b; "));
 }
 
 /* A buffer that is too small holds the beginning, terminated; the answer is the whole length. */

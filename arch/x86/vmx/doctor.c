@@ -202,6 +202,8 @@ int doctor_format(const struct doctor_verdict *v, char *buf, size_t size)
 		append(&w, " while ");
 		append_value(&w, v->other, v->other_value);
 	}
+	if (v->has_found)
+		append(&w, "; found 0x%llx there", (unsigned long long)v->found);
 	if (v->has_expected)
 		append(&w, "; expected 0x%llx", (unsigned long long)v->expected);
 	append(&w, "; rule: %s", v->rule->text);

@@ -38,7 +38,9 @@ struct doctor_verdict {
 	vmcs_field_t field; /* the field found wrong */
 	uint64_t value;	    /* what it holds; of an MSR area or a table in memory, the entry */
 	uint64_t wrong;	    /* the bits that are wrong; 0: the value as a whole */
-	bool has_expected;  /* `expected` is the one right value */
+	bool has_found;	    /* the field points to memory, where `found` is what is wrong */
+	uint64_t found;
+	bool has_expected; /* `expected` is the one right value */
 	uint64_t expected;
 	bool has_other; /* the field that makes it wrong, where one does */
 	vmcs_field_t other;

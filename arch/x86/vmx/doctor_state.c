@@ -270,11 +270,15 @@ static void check_link_revision(struct exam *e)
 {
 	uint32_t expected = e->caps->revision | (e->cpu2 & CPU2_VMCS_SHADOWING ? BIT(31) : 0), found;
 	hpa_t link = HPA(exam_read(e, VMCS_LINK_POINTER));
+	struct doctor_verdict *v;
 
 	if (!has_link(e) || !e->in->memory || !e->in->memory(e->in->memory_ctx, link, &found, sizeof(found)))
 		return;
-	if (found != expected)
-		exam_fault_expected(e, VMCS_LINK_POINTER, expected)->value = found;
+	if (found == expected)
+		return;
+	v = exam_fault_expected(e, VMCS_LINK_POINTER, expected);
+	v->has_found = true;
+	v->found = found;
 }
 
 /* Inside SMM the rule speaks of the VMXON pointer instead; Vireo never runs there. */
