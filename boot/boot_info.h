@@ -86,7 +86,8 @@ struct boot_framebuffer {
 struct boot_info {
 	uint64_t magic;
 	uint32_t version;
-	uint32_t size; /* sizeof(struct boot_info) */
+	uint32_t size;			     /* sizeof(struct boot_info) */
+	struct boot_framebuffer framebuffer; /* up to here the same in every version: to say that it is another one */
 
 	uint64_t core_hpa;   /* where the core's first segment was put */
 	uint64_t core_size;  /* bytes in memory */
@@ -96,7 +97,6 @@ struct boot_info {
 
 	uint64_t rsdp_hpa;   /* ACPI root pointer; 0: none */
 	uint64_t smbios_hpa; /* SMBIOS entry point; 0: none */
-	struct boot_framebuffer framebuffer;
 
 	uint64_t config_hpa;	/* text of vireo.conf, cut into strings */
 	uint32_t config_size;	/* bytes, the last NUL included */

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#define DAMAGED "the core inside the EFI file is damaged: "
 #define PAGE	4096ULL
 #define PT_LOAD 1u
 
@@ -39,26 +40,26 @@ static const char *check_header(const struct elf_header *h, uint64_t size)
 
 	for (unsigned i = 0; i < sizeof ident; i++)
 		if (h->ident[i] != ident[i])
-			return "not a 64-bit little-endian ELF file";
+			return DAMAGED "not a 64-bit little-endian ELF file";
 	if (h->type != 2 || h->machine != 62)
-		return "ELF type or machine is not EXEC, x86-64";
+		return DAMAGED "ELF type or machine is not EXEC, x86-64";
 	if (h->phentsize != sizeof(struct program_header) || !h->phnum || h->phnum > 32)
-		return "size or number of ELF program headers is wrong";
+		return DAMAGED "size or number of ELF program headers is wrong";
 	if (h->phoff > size || h->phnum * sizeof(struct program_header) > size - h->phoff)
-		return "ELF program headers lie outside of the file";
+		return DAMAGED "ELF program headers lie outside of the file";
 	return NULL;
 }
 
 static const char *check_segment(const struct program_header *p, uint64_t size)
 {
 	if (p->vaddr < ELF_LINK_BASE || p->vaddr % PAGE)
-		return "an ELF segment is not page-aligned in the top 2 GiB";
+		return DAMAGED "an ELF segment is not page-aligned in the top 2 GiB";
 	if (!p->memsz || p->memsz > ELF_SIZE_MAX || p->memsz > 0 - p->vaddr - PAGE || p->filesz > p->memsz)
-		return "an ELF segment has an impossible size";
+		return DAMAGED "an ELF segment has an impossible size";
 	if (p->offset > size || p->filesz > size - p->offset)
-		return "an ELF segment lies outside of the file: the file is truncated";
+		return DAMAGED "an ELF segment lies outside of the file: the file is truncated";
 	if ((p->flags & ELF_FLAG_WRITE) && (p->flags & ELF_FLAG_EXEC))
-		return "an ELF segment is both writable and executable";
+		return DAMAGED "an ELF segment is both writable and executable";
 	return NULL;
 }
 
@@ -67,14 +68,14 @@ static const char *add_segment(struct elf_image *image, const struct program_hea
 	uint64_t end = image->base + image->size;
 
 	if (image->count == ELF_MAX_SEGMENTS)
-		return "too many ELF segments";
+		return DAMAGED "too many ELF segments";
 	if (image->count && p->vaddr < end)
-		return "ELF segments overlap or are not in ascending order";
+		return DAMAGED "ELF segments overlap or are not in ascending order";
 	if (!image->count)
 		image->base = p->vaddr;
 	image->size = page_up(p->vaddr + p->memsz) - image->base;
 	if (image->size > ELF_SIZE_MAX)
-		return "the ELF segments are spread too far";
+		return DAMAGED "the ELF segments are spread too far";
 	image->segment[image->count++] =
 	    (struct elf_segment){p->vaddr, p->offset, p->filesz, p->memsz, p->flags & (ELF_FLAG_EXEC | ELF_FLAG_WRITE)};
 	return NULL;
@@ -99,7 +100,7 @@ const char *elf_parse(const uint8_t *file, uint64_t size, struct elf_image *imag
 
 	*image = (struct elf_image){0};
 	if (size < sizeof header)
-		return "shorter than an ELF header";
+		return DAMAGED "shorter than an ELF header";
 	memcpy(&header, file, sizeof header);
 	error = check_header(&header, size);
 	for (unsigned i = 0; !error && i < header.phnum; i++) {
@@ -111,7 +112,7 @@ const char *elf_parse(const uint8_t *file, uint64_t size, struct elf_image *imag
 			error = add_segment(image, &program);
 	}
 	if (!error && !is_executable(image, header.entry))
-		error = "the ELF entry point is in no executable segment";
+		error = DAMAGED "the ELF entry point is in no executable segment";
 	image->entry = header.entry;
 	return error;
 }

@@ -181,6 +181,16 @@ static int check_framebuffer(const struct boot_info *info, const struct report *
 	return 0;
 }
 
+const struct boot_framebuffer *boot_info_screen(const struct boot_info *info)
+{
+	char text[1];
+	struct report r = {text, sizeof(text)};
+
+	if (info->magic != BOOT_INFO_MAGIC || !info->framebuffer.hpa || check_framebuffer(info, &r))
+		return NULL;
+	return &info->framebuffer;
+}
+
 int boot_info_check(const struct boot_info *info, char *error, size_t error_size)
 {
 	static int (*const check[])(const struct boot_info *, const struct report *) = {

@@ -14,3 +14,8 @@
  * field, what was found and what was expected.
  */
 int boot_info_check(const struct boot_info *info, char *error, size_t error_size) MUST_CHECK;
+/*
+ * The framebuffer of a hand-over that may have failed the check, as far as it can be believed: it stands at the same
+ * place in every version. NULL: none.
+ */
+const struct boot_framebuffer *boot_info_screen(const struct boot_info *info);

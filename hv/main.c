@@ -69,15 +69,25 @@ static const void *map_firmware(hpa_t hpa, uint64_t size)
 	return mmio_map(hpa, size, MAP_READONLY);
 }
 
-static void open_screen(const struct boot_framebuffer *fb)
+static void open_screen(const struct boot_framebuffer *fb, void *pixels)
 {
-	struct screen_mode mode = {.size = fb->size, .width = fb->width, .height = fb->height, .pitch = fb->pitch};
+	struct screen_mode mode = {
+	    .pixels = pixels, .size = fb->size, .width = fb->width, .height = fb->height, .pitch = fb->pitch};
 
-	if (!fb->hpa)
-		return;
-	mode.pixels = mmio_map(HPA(fb->hpa), fb->size, MAP_WC);
-	if (!mode.pixels || screen_init(&mode))
+	if (!pixels || screen_init(&mode))
 		log_error("screen: a framebuffer of %ux%u, pitch %u, can't be used", fb->width, fb->height, fb->pitch);
+}
+
+/* The hand-over can't be believed. Serial first: the screen is reached through the loader's own mapping, if at all. */
+static _Noreturn void refuse_info(const struct boot_info *info, const char *error)
+{
+	const struct boot_framebuffer *fb = boot_info_screen(info);
+
+	log_error("vireo: %s", error);
+	log_flush();
+	if (fb)
+		open_screen(fb, phys_to_virt(HPA(fb->hpa)));
+	stop_machine("started by a loader that does not fit");
 }
 
 static void check_pages(void)
@@ -94,7 +104,8 @@ static void take_memory(const struct boot_info *info)
 {
 	if (phys_init(info) || paging_init(info, &frames))
 		stop_machine("no memory for the core's own tables");
-	open_screen(&info->framebuffer);
+	if (info->framebuffer.hpa)
+		open_screen(&info->framebuffer, mmio_map(HPA(info->framebuffer.hpa), info->framebuffer.size, MAP_WC));
 	check_pages();
 	log_info("memory: %llu MiB free of %llu MiB", (ull)(phys_free_bytes() / MIB), (ull)(phys_total_bytes() / MIB));
 }
@@ -241,7 +252,7 @@ void hv_main(hpa_t info_hpa)
 	info = phys_to_virt(info_hpa);
 	report_set_start(entry);
 	if (boot_info_check(info, error, sizeof(error)))
-		stop_machine(error);
+		refuse_info(info, error);
 	log_info("vireo: core entered; %llu ticks in the loader, %llu of them reading files",
 		 (ull)(info->entry_tsc - info->start_tsc), (ull)info->copy_ticks);
 	take_memory(info);

@@ -152,13 +152,39 @@ static void framebuffer(void **s)
 	fails("boot_info: framebuffer.format: found 2, expected 0 or 1");
 }
 
+/* What may be believed of a hand-over that was refused. */
+static void screen_of_another_version(void **s)
+{
+	(void)s;
+	info.version++;
+	info.size = 0;
+	assert_ptr_equal(boot_info_screen(&info), &info.framebuffer);
+	info.framebuffer.pitch = 4095;
+	assert_null(boot_info_screen(&info));
+	info.framebuffer = (struct boot_framebuffer){0};
+	assert_null(boot_info_screen(&info));
+}
+
+static void no_screen_without_magic(void **s)
+{
+	(void)s;
+	info.magic++;
+	assert_null(boot_info_screen(&info));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test_setup(good, begin),   cmocka_unit_test_setup(identity, begin),
-	    cmocka_unit_test_setup(counts, begin), cmocka_unit_test_setup(memory, begin),
-	    cmocka_unit_test_setup(cpus, begin),   cmocka_unit_test_setup(files, begin),
-	    cmocka_unit_test_setup(config, begin), cmocka_unit_test_setup(framebuffer, begin),
+	    cmocka_unit_test_setup(good, begin),
+	    cmocka_unit_test_setup(identity, begin),
+	    cmocka_unit_test_setup(counts, begin),
+	    cmocka_unit_test_setup(memory, begin),
+	    cmocka_unit_test_setup(cpus, begin),
+	    cmocka_unit_test_setup(files, begin),
+	    cmocka_unit_test_setup(config, begin),
+	    cmocka_unit_test_setup(framebuffer, begin),
+	    cmocka_unit_test_setup(screen_of_another_version, begin),
+	    cmocka_unit_test_setup(no_screen_without_magic, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
