@@ -6,6 +6,7 @@ emulator. Everything the serial port says is kept in build/boot-logs/NAME.log.
 """
 # SPDX-License-Identifier: MIT
 import ctypes
+import json
 import os
 import pathlib
 import shutil
@@ -180,6 +181,22 @@ class Machine:
         self.expect(prompt, timeout)
         return self.serial.before.replace("\r\n", "\n")
 
+    def picture(self):
+        """What the screen shows, as the bytes of a PPM file. QEMU only."""
+        assert self.backend != "bochs", "Bochs shows its screen to a VNC client only"
+        path = self._scratch / "screen.ppm"
+        with socket.socket(socket.AF_UNIX) as qmp:
+            qmp.settimeout(30)
+            qmp.connect(str(self._scratch / "qmp"))
+            stream = qmp.makefile("rw", encoding="utf-8")
+            for command in ({"execute": "qmp_capabilities"},
+                            {"execute": "screendump", "arguments": {"filename": str(path)}}):
+                stream.write(json.dumps(command) + "\n")
+                stream.flush()
+                while "return" not in (answer := json.loads(stream.readline())):  # greeting and events come between
+                    assert "error" not in answer, answer
+        return path.read_bytes()
+
     def output(self):
         """All that the serial port has said so far."""
         self._log.flush()
@@ -230,5 +247,6 @@ debug: action=ignore
                    "ata": ["-device", "ide-hd,drive=disk"]}[self.storage]
         return ["qemu-system-x86_64", "-M", "q35", *accelerator, "-smp", str(self.cpus), "-m", str(self.memory),
                 "-bios", OVMF, "-display", "none", "-monitor", "none", "-nic", "none", "-nodefaults", "-vga", "std",
+                "-qmp", "unix:qmp,server=on,wait=off",
                 "-drive", f"file={self.image},if=none,id=disk,format=raw,snapshot=on", *devices,
                 "-chardev", f"socket,id=com1,host=127.0.0.1,port={port}", "-serial", "chardev:com1"]

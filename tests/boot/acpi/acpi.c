@@ -2,7 +2,8 @@
  * A UEFI application for the test bed: Bochs' firmware finds no ACPI tables (OVMF takes them from QEMU), so this
  * program installs a set that describes Bochs' i440FX/PIIX4 machine and then starts \EFI\vireo\BOOTX64.EFI. Where
  * \vireo\loadoptions.txt exists, its text becomes that image's load options: a Linux kernel with its EFI stub in that
- * place boots natively with this command line. Never part of a Vireo installation. ACPI 6.5, chapter 5.2.
+ * place boots natively with this command line. A file \vireo\lock-vmx makes this firmware one that has VT-x switched
+ * off. Never part of a Vireo installation. ACPI 6.5, chapter 5.2.
  */
 /* SPDX-License-Identifier: MIT */
 #include "boot/mp.h"
@@ -275,15 +276,35 @@ static EFI_STATUS install_tables(void)
 	return BS->InstallConfigurationTable(&guid, &t->rsdp);
 }
 
+static EFI_FILE_HANDLE open_file(EFI_HANDLE device, CHAR16 *path)
+{
+	EFI_FILE_HANDLE root = LibOpenRoot(device), file;
+
+	if (!root || EFI_ERROR(root->Open(root, &file, path, EFI_FILE_MODE_READ, 0)))
+		return NULL;
+	return file;
+}
+
+/* IA32_FEATURE_CONTROL: locked until reset, VMX off (SDM Vol. 3C 24.7). The boot CPU only. */
+static void lock_vmx(EFI_HANDLE device)
+{
+	static CHAR16 path[] = L"\\vireo\\lock-vmx";
+
+	if (!open_file(device, path))
+		return;
+	__asm__ volatile("wrmsr" : : "c"(0x3a), "a"(1), "d"(0));
+	Print(L"VMX is locked off\r\n");
+}
+
 /* ASCII to UTF-16, up to the first line end. Answers the number of bytes with the final zero; 0: no such file. */
 static UINT32 read_options(EFI_HANDLE device, CHAR16 *wide)
 {
 	static CHAR16 path[] = L"\\vireo\\loadoptions.txt";
-	EFI_FILE_HANDLE root = LibOpenRoot(device), file;
+	EFI_FILE_HANDLE file = open_file(device, path);
 	static char text[MAX_OPTIONS];
 	UINTN length = sizeof text - 1, i;
 
-	if (!root || EFI_ERROR(root->Open(root, &file, path, EFI_FILE_MODE_READ, 0)))
+	if (!file)
 		return 0;
 	if (EFI_ERROR(file->Read(file, &length, text)))
 		return 0;
@@ -323,6 +344,7 @@ static EFI_STATUS start_next(EFI_HANDLE image)
 		return status;
 	next->LoadOptionsSize = read_options(self->DeviceHandle, options);
 	next->LoadOptions = next->LoadOptionsSize ? options : NULL;
+	lock_vmx(self->DeviceHandle);
 	announce_start();
 	return BS->StartImage(handle, NULL, NULL);
 }
