@@ -33,8 +33,8 @@ VIREO_SAYS = [
     ("zero-memory", "ticks", r"vm linux: first instruction .* zeroing memory took (\d+)"),
     ("load-images", "ticks", r"vm linux: first instruction .* loading images (\d+)"),
     ("linux-boot-exits", "exits", r"vm linux: powered off after (\d+) exits"),
-    ("own-memory-bytes", "bytes", r"vireo: own memory (\d+) bytes"),
-    ("vm-memory-bytes", "bytes", r"vm linux: own memory (\d+) bytes"),
+    ("own-memory-bytes", "KiB", r"memory: (\d+) KiB used by Vireo itself"),
+    ("vm-memory-bytes", "KiB", r"vm linux: created in .*; (\d+) KiB beside"),
     ("vm-create", "ticks", r"vm linux: created in (\d+) ticks"),
 ]
 
@@ -74,12 +74,28 @@ def measure_vireo(folder, conf_text):
     conf = pathlib.Path(folder) / "vireo.conf"
     conf.write_text(conf_text)
     said = boot("vireo", folder, ([], [conf, *LINUX]), MACHINE_MEMORY, "vireo: all guests have ended")
-    figures = {name: (unit, int(found[1])) for name, unit, pattern in VIREO_SAYS if (found := re.search(pattern, said))}
+    figures = {name: (unit, number(pattern, said)) for name, unit, pattern in VIREO_SAYS}
+    figures = {name: ("bytes", 1024 * value) if unit == "KiB" else (unit, value) for name, (unit, value) in figures.items()}
+    # What the size of memory and images decides is a row of its own.
+    sized = figures["zero-memory"][1] + figures["load-images"][1]
+    figures["core-to-guest"] = ("ticks", figures["core-to-guest"][1] - sized)
     # The guest's time-stamp counter starts at 0 just before its first instruction.
     figures["linux-boot"] = ("ticks", number(r"vireo-init: tsc (\d+)", said))
-    # Guests that measure their own exits print lines "bench: ID TICKS".
-    figures.update({name: ("ticks", int(value)) for name, value in re.findall(r"bench: ([a-z0-9-]+) (\d+)", said)})
     return figures
+
+
+def measure_exits(folder):
+    """What guests/bench.c prints of the cost of single exits: {id: (unit, minimum)}."""
+    image = pathlib.Path(folder) / "exits.img"
+    subprocess.run([ROOT / "boot" / "mkimage.sh", image, ROOT / "guests" / "bench.conf", BUILD / "guests" / "bench.elf"],
+                   check=True)
+    print("bench: booting exits", flush=True)
+    with machine.Machine("bench-exits", image, memory=MACHINE_MEMORY, timeout=BOOT_SECONDS) as booted:
+        booted.expect("vireo: all guests have ended")
+        said = booted.output()
+    if "guest bench: ok" not in said:
+        raise SystemExit("bench: the guest that measures exits did not say ok")
+    return {name: ("ticks", int(ticks)) for name, ticks in re.findall(r"bench ([a-z0-9-]+) ticks (\d+)", said)}
 
 
 def collect():
@@ -94,7 +110,8 @@ def collect():
         conf = CONF.read_text()
         command_line = re.search(r'^cmdline\s*=\s*"(.*)"', conf, re.M)[1]
         put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line} {OFF}"))
-        for name, (unit, value) in measure_vireo(folder, conf.replace(command_line, f"{command_line} {OFF}")).items():
+        linux = measure_vireo(folder, conf.replace(command_line, f"{command_line} {OFF}"))
+        for name, (unit, value) in (linux | measure_exits(folder)).items():
             put(name, unit, "vireo", value)
     return list(rows.values())
 
