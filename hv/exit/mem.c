@@ -10,10 +10,10 @@
 #include "hv/guest_walk.h"
 #include "hv/vm.h"
 
-#define QUALIFICATION_WRITE  BIT(1)
-#define QUALIFICATION_FETCH  BIT(2)
-#define QUALIFICATION_LINEAR (BIT(7) | BIT(8)) /* the address is that of the access itself, not of a page-table entry  \
-						*/
+#define QUALIFICATION_WRITE BIT(1)
+#define QUALIFICATION_FETCH BIT(2)
+/* The address is that of the access itself, not of a page-table entry. */
+#define QUALIFICATION_LINEAR (BIT(7) | BIT(8))
 
 /* Who answers at a guest-physical address. */
 struct target {
@@ -54,7 +54,24 @@ static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, u
 	spin_unlock(&v->vm->lock);
 }
 
-static int fetch(struct vcpu *v, struct insn *insn)
+/* An access that can't be carried out: because nobody is there, or because the instruction is not one we know. */
+static void refuse_access(struct vcpu *v, uint64_t gpa, int err, const uint8_t *bytes, size_t size)
+{
+	struct target t;
+	uint8_t byte;
+
+	if (!find_target(v, gpa, 1, &t) && guest_read(&v->vm->mem, GPA(gpa), &byte, 1))
+		vm_kill(v, "access to guest-physical 0x%llx, where there is neither memory nor a device",
+			(unsigned long long)gpa);
+	else
+		vm_kill(v,
+			"instruction at the device register 0x%llx that Vireo does not decode (error %d): bytes %02x "
+			"%02x %02x %02x %02x %02x %02x %02x, %zu readable",
+			(unsigned long long)gpa, err, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5],
+			bytes[6], bytes[7], size);
+}
+
+static int fetch(struct vcpu *v, struct insn *insn, uint64_t gpa)
 {
 	uint8_t bytes[INSN_MAX_LENGTH];
 	struct segment cs = virt_segment(SEG_CS);
@@ -64,11 +81,7 @@ static int fetch(struct vcpu *v, struct insn *insn)
 	int err = insn_decode(insn, mode, bytes, size);
 
 	if (err)
-		vm_kill(v,
-			"instruction at a device register that Vireo does not decode (error %d): bytes %02x %02x %02x "
-			"%02x %02x "
-			"%02x %02x %02x, %zu readable",
-			err, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7], size);
+		refuse_access(v, gpa, err, bytes, size);
 	return err;
 }
 
@@ -164,7 +177,7 @@ static enum outcome emulate(struct vcpu *v, uint64_t gpa)
 	struct insn insn;
 	enum outcome outcome;
 
-	if (fetch(v, &insn))
+	if (fetch(v, &insn, gpa))
 		return OUTCOME_KILL;
 	outcome = execute(v, &insn, gpa);
 	if (outcome != OUTCOME_NEXT)
