@@ -1,4 +1,5 @@
 # Vireo. `make help` lists the targets. Everything that is made goes to build/.
+# SPDX-License-Identifier: MIT
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := all

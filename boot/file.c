@@ -258,7 +258,7 @@ void file_read_all(EFI_HANDLE image, struct boot_info *info)
 		Print(L"  %a: %s %a\r\n", CONFIG_PATH, status_word(info->config_status), info->config_error);
 	else
 		collect_paths(info, text);
-	for (uint32_t i = 0; i < info->file_count; i++)
+	for (uint32_t i = 0; root && i < info->file_count; i++)
 		read_file(root, &info->file[i]);
 	if (root)
 		root->Close(root);

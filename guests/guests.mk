@@ -1,4 +1,5 @@
 # Small guests: flat images in NASM and Multiboot 1 ELF files in C. `make guests` builds them into build/guests/.
+# SPDX-License-Identifier: MIT
 GUEST_FLAT := real protected long triple badmem hang-hlt badexit
 GUEST_C64 := interrupts faults timer cpuid_msr devices bench
 GUEST_C32 := mb

@@ -12,7 +12,7 @@
 
 /* Opens the serial port. Lines before this go to the ring and come out then. `entry_tsc` is time zero. */
 void log_init(uint32_t baud, uint64_t entry_tsc);
-void log_set_baud(uint32_t baud); /* waits until what was said is sent */
+void log_set_baud(uint32_t baud);   /* waits until what was said is sent */
 void log_set_verbose(bool verbose); /* whether log_debug() says anything */
 
 /* A line each: "[   0.012] text\r\n", with "error: " or "debug: " before the text; the time is 0.000 until the clock is

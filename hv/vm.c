@@ -338,7 +338,8 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	if (v->index == 0)
 		vlapic_enter_virtual_wire(&v->lapic);
 	v->started = v->index == 0;
-	v->halted = v->halted_forever = false;
+	v->halted = false;
+	v->halted_forever = false;
 	v->nmi_pending = false;
 	v->tsc_adjust = 0;
 	v->first_entry = 0;

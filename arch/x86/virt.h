@@ -21,8 +21,8 @@ struct virt_features {
 	bool apicv;   /* APIC-register virtualisation and virtual-interrupt delivery, xAPIC accesses virtualised */
 	bool x2apicv; /* the same for x2APIC MSRs */
 	bool rdtscp, invpcid, xsavec; /* may be shown to guests */
-	uint64_t cr4_guest;   /* CR4 bits the processor allows in a guest */
-	uint64_t xcr0_mask;   /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
+	uint64_t cr4_guest;	      /* CR4 bits the processor allows in a guest */
+	uint64_t xcr0_mask;	      /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
 };
 
 /* What of the optional features the user wants (vireo.conf). */

@@ -179,7 +179,8 @@ static void learn_xsave(void)
 		if (!(vmx.xcr0_mask & BIT(i)))
 			continue;
 		cpuid(0xd, i, regs);
-		/* Named without a size (PKRU of Bochs's Ice Lake): nothing that could be kept, and Linux warns of it. */
+		/* Named without a size (PKRU of Bochs's Ice Lake): nothing that could be kept, and Linux warns of it.
+		 */
 		if (!regs[0])
 			vmx.xcr0_mask &= ~BIT(i);
 		if (regs[0] + regs[1] > vmx.xsave_size)
