@@ -49,6 +49,7 @@ def test_two_linux_guests_share_a_cpu(boot, make_image):
     booted.send("poweroff\n")
     booted.expect("vm other: powered off")
     booted.expect("console: vm linux")
+    booted.send("\n")
     booted.expect("~ # ")
     assert "Linux" in booted.command("uname -a")
     booted.send("poweroff\n")
