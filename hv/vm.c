@@ -24,10 +24,12 @@
 #include "hv/report.h"
 #include "hv/sched/sched.h"
 
-#define LOW_RAM_MAX (3 * GIB) /* RAM below the device registers under 4 GiB */
-#define BASE_RAM    0xa0000ULL
-#define ROM_AREA    0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
-#define VGA_LOOK_US 50000
+#define LOW_RAM_MAX	 (3 * GIB) /* RAM below the device registers under 4 GiB */
+#define BASE_RAM	 0xa0000ULL
+#define ROM_AREA	 0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
+#define RESTART_SLICE	 (4 * MIB)
+#define RESTART_PAUSE_NS 10000000
+#define VGA_LOOK_US	 50000
 
 static _Atomic unsigned alive;
 
@@ -359,11 +361,23 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 		virt_load(&p->current->virt);
 }
 
-/* Memory, devices and vCPUs as after power-up, images loaded. */
+/* Zeroes up to `limit` bytes of the guest's memory; true when all of it is done. */
+static bool zero_memory(struct vm *vm, uint64_t limit)
+{
+	uint64_t left = vm->config->memory - vm->zeroed, part = left < limit ? left : limit;
+	uint64_t from = clock_now();
+
+	memset((uint8_t *)phys_to_virt(vm->ram) + vm->zeroed, 0, part);
+	vm->zeroed += part;
+	vm->zero_ticks += clock_now() - from;
+	return vm->zeroed == vm->config->memory;
+}
+
+/* Devices and vCPUs as after power-up, images loaded. The memory has been zeroed. */
 static int power_up(struct vm *vm, char *why)
 {
 	struct cpu_state state;
-	uint64_t from = clock_now();
+	uint64_t from;
 	int err;
 
 	spin_lock(&vm->lock);
@@ -371,8 +385,6 @@ static int power_up(struct vm *vm, char *why)
 	if (virt_space_protect(vm->space, GPA(PC_VGA_TEXT), PC_VGA_TEXT_SIZE, VIRT_READ | VIRT_EXEC))
 		panic("vm %s: text memory can't be protected", vm->config->name);
 	spin_unlock(&vm->lock);
-	memset(phys_to_virt(vm->ram), 0, vm->config->memory);
-	vm->zero_ticks = clock_now() - from;
 	from = clock_now();
 	err = load_images(vm, &state, why);
 	vm->copy_ticks = clock_now() - from;
@@ -411,11 +423,32 @@ void vm_vcpu_left(struct vm *vm)
 		work_queue(pcpu_at(0), &vm->finish);
 }
 
+/*
+ * Clearing a large guest's memory takes long, and a guest may restart itself without end: it is done a slice at a time,
+ * with pauses, so that the boot CPU's other guests keep at least half of it.
+ */
+static void on_restart(struct timer *timer)
+{
+	struct vm *vm = CONTAINER_OF(timer, struct vm, restart);
+	char why[LOAD_ERROR_MAX];
+
+	if (!zero_memory(vm, RESTART_SLICE)) {
+		timer_set(timer, clock_now() + clock_from_ns(RESTART_PAUSE_NS));
+		return;
+	}
+	if (power_up(vm, why) == 0) {
+		vm_start(vm);
+		return;
+	}
+	log_error("vm %s: can't restart: %s", vm->config->name, why);
+	atomic_store(&vm->end, VM_KILLED);
+	work_queue(pcpu_at(0), &vm->finish);
+}
+
 /* All vCPUs have left: restart the VM or take it down. Boot CPU. */
 static void on_finish(struct work *work)
 {
 	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
-	char why[LOAD_ERROR_MAX];
 
 	spin_lock(&vm->lock);
 	if (vm->pc.vga_open)
@@ -423,11 +456,9 @@ static void on_finish(struct work *work)
 	spin_unlock(&vm->lock);
 	report_end(vm);
 	if (atomic_load(&vm->end) == VM_RESTARTS) {
-		if (power_up(vm, why) == 0) {
-			vm_start(vm);
-			return;
-		}
-		log_error("vm %s: can't restart: %s", vm->config->name, why);
+		vm->zeroed = vm->zero_ticks = 0;
+		timer_set(&vm->restart, clock_now() + clock_from_ns(RESTART_PAUSE_NS));
+		return;
 	}
 	vm_destroy(vm);
 	if (atomic_fetch_sub(&alive, 1) == 1)
@@ -479,10 +510,12 @@ struct vm *vm_create(const struct vm_config *config, unsigned id, char *why, siz
 	vm->apic_bus.signal = vcpu_signal;
 	vm->apic_bus.eoi = on_eoi;
 	vm->finish.run = on_finish;
+	timer_init(&vm->restart, &pcpu_at(0)->timers, NULL, on_restart);
 	console_add(vm);
 	atomic_fetch_add(&alive, 1);
 	if (create_memory(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size))
 		goto fail;
+	zero_memory(vm, config->memory);
 	if (power_up(vm, load_error)) {
 		snprintf(why, size, "%s", load_error);
 		goto fail;

@@ -41,6 +41,8 @@ struct vm {
 	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
 	uint64_t tsc_offset;		 /* the guest's TSC starts at 0 */
 	uint64_t first_entry;		 /* clock_now() at the guest's first instruction */
+	struct timer restart;		 /* the next slice of zeroing memory; none while the VM runs */
+	uint64_t zeroed;		 /* bytes of memory cleared so far at this start */
 	uint64_t zero_ticks, copy_ticks; /* spent zeroing guest memory and copying images at the last start */
 	struct apic_bus apic_bus;
 	struct pc pc;
