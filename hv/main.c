@@ -204,7 +204,7 @@ static void load_config(const struct boot_info *info)
 /* Bytes that the guests have for themselves. */
 static uint64_t guest_bytes;
 
-static void start_vm(const struct vm_config *c, unsigned id)
+static void start_vm(const struct vm_config *c)
 {
 	uint64_t free = phys_free_bytes(), from = clock_now();
 	char why[CONFIG_ERROR_MAX];
@@ -219,7 +219,7 @@ static void start_vm(const struct vm_config *c, unsigned id)
 			  c->vcpus, cpu_count());
 		return;
 	}
-	vm = vm_create(c, id, why, sizeof(why));
+	vm = vm_create(c, why, sizeof(why));
 	if (!vm) {
 		log_error("vm %s: not started: %s", c->name, why);
 		return;
@@ -234,7 +234,7 @@ static void start_vm(const struct vm_config *c, unsigned id)
 static void start_vms(const struct boot_info *info)
 {
 	for (unsigned i = 0; i < config.vm_count; i++)
-		start_vm(&config.vm[i], i);
+		start_vm(&config.vm[i]);
 	if (!vm_alive())
 		stop_machine("no guest could be started");
 	log_info("memory: %llu KiB used by Vireo itself, its image included",

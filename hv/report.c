@@ -21,7 +21,6 @@ void report_set_start(uint64_t entry_tsc)
 
 void report_first_entry(struct vm *vm, uint64_t now)
 {
-	vm->first_entry = now;
 	log_info("vm %s: first instruction %llu ticks after core entry; zeroing memory took %llu, loading images %llu",
 		 vm->config->name, (ull)(now - start_tsc), (ull)vm->zero_ticks, (ull)vm->copy_ticks);
 }

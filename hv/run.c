@@ -26,14 +26,14 @@ static void arm(struct pcpu *p, uint64_t deadline)
  * Makes sure that the coming entry ends by the earliest timer's deadline. With a preemption timer that is one VMWRITE;
  * without, the local APIC's timer ends it by an interrupt. False: the deadline has passed.
  */
-static bool bound_entry(struct pcpu *p, struct vcpu *v, uint64_t now)
+static bool bound_entry(struct pcpu *p, uint64_t now)
 {
 	uint64_t deadline = atomic_load_explicit(&p->timers.next, memory_order_relaxed);
 
 	if (deadline <= now)
 		return false;
 	if (virt_features()->preemption_timer)
-		virt_set_bound(&v->virt, deadline - now);
+		virt_set_bound(deadline - now);
 	else
 		arm(p, deadline);
 	return true;
@@ -136,7 +136,7 @@ static enum vcpu_state run_vcpu(struct pcpu *p, struct vcpu *v)
 			now = clock_now();
 			atomic_store(&p->away, true);
 		}
-		if (!bound_entry(p, v, now)) {
+		if (!bound_entry(p, now)) {
 			run_due(p);
 			now = clock_now();
 			continue;

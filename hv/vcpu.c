@@ -57,18 +57,17 @@ void vcpu_apic_changed(struct vcpu *v)
 {
 	enum virt_apic_mode mode = choose_apic_mode(&v->lapic);
 	uint64_t bitmap[4];
+	int isr;
 
 	v->apic_mode = (uint8_t)mode;
-	v->lapic.apicv = mode != VIRT_APIC_OFF;
-	v->lapic.irr_top = vlapic_highest_irr(&v->lapic);
-	v->lapic.isr_top = vlapic_highest_isr(&v->lapic);
-	virt_apic_mode(&v->virt, mode, msr_bitmap(mode == VIRT_APIC_X2APIC));
-	if (mode != VIRT_APIC_OFF) {
-		virt_apic_set_svi(&v->virt, (uint8_t)(v->lapic.isr_top < 0 ? 0 : v->lapic.isr_top));
-		vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
-		virt_apic_eoi_exits(bitmap);
-	}
-	vcpu_request(v, REQUEST_EVENT);
+	vlapic_set_apicv(&v->lapic, mode != VIRT_APIC_OFF);
+	virt_apic_set_mode(&v->virt, mode, msr_bitmap(mode == VIRT_APIC_X2APIC));
+	if (mode == VIRT_APIC_OFF)
+		return;
+	isr = vlapic_highest_isr(&v->lapic);
+	virt_apic_set_svi((uint8_t)(isr < 0 ? 0 : isr));
+	vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
+	virt_apic_eoi_exits(bitmap);
 }
 
 /* INIT: the boot processor starts again at the reset vector, the others wait for a SIPI (SDM Vol. 3A 9.4.3). */
@@ -157,7 +156,7 @@ static void update_apic(struct vcpu *v)
 		return;
 	}
 	irr = vlapic_highest_irr(&v->lapic);
-	virt_apic_set_rvi(&v->virt, (uint8_t)(irr < 0 ? 0 : irr));
+	virt_apic_set_rvi((uint8_t)(irr < 0 ? 0 : irr));
 	if (v->lapic.level_changed) {
 		v->lapic.level_changed = false;
 		vlapic_eoi_exit_bitmap(&v->lapic, bitmap);

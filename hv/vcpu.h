@@ -53,7 +53,7 @@ struct exit_record {
 };
 
 struct vcpu {
-	struct virt_vcpu virt;	     /* first: assembly finds the registers at the pointer */
+	struct virt_vcpu virt;	     /* the processor's part */
 	_Atomic uint32_t requests;   /* REQUEST_* */
 	_Atomic uint32_t state;	     /* enum vcpu_state */
 	_Atomic bool started;	     /* not waiting for a SIPI */
@@ -72,7 +72,6 @@ struct vcpu {
 	uint32_t cpuid_signature;						       /* what RESET leaves in EDX */
 	uint64_t misc_enable, tsc_adjust, mtrr_def_type, mtrr_fixed[11], mtrr_var[16]; /* MSRs that are only kept */
 
-	uint64_t entries;
 	uint64_t first_entry; /* clock_now() at the first one; 0: none yet */
 	unsigned history_next;
 	struct exit_record history[VCPU_HISTORY];

@@ -1,6 +1,7 @@
 /*
  * The life of a virtual machine: its parts made in order and unmade in reverse, started, restarted, ended. See vm.h.
- * Everything here runs on the boot CPU, except vm_finish and what it calls.
+ * Creation, restart and destruction run on the boot CPU. What the devices and exits call (on_platform, on_pic, on_eoi,
+ * vm_vga_touched, vm_finish, vm_check_halted, vm_first_entry, vm_vcpu_left) runs on any CPU of the VM.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/vm.h"
@@ -241,6 +242,7 @@ static int create_vcpu(struct vm *vm, unsigned index)
 		memset(phys_to_virt(lapic_page), 0, PAGE_SIZE);
 		if (virt_vcpu_create(&v->virt, &setup) == 0) {
 			v->vm = vm;
+			v->state = VCPU_GONE; /* until reset_vcpu */
 			v->index = index;
 			v->lapic_page = lapic_page;
 			v->home = pcpu_at(next_home++ % cpu_count());
@@ -323,7 +325,10 @@ static int load_images(struct vm *vm, struct cpu_state *state, char *why)
 	return -E_INVAL;
 }
 
-/* A vCPU as after power-up; `state` for the first one, the others wait for a SIPI. */
+/*
+ * A vCPU as after power-up; `state` for the first one, the others wait for a SIPI. It is GONE, so nobody runs it. This
+ * CPU may be in the middle of running another guest's vCPU, which makes room for the moment.
+ */
 static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 {
 	struct pcpu *p = this_pcpu();
@@ -350,7 +355,6 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	memset(v->mtrr_fixed, 6, sizeof(v->mtrr_fixed));
 	memset(v->mtrr_var, 0, sizeof(v->mtrr_var));
 	atomic_store(&v->requests, 0);
-	atomic_store(&v->state, VCPU_OFF);
 	vcpu_apic_changed(v);
 	if (v->index == 0 && v->vm->config->break_entry &&
 	    virt_break(v->vm->config->break_field, v->vm->config->break_value))
@@ -359,6 +363,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	virt_put(&v->virt);
 	if (p->current)
 		virt_load(&p->current->virt);
+	atomic_store(&v->state, VCPU_OFF); /* from here on its own CPU may take it */
 }
 
 /* Zeroes up to `limit` bytes of the guest's memory; true when all of it is done. */
@@ -391,7 +396,6 @@ static int power_up(struct vm *vm, char *why)
 	if (err)
 		return err;
 	vm->tsc_offset = 0 - clock_now();
-	vm->first_entry = 0;
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		reset_vcpu(vm->vcpu[i], i == 0 ? &state : NULL);
 	return 0;
@@ -410,9 +414,9 @@ void vm_finish(struct vm *vm, enum vm_end end, uint32_t code)
 {
 	uint32_t runs = VM_RUNS;
 
-	vm->end_code = code;
 	if (!atomic_compare_exchange_strong(&vm->end, &runs, end))
 		return;
+	vm->end_code = code; /* read when all vCPUs have left, which they do after the requests below */
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		vcpu_request(vm->vcpu[i], REQUEST_STOP);
 }
@@ -491,7 +495,7 @@ static uint64_t vm_pages(void)
 	return ALIGN_UP(sizeof(struct vm), PAGE_SIZE) / PAGE_SIZE;
 }
 
-struct vm *vm_create(const struct vm_config *config, unsigned id, char *why, size_t size)
+struct vm *vm_create(const struct vm_config *config, char *why, size_t size)
 {
 	hpa_t page = phys_alloc(vm_pages(), 1);
 	char load_error[LOAD_ERROR_MAX];
@@ -504,7 +508,6 @@ struct vm *vm_create(const struct vm_config *config, unsigned id, char *why, siz
 	vm = phys_to_virt(page);
 	memset(vm, 0, sizeof(*vm));
 	vm->config = config;
-	vm->id = id;
 	vm->ram = vm->apic_access = HPA_NONE;
 	vm->apic_bus.ctx = vm;
 	vm->apic_bus.signal = vcpu_signal;

@@ -27,12 +27,10 @@ enum vm_end {
 
 struct vm {
 	const struct vm_config *config;
-	unsigned id;
 	struct spinlock lock;	  /* protects the PC's devices, their buses and the VM's timers; vlapics need none */
 	_Atomic uint32_t end;	  /* enum vm_end; changes from VM_RUNS once */
 	_Atomic uint32_t running; /* vCPUs that have not left yet */
 	uint32_t end_code;	  /* what port 0xF4 was told */
-	char why[160];		  /* VM_KILLED: the rule that was broken */
 
 	struct virt_space *space;
 	struct guest_mem mem;
@@ -40,7 +38,6 @@ struct vm {
 	hpa_t apic_access;		 /* the page at which the processor virtualises the local APIC */
 	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
 	uint64_t tsc_offset;		 /* the guest's TSC starts at 0 */
-	uint64_t first_entry;		 /* clock_now() at the guest's first instruction */
 	struct timer restart;		 /* the next slice of zeroing memory; none while the VM runs */
 	uint64_t zeroed;		 /* bytes of memory cleared so far at this start */
 	uint64_t zero_ticks, copy_ticks; /* spent zeroing guest memory and copying images at the last start */
@@ -57,7 +54,7 @@ struct vm {
  * Creates the VM: memory, page tables, devices, vCPUs, images loaded. NULL with `why` filled (nothing is left behind).
  * Boot CPU only.
  */
-struct vm *vm_create(const struct vm_config *config, unsigned id, char *why, size_t size);
+struct vm *vm_create(const struct vm_config *config, char *why, size_t size);
 void vm_start(struct vm *vm);
 /* Gives everything back. No vCPU of it may be running. */
 void vm_destroy(struct vm *vm);

@@ -179,8 +179,8 @@ void virt_vcpu_flush(const struct virt_vcpu *v);
 int virt_enter(struct virt_vcpu *v, struct exit *exit) MUST_CHECK;
 /* The entry doctor's verdict after virt_enter failed: one line for each broken rule. */
 void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx);
-/* Bounds the next entry to `ticks` TSC ticks (features.preemption_timer); TIMER_NEVER-like ~0: no bound. */
-void virt_set_bound(struct virt_vcpu *v, uint64_t ticks);
+/* Bounds the next entry to `ticks` TSC ticks, at most 2^32 counts of the timer (features.preemption_timer). */
+void virt_set_bound(uint64_t ticks);
 
 /* --- what the last exit was about: each costs a VMREAD, so ask only for what is needed ------------------------------
  */
@@ -220,7 +220,7 @@ uint32_t virt_pkru(void); /* only while the guest's CR4.PKE is set */
 struct segment virt_segment(unsigned seg);
 unsigned virt_cpl(void);
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
-/* Whole states, for start-up and reports. get does not touch reg[RSP]'s freshness: it reads everything. */
+/* Whole states, for start-up and reports.  */
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state);
 void virt_get_state(struct virt_vcpu *v, struct cpu_state *state);
 /* Writes a raw control-structure field: the `break` key of vireo.conf. -E_INVAL: no such field. */
@@ -242,15 +242,12 @@ bool virt_can_take_nmi(void);
 /* Exit as soon as the guest can take an interrupt (or an NMI). */
 void virt_want_interrupt_window(struct virt_vcpu *v, bool want);
 void virt_want_nmi_window(struct virt_vcpu *v, bool want);
-/* An INT n, INT3, NMI... whose delivery an exit interrupted goes again before anything else (called after each exit).
- */
-
 /* --- the virtual APIC's hardware side --------------------------------------------------------------------------------
  */
-void virt_apic_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap);
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap);
 /* Virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
-void virt_apic_set_rvi(struct virt_vcpu *v, uint8_t vector);
-void virt_apic_set_svi(struct virt_vcpu *v, uint8_t vector);
+void virt_apic_set_rvi(uint8_t vector);
+void virt_apic_set_svi(uint8_t vector);
 /* Vectors whose EOI exits (level-triggered ones). */
 void virt_apic_eoi_exits(const uint64_t bitmap[4]);
 /* Without virtual-interrupt delivery: exit when the guest lowers its task priority below this (0: never). */

@@ -49,6 +49,13 @@ static int scan_down(const struct vlapic *v, uint32_t first, int from)
 	return -1;
 }
 
+void vlapic_set_apicv(struct vlapic *v, bool on)
+{
+	v->apicv = on;
+	v->irr_top = scan_down(v, VLAPIC_IRR, 255);
+	v->isr_top = scan_down(v, VLAPIC_ISR, 255);
+}
+
 int vlapic_highest_irr(const struct vlapic *v)
 {
 	return v->apicv ? scan_down(v, VLAPIC_IRR, 255) : v->irr_top;

@@ -60,7 +60,7 @@ struct vlapic {
 	uint32_t *regs; /* the page, owned by the caller */
 	struct apic_bus *bus;
 	uint32_t id;	    /* APIC ID = index on the bus */
-	bool apicv;	    /* set by the owner before the first entry: the processor maintains IRR/ISR/PPR */
+	bool apicv;	    /* vlapic_set_apicv: the processor maintains IRR/ISR/PPR */
 	bool level_changed; /* TMR changed at a sync: rewrite the EOI-exit bitmap, then clear this */
 	uint64_t base;	    /* IA32_APIC_BASE; change it through vlapic_set_base */
 
@@ -139,6 +139,8 @@ static inline bool vlapic_sync(struct vlapic *v)
 	return atomic_load_explicit(&v->posted_any, memory_order_acquire) && vlapic_merge(v);
 }
 
+/* Who keeps IRR and ISR from now on: the processor, or this file, which then finds its place in the page. */
+void vlapic_set_apicv(struct vlapic *v, bool on);
 int vlapic_highest_irr(const struct vlapic *v); /* -1: none */
 int vlapic_highest_isr(const struct vlapic *v);
 

@@ -74,14 +74,6 @@ enum outcome exit_hlt(struct vcpu *v, const struct exit *exit)
 	return OUTCOME_BLOCK;
 }
 
-/* Without recording PAUSE-loops nobody asks for these; giving the turn to the next is what they would want. */
-enum outcome exit_pause(struct vcpu *v, const struct exit *exit)
-{
-	(void)v;
-	(void)exit;
-	return OUTCOME_NEXT;
-}
-
 /*
  * WBINVD and INVD: guest memory is coherent and no device of ours reads around the caches, so there is nothing to write
  * back; INVD must never drop the host's dirty lines. With devices passed through this would have to change.

@@ -89,6 +89,7 @@ static int write_apic_base(struct vcpu *v, uint32_t msr, uint64_t value)
 	if (vlapic_set_base(&v->lapic, value))
 		return -E_INVAL;
 	vcpu_apic_changed(v);
+	vcpu_request(v, REQUEST_EVENT);
 	return 0;
 }
 

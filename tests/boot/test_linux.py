@@ -104,11 +104,21 @@ def test_unknown_msrs_fault(boot, make_image):
     power_off(booted)
 
 
-def test_reboot(boot, make_image):
-    booted = boot_to_shell(boot, make_image())
+@pytest.mark.parametrize("vcpus, apicv", [
+    pytest.param(1, True, id="1vcpu"),
+    pytest.param(2, False, id="2vcpus-no-apicv"),
+    pytest.param(4, True, id="4vcpus"),
+])
+def test_reboot(boot, make_image, vcpus, apicv):
+    """The second boot finds the machine as the first did, all its processors included."""
+    conf = hypervisor_section(**({} if apicv else {"apicv": "off"})).replace("vcpus = 1", f"vcpus = {vcpus}")
+    booted = boot_to_shell(boot, make_image(conf), cpus=vcpus)
+    check_processor(booted, vcpus)
     booted.send("reboot\n")
+    booted.expect("vm linux: restarts")
     booted.expect("vireo-init: up", BOOT_SECONDS)
     booted.expect("~ # ")
+    check_processor(booted, vcpus)
     power_off(booted)
 
 

@@ -290,19 +290,17 @@ const struct virt_features *virt_features(void)
 {
 	return &fake.features;
 }
-void virt_apic_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
 {
 	(void)v, (void)msr_bitmap;
 	fake.mode = mode;
 }
-void virt_apic_set_rvi(struct virt_vcpu *v, uint8_t vector)
+void virt_apic_set_rvi(uint8_t vector)
 {
-	(void)v;
 	fake.rvi = vector;
 }
-void virt_apic_set_svi(struct virt_vcpu *v, uint8_t vector)
+void virt_apic_set_svi(uint8_t vector)
 {
-	(void)v;
 	fake.svi = vector;
 }
 void virt_apic_eoi_exits(const uint64_t bitmap[4])

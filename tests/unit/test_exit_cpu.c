@@ -431,7 +431,6 @@ static void hidden_instructions(void **state)
 	assert_false(fake.has_error);
 	assert_gp(exit_rdpmc(&vcpu, &no_exit));
 	assert_next(exit_cache(&vcpu, &no_exit));
-	assert_next(exit_pause(&vcpu, &no_exit));
 	assert_int_equal(exit_hlt(&vcpu, &no_exit), OUTCOME_BLOCK);
 	assert_int_equal(exit_triple_fault(&vcpu, &no_exit), OUTCOME_KILL);
 	assert_int_equal(exit_task_switch(&vcpu, &no_exit), OUTCOME_KILL);

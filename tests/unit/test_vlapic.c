@@ -479,7 +479,7 @@ static void apicv_processor_moves_bits(void **state)
 	struct vlapic *v = &lapic[0];
 
 	(void)state;
-	v->apicv = true;
+	vlapic_set_apicv(v, true);
 	vlapic_post(v, 0x45, false);
 	assert_true(vlapic_sync(v));
 	assert_int_equal(vlapic_highest_irr(v), 0x45);
@@ -493,12 +493,29 @@ static void apicv_processor_moves_bits(void **state)
 	assert_int_equal(vlapic_pending(v), 0x24);
 }
 
+/* What the processor did to the page since is what the software path goes on with: nothing comes twice or is lost. */
+static void leaving_apicv_reads_the_page(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	vlapic_post(v, 0x41, false);
+	assert_true(vlapic_sync(v));
+	vlapic_set_apicv(v, true);
+	page[0][(VLAPIC_IRR + 2 * 16) / 4] = 0; /* 0x41 delivered by the processor */
+	page[0][(VLAPIC_ISR + 2 * 16) / 4] = 0x2;
+	vlapic_set_apicv(v, false);
+	assert_int_equal(vlapic_highest_irr(v), -1);
+	assert_int_equal(vlapic_highest_isr(v), 0x41);
+	assert_int_equal(vlapic_pending(v), -1);
+}
+
 static void apic_write_repairs_the_page(void **state)
 {
 	struct vlapic *v = &lapic[1];
 
 	(void)state;
-	v->apicv = true;
+	vlapic_set_apicv(v, true);
 	enable_all();
 	page[1][VLAPIC_ID / 4] = 0xffffffff;
 	vlapic_apic_write(v, VLAPIC_ID);
@@ -1030,6 +1047,7 @@ int main(void)
 	    T(eoi_suppressed),
 	    T(software_disable_masks),
 	    T(apicv_processor_moves_bits),
+	    T(leaving_apicv_reads_the_page),
 	    T(apic_write_repairs_the_page),
 	    T(one_shot),
 	    T(divisors),

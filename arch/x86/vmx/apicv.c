@@ -7,7 +7,7 @@
 
 #define DELIVERY (CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS)
 
-void virt_apic_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
 {
 	uint32_t cpu2 = v->cpu2_ctl & ~(uint32_t)(DELIVERY | CPU2_APIC_ACCESSES | CPU2_X2APIC_MODE);
 
@@ -26,20 +26,18 @@ void virt_apic_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bit
 }
 
 /* Guest interrupt status: RVI in the low byte, SVI in the high one (SDM Vol. 3C 25.4.2). */
-void virt_apic_set_rvi(struct virt_vcpu *v, uint8_t vector)
+void virt_apic_set_rvi(uint8_t vector)
 {
 	uint64_t status = vmcs_read(VMCS_GUEST_INTERRUPT_STATUS);
 
-	(void)v;
 	if ((status & 0xff) != vector)
 		vmcs_write(VMCS_GUEST_INTERRUPT_STATUS, (status & 0xff00) | vector);
 }
 
-void virt_apic_set_svi(struct virt_vcpu *v, uint8_t vector)
+void virt_apic_set_svi(uint8_t vector)
 {
 	uint64_t status = vmcs_read(VMCS_GUEST_INTERRUPT_STATUS);
 
-	(void)v;
 	vmcs_write(VMCS_GUEST_INTERRUPT_STATUS, (status & 0xff) | (uint64_t)vector << 8);
 }
 

@@ -38,11 +38,10 @@ int virt_enter(struct virt_vcpu *v, struct exit *exit)
 }
 
 /* The timer counts once in 2^shift TSC ticks; rounded up, so that the deadline has passed when it exits. */
-void virt_set_bound(struct virt_vcpu *v, uint64_t ticks)
+void virt_set_bound(uint64_t ticks)
 {
 	uint64_t counts = (ticks >> vmx.features.timer_shift) + 1;
 
-	(void)v;
 	vmcs_write(VMCS_GUEST_PREEMPTION_TIMER, counts > 0xffffffff ? 0xffffffff : counts);
 }
 
