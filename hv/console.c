@@ -156,7 +156,7 @@ static void write_text(void *ctx, const uint8_t *bytes, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (bytes[i] == '\n' || c->used == CONSOLE_LINE)
 			flush_line(vm);
-		if (bytes[i] >= ' ')
+		if (bytes[i] >= ' ' && bytes[i] < 0x7f) /* no control sequences from the background */
 			c->line[c->used++] = (char)bytes[i];
 	}
 }

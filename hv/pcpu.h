@@ -16,7 +16,8 @@ struct work;
 
 /* Reasons to leave the inner loop before the next entry. */
 enum {
-	ATTENTION_RESCHEDULE = 1, /* another vCPU waits for this CPU */
+	ATTENTION_RESCHEDULE = 1, /* the current vCPU's turn is over and others wait */
+	ATTENTION_QUEUE = 4,	  /* a vCPU joined the run queue */
 	ATTENTION_WORK = 2,	  /* the work list is not empty */
 };
 

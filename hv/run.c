@@ -118,6 +118,16 @@ static bool follow(struct vcpu *v, enum outcome outcome)
 	return false;
 }
 
+static bool turn_is_over(struct pcpu *p, struct vcpu *v)
+{
+	const uint32_t ours = ATTENTION_RESCHEDULE | ATTENTION_QUEUE;
+	uint32_t attention = atomic_fetch_and(&p->attention, ~ours);
+
+	if (attention & ATTENTION_QUEUE)
+		sched_share(p, v);
+	return attention & ATTENTION_RESCHEDULE;
+}
+
 /* One vCPU until it blocks, ends, or another one's turn comes. Answers the state to leave it in. */
 static enum vcpu_state run_vcpu(struct pcpu *p, struct vcpu *v)
 {
@@ -131,7 +141,7 @@ static enum vcpu_state run_vcpu(struct pcpu *p, struct vcpu *v)
 			run_due(p);
 			if (!vcpu_prepare(v))
 				return v->halted ? VCPU_BLOCKED : VCPU_OFF;
-			if (atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE) & ATTENTION_RESCHEDULE)
+			if (turn_is_over(p, v))
 				return VCPU_RUNNABLE;
 			now = clock_now();
 			atomic_store(&p->away, true);
@@ -174,7 +184,7 @@ _Noreturn void run_loop(void)
 	for (;;) {
 		struct vcpu *v;
 
-		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
+		atomic_fetch_and(&p->attention, ~(uint32_t)(ATTENTION_RESCHEDULE | ATTENTION_QUEUE));
 		run_due(p);
 		v = sched_pick(p);
 		if (!v) {

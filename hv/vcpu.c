@@ -30,6 +30,8 @@ void vcpu_signal(void *ctx, unsigned index, enum apic_signal what, uint8_t vecto
 
 	if (what == APIC_SIGNAL_STARTUP)
 		atomic_store(&v->startup_vector, vector);
+	if (what == APIC_SIGNAL_INIT) /* a SIPI that came before is forgotten */
+		atomic_fetch_and(&v->requests, ~(uint32_t)REQUEST_STARTUP);
 	vcpu_request(v, request[what]);
 }
 
@@ -190,8 +192,6 @@ bool vcpu_prepare(struct vcpu *v)
 	vlapic_sync(&v->lapic);
 	if (v->halted && !wakes_up(v)) {
 		atomic_store(&v->halted_forever, !(virt_rflags() & RFLAGS_IF));
-		if (v->halted_forever)
-			vm_check_halted(v->vm);
 		return false;
 	}
 	v->halted = false;
@@ -212,7 +212,11 @@ void vcpu_leave(struct vcpu *v, enum vcpu_state state)
 		return;
 	}
 	sched_put(v->home, v, state);
+	if (state == VCPU_RUNNABLE)
+		return;
 	/* A request that came before the state changed has found nobody to wake. */
-	if (state != VCPU_RUNNABLE && atomic_load(&v->requests))
+	if (atomic_load(&v->requests))
 		sched_wake(v);
+	else if (!v->started || v->halted_forever)
+		vm_check_halted(v->vm);
 }

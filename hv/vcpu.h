@@ -64,8 +64,9 @@ struct vcpu {
 	_Atomic uint8_t startup_vector;
 	unsigned index;
 	struct vm *vm;
-	struct pcpu *home;	 /* the CPU it is placed on */
-	struct vcpu *queue_next; /* run queue of home */
+	struct pcpu *home;		/* the CPU it is placed on */
+	uint64_t slice_end, slice_left; /* end of its turn while it runs; what is left of it while it does not */
+	struct vcpu *queue_next;	/* run queue of home */
 
 	struct vlapic lapic;
 	hpa_t lapic_page;

@@ -242,7 +242,7 @@ static int create_vcpu(struct vm *vm, unsigned index)
 		memset(phys_to_virt(lapic_page), 0, PAGE_SIZE);
 		if (virt_vcpu_create(&v->virt, &setup) == 0) {
 			v->vm = vm;
-			v->state = VCPU_GONE; /* until reset_vcpu */
+			v->state = VCPU_GONE; /* until vm_start */
 			v->index = index;
 			v->lapic_page = lapic_page;
 			v->home = pcpu_at(next_home++ % cpu_count());
@@ -336,6 +336,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 
 	if (p->current)
 		virt_put(&p->current->virt);
+	virt_vcpu_power_up(&v->virt);
 	virt_load(&v->virt);
 	cpu_state_reset(&reset, v->cpuid_signature);
 	virt_set_state(&v->virt, state ? state : &reset);
@@ -363,7 +364,6 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	virt_put(&v->virt);
 	if (p->current)
 		virt_load(&p->current->virt);
-	atomic_store(&v->state, VCPU_OFF); /* from here on its own CPU may take it */
 }
 
 /* Zeroes up to `limit` bytes of the guest's memory; true when all of it is done. */
@@ -385,6 +385,7 @@ static int power_up(struct vm *vm, char *why)
 	uint64_t from;
 	int err;
 
+	memset(phys_to_virt(vm->apic_access), 0, PAGE_SIZE); /* a guest whose APIC is off sees the bare page */
 	spin_lock(&vm->lock);
 	pc_reset(&vm->pc);
 	if (virt_space_protect(vm->space, GPA(PC_VGA_TEXT), PC_VGA_TEXT_SIZE, VIRT_READ | VIRT_EXEC))
@@ -405,6 +406,8 @@ void vm_start(struct vm *vm)
 {
 	atomic_store(&vm->running, vm->vcpu_count);
 	atomic_store(&vm->end, VM_RUNS);
+	for (unsigned i = 0; i < vm->vcpu_count; i++) /* from here on their CPUs may take them */
+		atomic_store(&vm->vcpu[i]->state, VCPU_OFF);
 	vcpu_request(vm->vcpu[0], REQUEST_EVENT);
 }
 
@@ -469,15 +472,24 @@ static void on_finish(struct work *work)
 		log_info("vireo: all guests have ended");
 }
 
-/* Each vCPU says that it halted before it looks at the others, so the last one to halt sees them all. */
+/* Off the CPU, with nothing asked of it, and waiting for a SIPI or in HLT with interrupts off. */
+static bool is_stuck(struct vcpu *v)
+{
+	uint32_t state = atomic_load(&v->state);
+
+	return (state == VCPU_OFF || state == VCPU_BLOCKED) && !atomic_load(&v->requests) &&
+	       (!v->started || v->halted_forever);
+}
+
+/*
+ * Each vCPU publishes its state before it looks at the others, so the last one to stop sees them all. An IOAPIC entry
+ * that sends NMIs could still wake one; a guest that relies on that alone is taken for halted.
+ */
 void vm_check_halted(struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->vcpu_count; i++) {
-		struct vcpu *v = vm->vcpu[i];
-
-		if (v->started && !v->halted_forever)
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		if (!is_stuck(vm->vcpu[i]))
 			return;
-	}
 	vm_finish(vm, VM_HALTED, 0);
 }
 

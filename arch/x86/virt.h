@@ -165,6 +165,8 @@ struct virt_vcpu_setup {
 
 int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup) MUST_CHECK; /* -E_NOMEM */
 void virt_vcpu_destroy(struct virt_vcpu *v);
+/* What RESET does to the state that is kept here while the vCPU is not loaded: FPU, XCR0, debug registers, MSRs. */
+void virt_vcpu_power_up(struct virt_vcpu *v);
 
 /* Makes the vCPU's state live on this CPU; from put to the next load it may be loaded on any CPU. */
 void virt_load(struct virt_vcpu *v);
@@ -201,6 +203,10 @@ void virt_set_rflags(uint64_t rflags);
 void virt_advance(void);
 /* The same over an instruction whose length the exit does not tell (EPT violations). */
 void virt_advance_by(uint64_t length);
+/* INT1 raises #DB behind itself: over it without a single-step trap of its own. */
+void virt_step_over_int1(void);
+/* Before #DB is injected: with TF set under a STI or MOV-SS shadow the entry is refused unless BS is noted. */
+void virt_note_single_step(void);
 /* DR7.GD off, as the processor does when it delivers #DB. */
 void virt_clear_general_detect(void);
 uint64_t virt_reg(struct virt_vcpu *v, unsigned n); /* any register, RSP included */

@@ -121,7 +121,9 @@ static enum outcome debug_exception(struct vcpu *v, uint32_t info)
 	virt_clear_general_detect();
 	/* INT1 is a trap, but RIP still points at it: a fault there would come back to it for ever. */
 	if (EVENT_TYPE(info) == EVENT_TYPE_INT1)
-		virt_set_rip(virt_rip() + virt_exit_length());
+		virt_step_over_int1();
+	else
+		virt_note_single_step();
 	return vcpu_raise(v, VECTOR_DB, false, 0);
 }
 

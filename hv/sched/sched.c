@@ -26,7 +26,13 @@ void sched_wake(struct vcpu *v)
 	if (!change_state(v, VCPU_BLOCKED, VCPU_RUNNABLE) && !change_state(v, VCPU_OFF, VCPU_RUNNABLE))
 		return;
 	enqueue(v->home, v);
-	pcpu_attention(v->home, ATTENTION_RESCHEDULE);
+	pcpu_attention(v->home, ATTENTION_QUEUE);
+}
+
+/* Somebody waits now: the current vCPU's turn ends when its slice does, at once if it has run longer alone. */
+void sched_share(struct pcpu *p, const struct vcpu *current)
+{
+	timer_set(&p->slice, current->slice_end);
 }
 
 struct vcpu *sched_pick(struct pcpu *p)
@@ -46,8 +52,11 @@ struct vcpu *sched_pick(struct pcpu *p)
 	if (!v)
 		return NULL;
 	atomic_store(&v->state, VCPU_RUNNING);
+	if (!v->slice_left)
+		v->slice_left = clock_from_ns(SCHED_SLICE_MS * 1000000ULL);
+	v->slice_end = clock_now() + v->slice_left;
 	if (others)
-		timer_set(&p->slice, clock_now() + clock_from_ns(SCHED_SLICE_MS * 1000000ULL));
+		sched_share(p, v);
 	else
 		timer_cancel(&p->slice);
 	return v;
@@ -55,6 +64,9 @@ struct vcpu *sched_pick(struct pcpu *p)
 
 void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state)
 {
+	uint64_t now = clock_now();
+
+	v->slice_left = v->slice_end > now ? v->slice_end - now : 0;
 	atomic_store(&v->state, state);
 	if (state == VCPU_RUNNABLE)
 		enqueue(p, v);

@@ -213,6 +213,11 @@ void virt_vcpu_flush(const struct virt_vcpu *v)
 	fake.flushes++;
 }
 void virt_clear_general_detect(void) {}
+void virt_note_single_step(void) {}
+void virt_step_over_int1(void)
+{
+	fake.rip += fake.length;
+}
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state)
 {
 	memcpy(v->reg, state->reg, sizeof(v->reg));

@@ -362,6 +362,8 @@ static void halted_with_interrupts_off(void **state)
 	vcpu.halted = true;
 	post(0x41);
 	assert_false(vcpu_prepare(&vcpu));
+	assert_int_equal(halt_checks, 0); /* it still counts as running */
+	vcpu_leave(&vcpu, VCPU_BLOCKED);
 	assert_int_equal(halt_checks, 1);
 	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
 	prepare();

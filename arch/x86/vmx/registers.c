@@ -42,23 +42,35 @@ static void finish_flags(uint64_t rflags)
 		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
-void virt_advance(void)
-{
-	virt_advance_by(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
-}
-
-void virt_advance_by(uint64_t length)
+/* RIP past the instruction, and the end of the shadow that covered it. */
+static void step_over(uint64_t length)
 {
 	const uint64_t shadow = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
 	uint64_t rip = vmcs_read(VMCS_GUEST_RIP);
-	uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
 	uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
 
 	vmcs_write(VMCS_GUEST_RIP, wrap_rip(rip, rip + length));
 	if (state & shadow)
 		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, state & ~shadow);
+}
+
+void virt_advance_by(uint64_t length)
+{
+	uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+
+	step_over(length);
 	if (rflags & (RFLAGS_RF | RFLAGS_TF))
 		finish_flags(rflags);
+}
+
+void virt_advance(void)
+{
+	virt_advance_by(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
+}
+
+void virt_step_over_int1(void)
+{
+	step_over(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
 }
 
 uint64_t virt_reg(struct virt_vcpu *v, unsigned n)
@@ -194,6 +206,15 @@ struct segment virt_segment(unsigned seg)
 unsigned virt_cpl(void)
 {
 	return vmcs_read(VMCS_GUEST_SS_ACCESS) >> 5 & 3;
+}
+
+/* SDM Vol. 3C 27.3.1.5, pending debug exceptions. */
+void virt_note_single_step(void)
+{
+	const uint64_t shadow = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
+
+	if ((vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & shadow) && (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
+		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
 void virt_clear_general_detect(void)

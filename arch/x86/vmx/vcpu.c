@@ -120,6 +120,16 @@ static void reset_fpu(struct virt_vcpu *v)
 	memcpy(v->fpu + MXCSR_OFFSET, &mxcsr, sizeof(mxcsr));
 }
 
+void virt_vcpu_power_up(struct virt_vcpu *v)
+{
+	v->xcr0 = XCR0_X87;
+	v->cr2 = 0;
+	memset(v->dr, 0, sizeof(v->dr));
+	v->dr6 = DR6_INIT;
+	v->star = v->lstar = v->cstar = v->fmask = v->kernel_gs = v->tsc_aux = 0;
+	reset_fpu(v);
+}
+
 int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 {
 	hpa_t fpu;
@@ -138,9 +148,7 @@ int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 	v->space = setup->space;
 	v->vpid = vmx.features.vpid ? setup->vpid : 0;
 	v->tsc_offset = setup->tsc_offset;
-	v->xcr0 = XCR0_X87;
-	v->dr6 = DR6_INIT;
-	reset_fpu(v);
+	virt_vcpu_power_up(v);
 	*(uint32_t *)phys_to_virt(v->vmcs) = vmx.caps.revision;
 	vmclear(v->vmcs);
 	vmptrld(v->vmcs);
