@@ -96,9 +96,10 @@ static void build_features(struct cpuid_table *t, const struct cpuid_source *s)
 	e->dynamic = CPUID_DYNAMIC_FEATURES; /* APIC ID, OSXSAVE, APIC enabled */
 	e->reg[CPUID_EBX] = (e->reg[CPUID_EBX] & 0xffff) | 1u << (16 + topology_shift(s->vcpus));
 	e->reg[CPUID_ECX] &= (uint32_t)LEAF1_ECX_PASS;
-	e->reg[CPUID_ECX] |= (uint32_t)(BIT(21) | BIT(24) | BIT(31)); /* x2APIC, TSC-deadline, hypervisor */
+	e->reg[CPUID_ECX] |= CPUID_FEATURE_MASK(CPUID_X2APIC) | CPUID_FEATURE_MASK(CPUID_TSC_DEADLINE) |
+			     CPUID_FEATURE_MASK(CPUID_HYPERVISOR);
 	if (s->xcr0_mask)
-		e->reg[CPUID_ECX] |= (uint32_t)BIT(26);
+		e->reg[CPUID_ECX] |= CPUID_FEATURE_MASK(CPUID_XSAVE);
 	if (!(s->xcr0_mask & XCR0_AVX))
 		e->reg[CPUID_ECX] &= ~(uint32_t)(BIT(28) | BIT(29) | BIT(12));
 	e->reg[CPUID_EDX] &= (uint32_t)LEAF1_EDX_PASS;
@@ -128,6 +129,7 @@ static void build_caches(struct cpuid_table *t, const struct cpuid_source *s)
 static void build_structured(struct cpuid_table *t, const struct cpuid_source *s)
 {
 	struct cpuid_entry *e = add_from(t, s, 7, 0);
+	const uint64_t xcr0_avx512 = XCR0_AVX | XCR0_AVX512;
 	const uint32_t avx512 = (uint32_t)(BIT(16) | BIT(17) | BIT(21) | BITS(28, 26) | BIT(30) | BIT(31));
 
 	e->dynamic = CPUID_DYNAMIC_7; /* OSPKE */
@@ -144,12 +146,12 @@ static void build_structured(struct cpuid_table *t, const struct cpuid_source *s
 		e->reg[CPUID_EBX] &= ~(uint32_t)BIT(5);
 		e->reg[CPUID_ECX] &= ~(uint32_t)(BIT(9) | BIT(10)); /* VAES, VPCLMULQDQ */
 	}
-	if ((s->xcr0_mask & 0xe4) != 0xe4) {
+	if ((s->xcr0_mask & xcr0_avx512) != xcr0_avx512) {
 		e->reg[CPUID_EBX] &= ~avx512;
 		e->reg[CPUID_ECX] &= ~(uint32_t)(BIT(1) | BIT(6) | BIT(11) | BIT(12) | BIT(14));
 		e->reg[CPUID_EDX] &= ~(uint32_t)(BIT(2) | BIT(3) | BIT(8) | BIT(23));
 	}
-	if (!(s->xcr0_mask & BIT(9)))
+	if (!(s->xcr0_mask & XCR0_PKRU))
 		e->reg[CPUID_ECX] &= ~(uint32_t)BIT(3);
 }
 
@@ -334,9 +336,9 @@ uint64_t cpuid_cr4_bits(const struct cpuid_table *t)
 	uint64_t bits = CR4_VME | CR4_PVI | CR4_TSD | CR4_DE | CR4_PSE | CR4_PAE | CR4_MCE | CR4_PGE | CR4_PCE |
 			CR4_OSFXSR | CR4_OSXMMEXCPT;
 
-	if (f->reg[CPUID_ECX] & BIT(17))
+	if (f->reg[CPUID_ECX] & CPUID_FEATURE_MASK(CPUID_PCID))
 		bits |= CR4_PCIDE;
-	if (f->reg[CPUID_ECX] & BIT(26))
+	if (f->reg[CPUID_ECX] & CPUID_FEATURE_MASK(CPUID_XSAVE))
 		bits |= CR4_OSXSAVE;
 	if (s->reg[CPUID_EBX] & BIT(0))
 		bits |= CR4_FSGSBASE;

@@ -4,15 +4,9 @@
  * Pure.
  */
 /* SPDX-License-Identifier: MIT */
+#include "arch/x86/registers.h"
 #include "hv/decode.h"
 
-#define RFLAGS_CF     BIT(0)
-#define RFLAGS_PF     BIT(2)
-#define RFLAGS_AF     BIT(4)
-#define RFLAGS_ZF     BIT(6)
-#define RFLAGS_SF     BIT(7)
-#define RFLAGS_DF     BIT(10)
-#define RFLAGS_OF     BIT(11)
 #define RFLAGS_STATUS (RFLAGS_CF | RFLAGS_PF | RFLAGS_AF | RFLAGS_ZF | RFLAGS_SF | RFLAGS_OF)
 
 static uint64_t mask_of(unsigned size)

@@ -2,18 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/cpu_state.h"
 
+#include "arch/x86/registers.h"
 #include "hv/lib/string.h"
-
-#define RFLAGS_FIXED 0x2
-#define CR0_PE	     BIT(0)
-#define CR0_ET	     BIT(4)
-#define CR0_NW	     BIT(29)
-#define CR0_CD	     BIT(30)
-#define CR0_PG	     BIT(31)
-#define CR0_NE	     BIT(5)
-#define CR4_PAE	     BIT(5)
-#define EFER_LME     BIT(8)
-#define EFER_LMA     BIT(10)
 
 static void set_data_segments(struct cpu_state *s, uint16_t selector, uint32_t access, uint32_t limit)
 {

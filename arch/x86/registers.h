@@ -69,9 +69,11 @@
 #define DR6_INIT 0xffff0ff0ULL /* SDM Vol. 3A Table 10-1 */
 #define DR7_INIT 0x400ULL
 
-#define XCR0_X87 BIT(0)
-#define XCR0_SSE BIT(1)
-#define XCR0_AVX BIT(2)
+#define XCR0_X87    BIT(0)
+#define XCR0_SSE    BIT(1)
+#define XCR0_AVX    BIT(2)
+#define XCR0_AVX512 (7ULL << 5) /* opmask, upper halves of ZMM0-15, ZMM16-31 */
+#define XCR0_PKRU   BIT(9)
 
 /* Exceptions and their vectors. SDM Vol. 3A Table 6-1. */
 enum {

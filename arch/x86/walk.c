@@ -8,16 +8,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/walk.h"
 
-#define CR0_WP	 BIT(16)
-#define CR0_PG	 BIT(31)
-#define CR4_PSE	 BIT(4)
-#define CR4_PAE	 BIT(5)
-#define CR4_LA57 BIT(12)
-#define CR4_SMEP BIT(20)
-#define CR4_SMAP BIT(21)
-#define CR4_PKE	 BIT(22)
-#define EFER_LMA BIT(10)
-#define EFER_NXE BIT(11)
+#include "arch/x86/registers.h"
 
 #define PTE_P	      BIT(0)
 #define PTE_W	      BIT(1)

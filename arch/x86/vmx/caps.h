@@ -1,6 +1,7 @@
 /*
  * What this processor's VT-x can do, read once from the capability MSRs (SDM Vol. 3D Appendix A) through a callback,
- * so that the host tests can be any processor. hv/main reads every CPU's, compares, negotiates and prints the report.
+ * so that the host tests can be any processor. arch/x86/vmx/enable.c reads every CPU's, compares, negotiates and prints
+ * the report.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -102,12 +103,10 @@ bool vmx_feature_at(const struct vmx_caps *caps, const struct vmx_controls *used
 /* IA32_FEATURE_CONTROL (SDM Vol. 3C 24.7): may VMXON run outside SMX? */
 enum vmx_lock_state {
 	VMX_LOCK_USABLE,      /* locked with VMX on: nothing to do */
-	VMX_LOCK_MUST_SET,    /* unlocked: set VMX_FEATURE_CONTROL_LOCK | VMX_FEATURE_CONTROL_OUTSIDE_SMX */
+	VMX_LOCK_MUST_SET,    /* unlocked: set FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX */
 	VMX_LOCK_OFF,	      /* firmware locked VMX off */
 	VMX_LOCK_INSIDE_ONLY, /* locked, and VMX allowed inside SMX only */
 };
-#define VMX_FEATURE_CONTROL_LOCK	BIT(0)
-#define VMX_FEATURE_CONTROL_OUTSIDE_SMX BIT(2)
 enum vmx_lock_state vmx_feature_control_state(uint64_t value);
 const char *vmx_lock_text(enum vmx_lock_state state);
 

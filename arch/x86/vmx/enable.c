@@ -4,6 +4,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/cpu.h"
+#include "arch/x86/cpuid.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/memory.h"
 #include "arch/x86/msr.h"
@@ -47,7 +48,7 @@ static uint32_t address_sizes(void)
 	uint32_t regs[4];
 
 	cpuid(0x80000008, 0, regs);
-	return regs[0];
+	return regs[CPUID_EAX];
 }
 
 /* Sets and locks IA32_FEATURE_CONTROL where firmware left that to us (SDM Vol. 3C 24.7). */
@@ -63,7 +64,7 @@ static int unlock_vmx(char *why, size_t size)
 	}
 	state = vmx_feature_control_state(value);
 	if (state == VMX_LOCK_MUST_SET) {
-		value |= VMX_FEATURE_CONTROL_LOCK | VMX_FEATURE_CONTROL_OUTSIDE_SMX;
+		value |= FEATURE_CONTROL_LOCK | FEATURE_CONTROL_VMX;
 		if (wrmsr_safe(MSR_FEATURE_CONTROL, value) == 0)
 			return 0;
 		state = VMX_LOCK_OFF;
@@ -82,8 +83,9 @@ static int read_caps(struct vmx_caps *caps, char *why, size_t size)
 	uint32_t regs[4], failed;
 
 	cpuid(1, 0, regs);
-	if (!(regs[2] & BIT(5))) {
-		snprintf(why, size, "this CPU has no VT-x: CPUID.1:ECX is 0x%x, expected bit 5 (VMX) set", regs[2]);
+	if (!(regs[CPUID_ECX] & CPUID_FEATURE_MASK(CPUID_VMX))) {
+		snprintf(why, size, "this CPU has no VT-x: CPUID.1:ECX is 0x%x, expected bit 5 (VMX) set",
+			 regs[CPUID_ECX]);
 		return -E_NOTSUP;
 	}
 	if (unlock_vmx(why, size))
@@ -162,18 +164,17 @@ static int choose_controls(char *why, size_t size)
 static void learn_xsave(void)
 {
 	uint32_t regs[4];
-	/* x87, SSE, AVX, MPX's none, AVX-512 (3), PKRU: architectural state that XSAVE covers wholly and no XSS bit
-	 * governs. */
-	const uint64_t known = 0x2e7;
+	/* Architectural state that XSAVE covers wholly and no XSS bit governs. Not MPX's. */
+	const uint64_t known = XCR0_X87 | XCR0_SSE | XCR0_AVX | XCR0_AVX512 | XCR0_PKRU;
+	const uint64_t avx512 = XCR0_AVX | XCR0_AVX512;
 
 	vmx.xcr0_mask = 0;
 	vmx.xsave_size = 512;
-	cpuid(1, 0, regs);
-	if (!(regs[2] & BIT(26)))
+	if (!cpu_has(CPUID_XSAVE))
 		return;
 	cpuid(0xd, 0, regs);
-	vmx.xcr0_mask = ((uint64_t)regs[3] << 32 | regs[0]) & known;
-	vmx.xsave_size = regs[2];
+	vmx.xcr0_mask = ((uint64_t)regs[CPUID_EDX] << 32 | regs[CPUID_EAX]) & known;
+	vmx.xsave_size = regs[CPUID_ECX];
 	/* The sum of the components is believed over ECX: some processors report ECX for a smaller XCR0. */
 	for (unsigned i = 2; i < 63; i++) {
 		if (!(vmx.xcr0_mask & BIT(i)))
@@ -181,13 +182,13 @@ static void learn_xsave(void)
 		cpuid(0xd, i, regs);
 		/* Named without a size (PKRU of Bochs's Ice Lake): nothing that could be kept, and Linux warns of it.
 		 */
-		if (!regs[0])
+		if (!regs[CPUID_EAX])
 			vmx.xcr0_mask &= ~BIT(i);
-		if (regs[0] + regs[1] > vmx.xsave_size)
-			vmx.xsave_size = regs[0] + regs[1];
+		if (regs[CPUID_EAX] + regs[CPUID_EBX] > vmx.xsave_size)
+			vmx.xsave_size = regs[CPUID_EAX] + regs[CPUID_EBX];
 	}
-	if ((vmx.xcr0_mask & 0xe4) != 0xe4)
-		vmx.xcr0_mask &= ~0xe0ULL; /* AVX-512's three go together, and with AVX (SDM Vol. 1 13.3) */
+	if ((vmx.xcr0_mask & avx512) != avx512)
+		vmx.xcr0_mask &= ~XCR0_AVX512; /* its three go together, and with AVX (SDM Vol. 1 13.3) */
 }
 
 /*
@@ -205,30 +206,22 @@ static bool is_compaction_sound(void)
 		if (!(vmx.xcr0_mask & BIT(i)))
 			continue;
 		cpuid(0xd, i, regs);
-		size = (regs[2] & 2 ? ALIGN_UP(size, 64) : size) + regs[0];
+		size = (regs[CPUID_ECX] & 2 ? ALIGN_UP(size, 64) : size) + regs[CPUID_EAX];
 	}
 	xsetbv(0, vmx.xcr0_mask);
 	cpuid(0xd, 1, regs);
-	return regs[1] == size;
-}
-
-static bool has_rdtscp(void)
-{
-	uint32_t regs[4];
-
-	cpuid(0x80000001, 0, regs);
-	return regs[3] & BIT(27);
+	return regs[CPUID_EBX] == size;
 }
 
 int virt_probe(const struct virt_wish *wish, char *why, size_t size)
 {
 	if (read_caps(&vmx.caps, why, size))
 		return -E_NOTSUP;
-	vmx.rdtscp = has_rdtscp();
+	vmx.rdtscp = cpu_has(CPUID_RDTSCP);
 	learn_xsave();
 	if (vmx.xsave_size > PAGE_SIZE) {
 		/* More than known components need; XCR0 keeps to what fits. */
-		vmx.xcr0_mask &= 0x7;
+		vmx.xcr0_mask &= XCR0_X87 | XCR0_SSE | XCR0_AVX;
 		vmx.xsave_size = PAGE_SIZE;
 	}
 	mtrr_read(&vmx.mtrr, rdmsr_safe, vmx.caps.physical_bits);
