@@ -36,7 +36,7 @@ $(BUILD)/core/%.asm.o: %.asm $(BUILD)/gen/asm_offsets.inc
 $(BUILD)/core/hv/lib/string.o: CORE_CFLAGS += -fno-lto -fno-builtin
 
 # Offsets of C structures for assembly are computed by the compiler, never copied by hand.
-$(BUILD)/gen/asm_offsets.inc: arch/x86/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)
+$(BUILD)/gen/asm_offsets.inc: arch/x86/vmx/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)
 	@mkdir -p $(@D)
 	$(CC) $(CORE_CFLAGS) -fno-lto -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
 

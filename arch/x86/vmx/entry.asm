@@ -9,8 +9,6 @@
 
 %include "asm_offsets.inc"
 
-HOST_RSP_FIELD equ 0x6c14 ; VMCS_HOST_RSP, SDM Vol. 3D Table B-17
-
 %macro GUEST_REGS 1 ; mov-direction: load or save all but RAX, RSP and RDI
     %1 rcx, 1
     %1 rdx, 2
@@ -47,7 +45,7 @@ vmx_enter:
     cmp rsp, [rdi + VCPU_HOST_RSP]      ; the depth of the stack hardly ever changes: skip the VMWRITE
     je .rsp_known
     mov [rdi + VCPU_HOST_RSP], rsp
-    mov eax, HOST_RSP_FIELD
+    mov eax, VMCS_NR_HOST_RSP
     vmwrite rax, rsp
 .rsp_known:
     test sil, sil                       ; MOV below leaves the flags alone
