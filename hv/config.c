@@ -8,6 +8,9 @@
 
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
+#include "hv/load/load.h"
+
+_Static_assert(CONFIG_MAX_MODULES == LOAD_MAX_MODULES, "loaders take all modules that can be configured");
 
 #define VMCS_FIELD_MAX 0xffff /* encodings have 15 bits, and one that is reserved (SDM Vol. 3C 25.11.2) */
 

@@ -2,7 +2,12 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/pc.h"
 
+#include "hv/config.h"
+#include "hv/dev/apic_bus.h"
 #include "hv/pc_map.h"
+
+_Static_assert(CONFIG_MAX_VCPUS == PC_MAX_VCPUS, "the tables have room for all vCPUs that can be configured");
+_Static_assert(CONFIG_MAX_VCPUS <= APIC_BUS_MAX, "every vCPU's local APIC has a place on the bus");
 
 /* An ISA line leads to the 8259s and to the IOAPIC; which of them the guest listens to is the guest's choice. */
 static void set_line(void *ctx, unsigned line, bool level)

@@ -22,7 +22,7 @@
  * reset; without an APIC bus it shares no number space with the local APICs. */
 #define PC_MAX_VCPUS	  32u
 #define PC_IOAPIC_ID	  0u
-#define PC_IOAPIC_VERSION 0x20u /* as hv/dev/vioapic.c reports */
+#define PC_IOAPIC_VERSION 0x20u
 
 /* ISA interrupts. Each IRQ n leads to 8259 input n and IOAPIC pin n, except IRQ 0, which leads to IOAPIC pin 2. */
 #define PC_IRQ_PIT	  0u

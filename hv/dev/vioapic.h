@@ -11,10 +11,11 @@
 
 #include "hv/bus.h"
 #include "hv/dev/apic_bus.h"
+#include "hv/pc_map.h"
 
-#define VIOAPIC_BASE 0xfec00000ULL
+#define VIOAPIC_BASE PC_IOAPIC_ADDRESS
 #define VIOAPIC_SIZE 0x1000ULL
-#define VIOAPIC_PINS 24U
+#define VIOAPIC_PINS PC_IOAPIC_PINS
 
 struct vioapic {
 	struct apic_bus *bus;

@@ -398,7 +398,7 @@ static void add_memory(const struct guest_mem *mem, struct area *area, struct in
 	for (unsigned i = 0; i < count; i++)
 		list[i] = (struct info_memory){sizeof(list[i].entry), map[i]};
 	info->flags |= INFO_MEMORY | INFO_MEMORY_MAP;
-	info->mem_lower = LOW_EBDA / KIB;
+	info->mem_lower = PC_EBDA / KIB;
 	info->mem_upper = top > MIB ? (uint32_t)((top - MIB) / KIB) : 0;
 	info->mmap_length = count * (uint32_t)sizeof(list[0]);
 	info->mmap_addr = append(area, list, info->mmap_length);

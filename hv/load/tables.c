@@ -27,9 +27,9 @@ static unsigned add_clipped(const struct guest_mem *mem, uint64_t low, uint64_t 
 
 unsigned load_memory_map(const struct guest_mem *mem, struct e820_entry map[E820_MAX])
 {
-	unsigned n = add_clipped(mem, 0, LOW_EBDA, map);
+	unsigned n = add_clipped(mem, 0, PC_EBDA, map);
 
-	map[n++] = (struct e820_entry){LOW_EBDA, MIB - LOW_EBDA, E820_RESERVED};
+	map[n++] = (struct e820_entry){PC_EBDA, MIB - PC_EBDA, E820_RESERVED};
 	return n + add_clipped(mem, MIB, UINT64_MAX, map + n);
 }
 

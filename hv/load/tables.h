@@ -15,6 +15,7 @@
 #pragma once
 
 #include "hv/load/load.h"
+#include "hv/pc_map.h"
 
 #define LOW_STACK_REAL	0x7c00
 #define LOW_PAGE_TABLES 0x90000
@@ -23,7 +24,6 @@
 #define LOW_INFO	0x97000
 #define LOW_CMDLINE	0x98000
 #define LOW_END		0x9f000
-#define LOW_EBDA	0x9fc00
 
 /* One line of the map that INT 15h AX=E820h answers with (ACPI 6.5, 15.1); Linux and Multiboot take the same. */
 struct e820_entry {
