@@ -127,11 +127,6 @@ void screen_write(const uint8_t *bytes, size_t count)
 		put_byte(bytes[i]);
 }
 
-bool screen_present(void)
-{
-	return mode.pixels;
-}
-
 /* Text that was written before the size was known keeps its last lines. */
 static void fit_grid(unsigned new_rows)
 {

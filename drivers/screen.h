@@ -20,7 +20,6 @@ struct screen_mode {
 
 /* Checks the geometry and clears the grid. What was written before (screen_write works from the start) is kept. */
 int screen_init(const struct screen_mode *mode) MUST_CHECK;
-bool screen_present(void);
 
 /* Text with CR, LF, BS, TAB; other control bytes and ANSI escape sequences are swallowed. Costs no pixel. */
 void screen_write(const uint8_t *bytes, size_t count);

@@ -66,11 +66,6 @@ bool uart_init(uint32_t baud)
 	return true;
 }
 
-bool uart_present(void)
-{
-	return present;
-}
-
 size_t uart_try_put(const uint8_t *bytes, size_t count)
 {
 	size_t n = count < fifo_size ? count : fifo_size;

@@ -12,7 +12,6 @@
 /* 8N1 at `baud` (divides 115200), FIFOs on, interrupts off. False: nothing answers at that port; all else is a no-op.
  */
 bool uart_init(uint32_t baud);
-bool uart_present(void);
 
 /* Fills the transmit FIFO if it is empty. Returns how many of `count` bytes it took, 0 to 16. */
 size_t uart_try_put(const uint8_t *bytes, size_t count);

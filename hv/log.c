@@ -290,11 +290,6 @@ void log_set_baud(uint32_t baud)
 	log_unlock();
 }
 
-uint64_t log_dropped(void)
-{
-	return dropped;
-}
-
 void log_enter_panic(void)
 {
 	in_panic = true;

@@ -36,8 +36,5 @@ void log_set_input(void (*input)(void *ctx, uint8_t byte), void *ctx);
 /* The UART's interrupt handler, for irq_register(VECTOR_UART, log_irq, NULL). */
 void log_irq(void *ctx);
 
-/* Bytes that were dropped so far. */
-uint64_t log_dropped(void);
-
 /* For panic(): from now on the lock is ignored and lines go out while they are written. */
 void log_enter_panic(void);

@@ -31,7 +31,6 @@ struct cpu {
 	_Atomic uint32_t online;	/* enum cpu_online */
 	_Atomic uint32_t nmi_pending;	/* NMIs that arrived on this CPU; only counted: no device of ours raises one */
 	const struct trap_frame *fault; /* registers of the trap that led to panic(), for its report */
-	uint64_t interrupts;		/* external interrupts taken */
 	struct gdt gdt;
 	struct tss tss;
 };

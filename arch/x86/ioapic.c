@@ -93,11 +93,6 @@ int ioapic_init(void)
 	return count ? 0 : -E_NOENT;
 }
 
-unsigned ioapic_count(void)
-{
-	return count;
-}
-
 static const struct ioapic *ioapic_of(uint32_t gsi)
 {
 	for (unsigned i = 0; i < count; i++)
@@ -125,15 +120,4 @@ int ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id)
 	ioapic_write(io, REG_ENTRY(pin) + 1, apic_id << 24);
 	ioapic_write(io, REG_ENTRY(pin), entry);
 	return 0;
-}
-
-void ioapic_mask_isa(unsigned irq)
-{
-	struct acpi_override o;
-	const struct ioapic *io;
-
-	acpi_isa_override(irq, &o);
-	io = ioapic_of(o.gsi);
-	if (io)
-		ioapic_write(io, REG_ENTRY(o.gsi - io->gsi_base), ENTRY_MASKED);
 }

@@ -9,11 +9,9 @@
 
 /* Finds the I/O APICs by MADT, else probes 0xfec00000; masks all entries and the 8259 pair. -E_NOENT: there is none. */
 int ioapic_init(void) MUST_CHECK;
-unsigned ioapic_count(void);
 
 /* Leads ISA interrupt `irq` (0 to 15) to `vector` on the CPU `apic_id` (below 256). -E_NOENT: no such pin. */
 int ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id) MUST_CHECK;
-void ioapic_mask_isa(unsigned irq);
 
 /* Masks every line of both 8259s and moves their vectors away from the exceptions'. */
 void pic_mask_all(void);

@@ -136,10 +136,6 @@ uint32_t lapic_id(void)
 {
 	return x2apic ? lapic_read(REG_ID) : lapic_read(REG_ID) >> 24;
 }
-bool lapic_is_x2apic(void)
-{
-	return x2apic;
-}
 void lapic_eoi(void)
 {
 	lapic_write(REG_EOI, 0);
@@ -167,10 +163,6 @@ static void send(uint32_t apic_id, uint32_t command)
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 {
 	send(apic_id, ICR_ASSERT | vector);
-}
-void lapic_send_nmi(uint32_t apic_id)
-{
-	send(apic_id, ICR_ASSERT | ICR_NMI);
 }
 void lapic_send_nmi_to_others(void)
 {

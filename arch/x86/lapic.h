@@ -13,11 +13,9 @@ int lapic_init(void) MUST_CHECK;
  */
 int lapic_init_this(void) MUST_CHECK;
 uint32_t lapic_id(void);
-bool lapic_is_x2apic(void);
 void lapic_eoi(void);
 
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector);
-void lapic_send_nmi(uint32_t apic_id);
 void lapic_send_nmi_to_others(void); /* all but self */
 void lapic_send_init(uint32_t apic_id);
 void lapic_send_startup(uint32_t apic_id, uint8_t page); /* real-mode start at page * 4096 */

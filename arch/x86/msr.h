@@ -16,11 +16,8 @@
 #define MSR_PRED_CMD		    0x49
 #define MSR_BIOS_UPDT_TRIG	    0x79
 #define MSR_BIOS_SIGN_ID	    0x8b
-#define MSR_MPERF		    0xe7
-#define MSR_APERF		    0xe8
 #define MSR_MTRRCAP		    0xfe
 #define MSR_ARCH_CAPABILITIES	    0x10a
-#define MSR_FLUSH_CMD		    0x10b
 #define MSR_SYSENTER_CS		    0x174
 #define MSR_SYSENTER_ESP	    0x175
 #define MSR_SYSENTER_EIP	    0x176
@@ -48,7 +45,6 @@
 #define MSR_VMX_CR0_FIXED1	    0x487
 #define MSR_VMX_CR4_FIXED0	    0x488
 #define MSR_VMX_CR4_FIXED1	    0x489
-#define MSR_VMX_VMCS_ENUM	    0x48a
 #define MSR_VMX_PROCBASED_CTLS2	    0x48b
 #define MSR_VMX_EPT_VPID_CAP	    0x48c
 #define MSR_VMX_TRUE_PINBASED_CTLS  0x48d
@@ -71,7 +67,6 @@
 #define MSR_KERNEL_GS_BASE	    0xc0000102
 #define MSR_TSC_AUX		    0xc0000103
 
-#define APIC_BASE_BSP	 BIT(8)
 #define APIC_BASE_X2APIC BIT(10)
 #define APIC_BASE_ENABLE BIT(11)
 

@@ -30,7 +30,6 @@ extern uint8_t __core_start[], __text_start[], __text_end[], __rodata_start[], _
 static struct frame_source source;
 static uint64_t *root;
 static unsigned max_level; /* of a leaf: 2 where the processor has 1 GiB pages, else 1 */
-static uint64_t table_count;
 
 /* Protects the tables and the two cursors below. frame_source's own lock is taken under it. */
 static struct spinlock lock;
@@ -52,7 +51,6 @@ static uint64_t *table_new(void)
 
 	if (hpa_is_none(page))
 		return NULL;
-	table_count++;
 	return memset(phys_to_virt(page), 0, PAGE_SIZE);
 }
 
@@ -284,10 +282,6 @@ static uint64_t count_wx(const uint64_t *table, unsigned level, bool writable, b
 uint64_t paging_check_wx(void)
 {
 	return count_wx(table_at(read_cr3()), TOP_LEVEL, true, true);
-}
-uint64_t paging_table_bytes(void)
-{
-	return table_count * PAGE_SIZE;
 }
 
 void paging_make_trampoline_tables(hpa_t tables, hpa_t page)

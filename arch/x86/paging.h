@@ -34,9 +34,6 @@ hpa_t paging_lookup(const void *p);
 /* Walks the live tables; number of leaf entries that are writable and executable at once. 0 is the promise. */
 uint64_t paging_check_wx(void);
 
-/* Bytes of page tables in use. */
-uint64_t paging_table_bytes(void);
-
 /*
  * For smp.c: fills TRAMPOLINE_TABLE_PAGES frames at `tables` with the core's upper half and the frame `page` mapped to
  * itself, readable and executable. Both lie below 1 MiB. `tables` is then the value for CR3.

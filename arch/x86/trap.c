@@ -156,7 +156,6 @@ static void trap_interrupt(uint64_t vector)
 {
 	const struct handler *h = &handlers[vector];
 
-	this_cpu()->interrupts++;
 	if (h->call)
 		h->call(h->ctx);
 	if (vector != VECTOR_SPURIOUS && vector >= VECTOR_LEGACY + 16)

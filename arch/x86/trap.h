@@ -12,7 +12,6 @@
 /* Vectors of the host. The lower the number, the lower the LAPIC's priority. */
 #define VECTOR_LEGACY	0x20 /* to 0x2f: where the masked 8259 pair's spurious interrupts end */
 #define VECTOR_UART	0x31
-#define VECTOR_KEYBOARD 0x32
 #define VECTOR_TIMER	0xe0
 #define VECTOR_KICK	0xe1 /* wakes a CPU; needs no handler */
 #define VECTOR_SPURIOUS 0xff

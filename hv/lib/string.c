@@ -85,15 +85,6 @@ int strcmp(const char *a, const char *b)
 	return (uint8_t)*a - (uint8_t)*b;
 }
 
-int strncmp(const char *a, const char *b, size_t n)
-{
-	for (; n && *a && *a == *b; n--) {
-		a++;
-		b++;
-	}
-	return n ? (uint8_t)*a - (uint8_t)*b : 0;
-}
-
 char *strchr(const char *s, int c)
 {
 	for (;; s++) {
