@@ -20,7 +20,7 @@ static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t r
 	case CPUID_DYNAMIC_FEATURES:
 		regs[CPUID_EBX] |= v->index << 24;
 		if (virt_cr4() & CR4_OSXSAVE)
-			regs[CPUID_ECX] |= (uint32_t)BIT(27);
+			regs[CPUID_ECX] |= CPUID_FEATURE_MASK(CPUID_OSXSAVE);
 		if (!vlapic_is_enabled(&v->lapic))
 			regs[CPUID_EDX] &= ~(uint32_t)BIT(9);
 		break;
@@ -301,13 +301,11 @@ enum outcome exit_cr(struct vcpu *v, const struct exit *exit)
 
 static bool xcr0_is_valid(uint64_t value, uint64_t mask)
 {
-	const uint64_t avx512 = BIT(5) | BIT(6) | BIT(7);
-
 	if ((value & ~mask) || !(value & XCR0_X87))
 		return false;
 	if ((value & XCR0_AVX) && !(value & XCR0_SSE))
 		return false;
-	if ((value & avx512) && ((value & avx512) != avx512 || !(value & XCR0_AVX)))
+	if ((value & XCR0_AVX512) && ((value & XCR0_AVX512) != XCR0_AVX512 || !(value & XCR0_AVX)))
 		return false;
 	return true;
 }
