@@ -55,7 +55,7 @@ IMAGE_CONF ?= boot/vireo.conf
 IMAGE_FILES ?=
 .PHONY: efi image
 efi: $(BUILD)/BOOTX64.EFI $(BUILD)/ACPI.EFI
-image: $(BUILD)/vireo.img
+image: $(BUILD)/vireo.img ## build/vireo.img from IMAGE_CONF= and IMAGE_FILES=
 $(BUILD)/vireo.img: $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(IMAGE_CONF) $(foreach f,$(IMAGE_FILES),$(firstword $(subst =, ,$f)))
 	boot/mkimage.sh $@ $(IMAGE_CONF) $(IMAGE_FILES)
 

@@ -45,7 +45,7 @@ $(GUEST_OUT)/%.disk: guests/lib/disk.asm $(GUEST_OUT)/%.bin
 	nasm -f bin -Werror -DIMAGE='"$(GUEST_OUT)/$*.bin"' -o $@ $<
 
 .PHONY: guests guests-check
-guests: $(GUEST_FILES)
+guests: $(GUEST_FILES) ## build the teaching guests into build/guests/
 all: guests
 # In QEMU's emulated PC, without Vireo: shows that a guest's expectations are a PC's and not ours.
 guests-check: $(GUEST_FILES) $(GUEST_OUT)/real.disk $(GUEST_OUT)/protected.disk $(GUEST_OUT)/long.disk

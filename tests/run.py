@@ -9,6 +9,7 @@ import os
 import re
 import select
 import signal
+import subprocess
 import sys
 import termios
 import time
@@ -21,7 +22,11 @@ HELP = "\r\n  Ctrl-A x      leave and switch the machine off\r\n  Ctrl-A h      
        "  Ctrl-A Ctrl-A  send one Ctrl-A to the guest\r\n"
 FIRST_WORD = re.compile(rb"\bVireo\b")  # firmware's own text before it is noise
 CORE_SPEAKS = b"vireo: core entered"
-ALL_ENDED = b"vireo: all guests have ended"
+# Vireo's last words: with them the session is over, and what its exit status is.
+LAST_WORDS = {
+    b"vireo: all guests have ended": (0, "all guests have ended"),
+    b"vireo: the machine is halted": (1, "Vireo halted the machine; its message is above"),
+}
 GUEST_SPEAKS = re.compile(rb"vireo-init: up|login:|[#$] $")
 QUIET_SECONDS = 0.7  # silence after which the progress line comes back
 
@@ -85,7 +90,7 @@ class Session:
 
     def __init__(self, booted, terminal):
         self.machine, self.terminal, self.progress = booted, terminal, Progress(terminal)
-        self.vireo_up = self.guest_up = self.escaped = self.ended = False
+        self.vireo_up = self.guest_up = self.escaped = self.last_words = None  # (exit status, text) once Vireo has said them
         self.recent = b""  # the latest output: patterns may be cut by the reads
         self.line_open = False  # the cursor is in the middle of a line
 
@@ -101,8 +106,8 @@ class Session:
                 inputs.remove(0)
 
     def _idle(self):
-        if self.ended:
-            raise Leave(0, "all guests have ended")
+        if self.last_words:
+            raise Leave(*self.last_words)
         if not self.vireo_up:
             self.progress.show("firmware is starting")
         elif not self.guest_up and not self.line_open:
@@ -111,8 +116,8 @@ class Session:
     def _from_machine(self):
         data = os.read(self.machine.fileno(), 65536)
         if not data:
-            if self.ended:
-                raise Leave(0, "all guests have ended")
+            if self.last_words:
+                raise Leave(*self.last_words)
             raise Leave(1, f"the machine stopped; its log is {self.machine.emulator_log}")
         self.machine.log_bytes(data)
         self.recent = (self.recent + data)[-4096 - len(data):]
@@ -123,7 +128,9 @@ class Session:
             self.terminal.write(data)
             self.line_open = not data.endswith((b"\n", b"\r"))
             self.guest_up = self.guest_up or bool(GUEST_SPEAKS.search(self.recent))
-            self.ended = self.ended or ALL_ENDED in self.recent
+            for words, (status, text) in LAST_WORDS.items():
+                if words in self.recent:
+                    self.last_words = (status, text)
 
     def _wait_for_vireo(self):
         """What of the output so far is to be shown: nothing, or all from Vireo's first word on."""
@@ -176,7 +183,21 @@ def choose_backend(wanted):
         if why_not:
             sys.exit(f"run: BACKEND=kvm: {why_not}")
         return "kvm", "QEMU with KVM, as asked for"
-    return ("bochs", f"Bochs ({why_not})") if why_not else ("kvm", "QEMU with KVM")
+    return ("bochs", "Bochs, because this host offers no nested VT-x") if why_not else ("kvm", "QEMU with KVM")
+
+
+def check_machine(arguments, backend):
+    """What Bochs would answer with pages of its own log."""
+    if not 1 <= arguments.cpus <= 8:
+        sys.exit(f"run: CPUS={arguments.cpus}: expected 1 to 8")
+    if not 256 <= arguments.memory <= 2048:
+        sys.exit(f"run: MEMORY={arguments.memory}: expected 256 to 2048 (MiB)")
+    if backend != "bochs":
+        return
+    listed = subprocess.run(["bochs", "--help", "cpu"], capture_output=True, text=True).stdout
+    models = re.findall(r"^([a-z0-9_]+)\s", listed, re.M)
+    if "corei7_skylake_x" in models and arguments.cpu not in models:
+        sys.exit(f"run: CPU={arguments.cpu}: expected one of {', '.join(models)}")
 
 
 def parse_arguments():
@@ -198,6 +219,7 @@ def main():
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
         signal.signal(number, leave_by_signal)
     backend, which = choose_backend(arguments.backend)
+    check_machine(arguments, backend)
     print(f"run: {arguments.cpus} CPU(s), {arguments.memory} MiB on {which}", flush=True)
     booted = machine.Machine("run", arguments.image, backend=backend, cpu=arguments.cpu, cpus=arguments.cpus,
                              memory=arguments.memory)

@@ -32,6 +32,8 @@ while data := com1.recv(100):
     if data == b"q":
         com1.sendall(b"vireo: all guests have ended\\r\\nlast line\\r\\n")
         time.sleep(60)
+    if data == b"h":
+        com1.sendall(b"vireo: no guest could be started\\r\\nvireo: the machine is halted\\r\\n")
     if data == b"d":
         raise SystemExit("died")
     com1.sendall(data.hex(" ").encode() + b"\\r\\n")
@@ -105,6 +107,14 @@ def test_leaves_when_all_guests_have_ended(session):
     child.expect("last line")
     child.expect("run: all guests have ended")
     expect_left(child, 0)
+
+
+def test_leaves_when_vireo_halts(session):
+    child = session()
+    child.expect("~ # ")
+    child.send("h")
+    child.expect("run: Vireo halted the machine; its message is above")
+    expect_left(child, 1)
 
 
 def test_machine_dies(session):

@@ -10,6 +10,8 @@
 # BACKEND   bochs or kvm; otherwise kvm where it offers VT-x, else Bochs
 CONF ?= guests/linux/vireo.conf
 FILES ?=
+$(foreach f,$(CONF) $(foreach g,$(FILES),$(firstword $(subst =, ,$g))),$(if $(wildcard $f)$(filter $(BUILD)/%,$f),,\
+  $(error there is no file $f (CONF or FILES))))
 CPUS ?= 1
 CPU ?= corei7_skylake_x
 MEMORY ?= 512
@@ -58,13 +60,13 @@ lint: packages ## layers, layout, cppcheck, clang-tidy
 	@exec $(PYTHON) tests/lint.py
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk | expand -t 16
-	@printf '  make all\tcore and EFI file only; nothing is installed\n  make clean\tremove build/\n' | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk boot/boot.mk guests/guests.mk | expand -t 22
+	@printf '  make all\tEFI file and teaching guests; nothing is installed\n  make clean\tremove build/\n' | expand -t 22
 
 # --- the image of run, usb and the tests ---
 $(BUILD)/run.conf: $(CONF) always
 	@mkdir -p $(@D)
-	@awk '/^[ \t]*cmdline[ \t]*=/ && ENVIRON["CMDLINE"] != "" { print "cmdline = \"" ENVIRON["CMDLINE"] "\""; next } 1' $< > $@.new
+	@awk '/^[ \t]*cmdline[ \t]*=/ && ENVIRON["CMDLINE"] != "" { print "cmdline = " ENVIRON["CMDLINE"]; next } 1' $< > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/run.img: $(BUILD)/run.conf $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(LINUX_FILES) $(BUILD)/run.files \
