@@ -6,7 +6,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import pexpect
 import pytest
@@ -150,8 +149,13 @@ def test_emulator_does_not_start(session):
 def test_without_a_terminal_it_copies(tmp_path, environment):
     done = subprocess.Popen(run_command(tmp_path).split(), env=environment, stdin=subprocess.PIPE,
                             stdout=subprocess.PIPE, text=True)
-    time.sleep(2)
-    out, _ = done.communicate("q", timeout=20)
+    out = ""
+    while "~ # " not in out:
+        piece = os.read(done.stdout.fileno(), 4096).decode().replace("\r\n", "\n")
+        assert piece, "run.py ended before the guest spoke"
+        out += piece
+    rest, _ = done.communicate("q", timeout=20)
+    out += rest
     assert done.returncode == 0
     assert "Vireo\nvireo: hello\n" in out and "\x1b[K" not in out
     assert "run: all guests have ended" in out
