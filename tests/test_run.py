@@ -151,11 +151,11 @@ def test_without_a_terminal_it_copies(tmp_path, environment):
                             stdout=subprocess.PIPE, text=True)
     out = ""
     while "~ # " not in out:
-        piece = os.read(done.stdout.fileno(), 4096).decode().replace("\r\n", "\n")
+        piece = os.read(done.stdout.fileno(), 4096).decode()
         assert piece, "run.py ended before the guest spoke"
         out += piece
     rest, _ = done.communicate("q", timeout=20)
-    out += rest
+    out = out.replace("\r\n", "\n") + rest
     assert done.returncode == 0
     assert "Vireo\nvireo: hello\n" in out and "\x1b[K" not in out
     assert "run: all guests have ended" in out
