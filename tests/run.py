@@ -194,7 +194,8 @@ def check_machine(arguments, backend):
         sys.exit(f"run: MEMORY={arguments.memory}: expected 256 to 2048 (MiB)")
     if backend != "bochs":
         return
-    listed = subprocess.run(["bochs", "--help", "cpu"], capture_output=True, text=True).stdout
+    listed = subprocess.run(["bochs", "--help", "cpu"], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                            stderr=subprocess.STDOUT, text=True, check=False).stdout  # the list comes on stderr
     models = re.findall(r"^([a-z0-9_]+)\s", listed, re.M)
     if "corei7_skylake_x" in models and arguments.cpu not in models:
         sys.exit(f"run: CPU={arguments.cpu}: expected one of {', '.join(models)}")
