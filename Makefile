@@ -1,4 +1,4 @@
-# Vireo. `make help` lists the targets. Everything that is made goes to build/.
+# Vireo. `make help` lists the targets. Everything that is made goes to build/. V=1 shows the commands.
 # SPDX-License-Identifier: MIT
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -10,6 +10,9 @@ BUILD := build
 PYTHON := /usr/bin/python3
 CC := gcc
 CLANG := clang
+Q := $(if $(filter-out 0,$(V)),,@)
+# $(call say,WORD,FILE): the short line in place of a command. Makes the target's folder, too.
+say = @mkdir -p $(@D)$(if $(Q),; printf '  %-6s %s\n' $1 '$2')
 
 # --- the core -----------------------------------------------------------------------------------------------------
 CORE_C := $(sort $(shell find arch hv drivers -name '*.c' ! -name asm_offsets.c))
@@ -25,23 +28,24 @@ CORE_CFLAGS := -std=c17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel 
 -include $(CORE_OBJ:.o=.d)
 
 $(BUILD)/core/%.o: %.c | generated
-	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(CORE_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/core/%.asm.o: %.asm $(BUILD)/gen/asm_offsets.inc
-	@mkdir -p $(@D)
-	nasm -f elf64 -g -F dwarf -Werror -I$(BUILD)/gen/ -MD $(@:.o=.d) -o $@ $<
+	$(call say,AS,$<)
+	$(Q)nasm -f elf64 -g -F dwarf -Werror -I$(BUILD)/gen/ -MD $(@:.o=.d) -o $@ $<
 
 # GCC makes calls to these by itself, at a time when link-time optimisation no longer looks for their definitions.
 $(BUILD)/core/hv/lib/string.o: CORE_CFLAGS += -fno-lto -fno-builtin
 
 # Offsets of C structures for assembly are computed by the compiler, never copied by hand.
 $(BUILD)/gen/asm_offsets.inc: arch/x86/vmx/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)
-	@mkdir -p $(@D)
-	$(CC) $(CORE_CFLAGS) -fno-lto -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
+	$(call say,GEN,$@)
+	$(Q)$(CC) $(CORE_CFLAGS) -fno-lto -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
 
 $(BUILD)/core.elf: linker.ld $(CORE_OBJ)
-	$(CC) $(CORE_CFLAGS) -nostdlib -static -no-pie -Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--fatal-warnings,--build-id=none \
+	$(call say,LD,$@ (link-time optimisation: some seconds))
+	$(Q)$(CC) $(CORE_CFLAGS) -nostdlib -static -no-pie -Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--fatal-warnings,--build-id=none \
 	        -T linker.ld -Wl,-Map,$(BUILD)/core.map -o $@ $(CORE_OBJ)
 
 # What must be made before any C file of the core compiles (font, DSDT); folders add to it.
@@ -49,7 +53,7 @@ $(BUILD)/core.elf: linker.ld $(CORE_OBJ)
 generated:
 
 .PHONY: core
-core: $(BUILD)/core.elf
+core: $(BUILD)/core.elf ## build/core.elf only
 
 # --- unit tests and fuzzers: pure code on this machine, under sanitizers ------------------------------------------
 # A test says in a line `/* links: a.c b.c */` which sources it is about.
@@ -65,16 +69,16 @@ links = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
 
 .SECONDEXPANSION:
 $(BUILD)/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) | generated
-	@mkdir -p $(@D)
-	$(CC) $(HOST_CFLAGS) -MMD -MP -MF $@.d $(filter %.c,$^) -o $@ -lcmocka
+	$(call say,CC,$@)
+	$(Q)$(CC) $(HOST_CFLAGS) -MMD -MP -MF $@.d $(filter %.c,$^) -o $@ -lcmocka
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) | generated
-	@mkdir -p $(@D)
-	$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
+	$(call say,CLANG,$@)
+	$(Q)$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
 
 include $(sort $(wildcard boot/*.mk arch/x86/*.mk hv/*/*.mk drivers/*.mk guests/*.mk tests/*.mk))
 
 .PHONY: all clean
-all: $(BUILD)/core.elf
-clean:
+all: $(BUILD)/core.elf ## core, EFI file and teaching guests; nothing is installed or downloaded (V=1: show the commands)
+clean: ## remove build/
 	rm -rf $(BUILD)

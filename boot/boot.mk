@@ -11,38 +11,39 @@ EFI_SECTIONS := $(addprefix -j ,.text .sdata .data .dynamic .dynsym .rel .rela '
 
 # $(call link_efi,OUT,OBJECTS): an ELF shared object, turned into a PE file.
 define link_efi
-	$(LD) $(EFI_LDFLAGS) -o $(1:.EFI=.so) /usr/lib/crt0-efi-x86_64.o $(2) -L/usr/lib -lefi -lgnuefi
-	objcopy $(EFI_SECTIONS) --target=efi-app-x86_64 --subsystem=10 $(1:.EFI=.so) $(1)
+	$(call say,LD,$(1))
+	$(Q)$(LD) $(EFI_LDFLAGS) -o $(1:.EFI=.so) /usr/lib/crt0-efi-x86_64.o $(2) -L/usr/lib -lefi -lgnuefi
+	$(Q)objcopy $(EFI_SECTIONS) --target=efi-app-x86_64 --subsystem=10 $(1:.EFI=.so) $(1)
 endef
 
 -include $(BOOT_OBJ:.o=.d)
 
 $(BUILD)/boot/%.o: boot/%.c
-	@mkdir -p $(@D)
-	$(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
 
 $(BUILD)/boot/core.stripped.elf: $(BUILD)/core.elf
-	@mkdir -p $(@D)
-	strip --strip-all -o $@ $<
+	$(call say,STRIP,$@)
+	$(Q)strip --strip-all -o $@ $<
 
 # CORE_ELF may name another file: tests embed damaged ones.
 CORE_ELF ?= $(BUILD)/boot/core.stripped.elf
 $(BUILD)/boot/switch.o: boot/switch.asm $(CORE_ELF)
-	@mkdir -p $(@D)
-	nasm -f elf64 -Werror '-DCORE_ELF="$(CORE_ELF)"' -o $@ $<
+	$(call say,AS,$<)
+	$(Q)nasm -f elf64 -Werror '-DCORE_ELF="$(CORE_ELF)"' -o $@ $<
 
 $(BUILD)/BOOTX64.EFI: $(BOOT_OBJ) $(BUILD)/boot/switch.o
 	$(call link_efi,$@,$^)
 
 # Test bed only: a stand-in for firmware's ACPI tables (tests/boot/acpi/acpi.c says why).
 $(BUILD)/tests/acpi/%.o: tests/boot/acpi/%.c
-	@mkdir -p $(@D)
-	$(CC) $(EFI_CFLAGS) -I$(BUILD)/tests/acpi -MMD -MP -c $< -o $@
+	$(call say,CC,$<)
+	$(Q)$(CC) $(EFI_CFLAGS) -I$(BUILD)/tests/acpi -MMD -MP -c $< -o $@
 
 $(BUILD)/tests/acpi/dsdt.h: tests/boot/acpi/dsdt.asl
-	@mkdir -p $(@D)
-	iasl -tc -p $(@:.h=) $< > $(@:.h=.log)
-	mv $(@:.h=.hex) $@
+	$(call say,IASL,$<)
+	$(Q)iasl -tc -p $(@:.h=) $< > $(@:.h=.log)
+	$(Q)mv $(@:.h=.hex) $@
 
 $(BUILD)/tests/acpi/acpi.o: $(BUILD)/tests/acpi/dsdt.h
 -include $(BUILD)/tests/acpi/acpi.d
@@ -54,9 +55,10 @@ $(BUILD)/ACPI.EFI: $(BUILD)/tests/acpi/acpi.o
 IMAGE_CONF ?= boot/vireo.conf
 IMAGE_FILES ?=
 .PHONY: efi image
-efi: $(BUILD)/BOOTX64.EFI $(BUILD)/ACPI.EFI
+efi: $(BUILD)/BOOTX64.EFI $(BUILD)/ACPI.EFI ## the EFI file, and the test bed's stand-in for ACPI tables
 image: $(BUILD)/vireo.img ## build/vireo.img from IMAGE_CONF= and IMAGE_FILES=
 $(BUILD)/vireo.img: $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(IMAGE_CONF) $(foreach f,$(IMAGE_FILES),$(firstword $(subst =, ,$f)))
-	boot/mkimage.sh $@ $(IMAGE_CONF) $(IMAGE_FILES)
+	$(call say,IMAGE,$@)
+	$(Q)boot/mkimage.sh $@ $(IMAGE_CONF) $(IMAGE_FILES)
 
 all: $(BUILD)/BOOTX64.EFI

@@ -34,7 +34,7 @@ test: packages ## everything: unit tests, fuzzers for a moment, lint, boot tests
 	$(BUILD_NOW) test-files
 	@exec $(PYTEST) -n $(JOBS) tests
 
-unit: packages ## only the unit tests
+unit: packages ## only the unit tests, and fuzzers for a moment
 	$(BUILD_NOW) $(UNIT_BIN) $(FUZZ_BIN)
 	@exec $(PYTEST) tests/test_unit.py
 
@@ -60,18 +60,23 @@ lint: packages ## layers, layout, cppcheck, clang-tidy
 	@exec $(PYTHON) tests/lint.py
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk boot/boot.mk guests/guests.mk | expand -t 22
-	@printf '  make all\tEFI file and teaching guests; nothing is installed\n  make clean\tremove build/\n' | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk $(filter-out tests/%,$(filter Makefile %.mk,$(MAKEFILE_LIST))) \
+	        | expand -t 22
 
 # --- the image of run, usb and the tests ---
 $(BUILD)/run.conf: $(CONF) always
 	@mkdir -p $(@D)
-	@awk '/^[ \t]*cmdline[ \t]*=/ && ENVIRON["CMDLINE"] != "" { print "cmdline = " ENVIRON["CMDLINE"]; next } 1' $< > $@.new
+	@awk 'BEGIN { c = ENVIRON["CMDLINE"] } \
+	        c ~ /[\r\n]/ || (c ~ /^[ \t]*"/ && c !~ /^[ \t]*"[^"]*"[ \t]*$$/) { bad = 1; exit } \
+	        /^[ \t]*cmdline[ \t]*=/ && c != "" { print "cmdline = " c; next } 1; \
+	        END { if (bad) { print "CMDLINE=" c ": expected one line; if it begins with \" nothing but one more at its end" \
+	                > "/dev/stderr"; exit 1 } }' $< > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/run.img: $(BUILD)/run.conf $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(LINUX_FILES) $(BUILD)/run.files \
                   $(foreach f,$(FILES),$(firstword $(subst =, ,$f)))
-	boot/mkimage.sh $@ $(BUILD)/run.conf $(LINUX_FILES) $(FILES)
+	$(call say,IMAGE,$@)
+	$(Q)boot/mkimage.sh $@ $(BUILD)/run.conf $(LINUX_FILES) $(FILES)
 
 # Changes when FILES does.
 $(BUILD)/run.files: always
