@@ -1,36 +1,37 @@
 /*
- * One-shot timers. Each CPU has a timer_queue, a binary heap ordered by deadline: arming and cancelling cost O(log n),
- * asking for the next deadline costs one load. Devices embed a struct timer.
+ * One-shot timers. Each CPU has a timer_queue, a heap ordered by deadline (hv/lib/heap.h): arming and cancelling cost
+ * O(log n), asking for the next deadline costs one load, and there is no limit to their number. Devices embed a struct
+ * timer.
  *
  * A timer's callback runs from the run loop of the CPU that owns the queue, with the timer's lock (the VM's device
  * lock; NULL: none) held. timer_set and timer_cancel are called with that same lock held, from any CPU; after
- * timer_cancel returns, the callback will not run.
+ * timer_cancel returns, the callback will not run. The other CPU may still be looking at the timer and its lock then:
+ * whoever frees their memory calls pcpu_synchronize (hv/pcpu.h) first.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "hv/lib/heap.h"
 #include "hv/lib/spinlock.h"
 #include "hv/lib/types.h"
 
-#define TIMER_NEVER	(~0ULL)
-#define TIMER_QUEUE_MAX 1024
+#define TIMER_NEVER (~0ULL)
 
 struct timer {
 	uint64_t deadline; /* clock_now() value; TIMER_NEVER: not armed */
 	void (*fire)(struct timer *timer);
 	struct timer_queue *queue;
 	struct spinlock *lock;
-	uint32_t slot; /* place in the heap + 1; 0: not queued */
+	struct heap_node node; /* in the queue while armed */
 };
 
 struct timer_queue {
 	struct spinlock lock;  /* protects the heap; a leaf: nothing is taken under it */
-	_Atomic uint64_t next; /* deadline of heap[0], TIMER_NEVER when empty */
+	_Atomic uint64_t next; /* the earliest deadline, TIMER_NEVER when empty */
 	void (*earlier)(
 	    void *ctx); /* called when `next` moved to an earlier time, e.g. to kick the owner; may be NULL */
 	void *ctx;
-	uint32_t count;
-	struct timer *heap[TIMER_QUEUE_MAX];
+	struct heap heap;
 };
 
 void timer_queue_init(struct timer_queue *queue, void (*earlier)(void *ctx), void *ctx);

@@ -1,8 +1,7 @@
-/* hv/timer.c: order, moving, cancelling, what callbacks may do, and the call that tells the owner of an earlier
+/* hv/timer.c: order, moving, cancelling, what callbacks may do, the call that tells the owner of an earlier
  * deadline. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/timer.c */
-#include "hv/lib/panic.h"
+/* links: hv/timer.c hv/lib/heap.c */
 #include "hv/timer.h"
 
 #include <setjmp.h>
@@ -13,16 +12,12 @@
 
 static struct timer_queue queue;
 static struct spinlock device_lock;
-static struct timer timers[TIMER_QUEUE_MAX];
-static unsigned fired_order[4 * TIMER_QUEUE_MAX];
+#define TIMERS 5000
+
+static struct timer timers[TIMERS];
+static unsigned fired_order[4 * TIMERS];
 static unsigned fired, earlier_calls;
 static uint64_t rearm_at;
-
-void panic(const char *fmt, ...)
-{
-	fail_msg("panic: %s", fmt);
-	abort();
-}
 
 static bool is_locked(const struct spinlock *l)
 {
@@ -36,7 +31,7 @@ static void on_earlier(void *ctx)
 static void on_fire(struct timer *t)
 {
 	assert_false(timer_is_armed(t));
-	assert_int_equal(t->slot, 0);
+	assert_false(heap_holds(&t->node));
 	assert_true(!t->lock || is_locked(t->lock));
 	assert_false(is_locked(&queue.lock));
 	fired_order[fired++] = (unsigned)(t - timers);
@@ -59,19 +54,24 @@ static int setup(void **state)
 	(void)state;
 	fired = earlier_calls = 0;
 	timer_queue_init(&queue, on_earlier, &earlier_calls);
-	for (unsigned i = 0; i < TIMER_QUEUE_MAX; i++)
+	for (unsigned i = 0; i < TIMERS; i++)
 		timer_init(&timers[i], &queue, i % 2 ? &device_lock : NULL, on_fire);
 	return 0;
 }
 
-static void heap_is_sound(void)
+static void queue_is_sound(void)
 {
-	for (uint32_t i = 0; i < queue.count; i++) {
-		assert_int_equal(queue.heap[i]->slot, i + 1);
-		if (i)
-			assert_true(queue.heap[(i - 1) / 2]->deadline <= queue.heap[i]->deadline);
+	uint64_t first = TIMER_NEVER;
+	uint32_t queued = 0;
+
+	for (unsigned i = 0; i < TIMERS; i++) {
+		assert_int_equal(heap_holds(&timers[i].node), timer_is_armed(&timers[i]));
+		if (timers[i].deadline < first)
+			first = timers[i].deadline;
+		queued += timer_is_armed(&timers[i]);
 	}
-	assert_true(queue.next == (queue.count ? queue.heap[0]->deadline : TIMER_NEVER));
+	assert_int_equal(queue.heap.count, queued);
+	assert_true(queue.next == first);
 }
 
 static void fires_in_order_and_not_early(void **state)
@@ -108,7 +108,7 @@ static void cancelled_and_moved(void **state)
 	timer_set(&timers[1], 50);
 	assert_true(queue.next == 50);
 	timer_set(&timers[1], TIMER_NEVER);
-	assert_int_equal(queue.count, 0);
+	assert_int_equal(queue.heap.count, 0);
 	timer_queue_run(&queue, ~0ULL - 1);
 	assert_int_equal(fired, 0);
 }
@@ -161,7 +161,7 @@ static void callback_may_cancel_another(void **state)
 	assert_int_equal(fired, 1);
 }
 
-static void random_operations_keep_the_heap(void **state)
+static void random_operations_keep_the_queue(void **state)
 {
 	unsigned seed = 1;
 
@@ -170,36 +170,36 @@ static void random_operations_keep_the_heap(void **state)
 		struct timer *t;
 
 		seed = seed * 1103515245 + 12345;
-		t = &timers[(seed >> 16) % TIMER_QUEUE_MAX];
+		t = &timers[(seed >> 16) % TIMERS];
 		seed = seed * 1103515245 + 12345;
 		if (seed >> 30)
 			timer_set(t, 1000 + (seed >> 8) % 100000);
 		else
 			timer_cancel(t);
 		if (i % 100 == 0)
-			heap_is_sound();
+			queue_is_sound();
 	}
-	heap_is_sound();
-	for (uint64_t now = 0, last = 0; queue.count; last = now) {
+	queue_is_sound();
+	for (uint64_t now = 0, last = 0; queue.heap.count; last = now) {
 		now = queue.next;
 		assert_true(now >= last);
 		timer_queue_run(&queue, now);
-		heap_is_sound();
+		queue_is_sound();
 	}
-	for (unsigned i = 0; i < TIMER_QUEUE_MAX; i++)
+	for (unsigned i = 0; i < TIMERS; i++)
 		assert_false(timer_is_armed(&timers[i]));
 }
 
-static void holds_the_declared_number(void **state)
+static void has_no_limit(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < TIMER_QUEUE_MAX; i++)
+	for (unsigned i = 0; i < TIMERS; i++)
 		timer_set(&timers[i], 5000 - i);
-	heap_is_sound();
+	queue_is_sound();
 	timer_queue_run(&queue, 5000);
-	assert_int_equal(fired, TIMER_QUEUE_MAX);
+	assert_int_equal(fired, TIMERS);
 	for (unsigned i = 0; i < fired; i++)
-		assert_int_equal(fired_order[i], TIMER_QUEUE_MAX - 1 - i);
+		assert_int_equal(fired_order[i], TIMERS - 1 - i);
 }
 
 int main(void)
@@ -211,8 +211,8 @@ int main(void)
 	    cmocka_unit_test_setup(callback_may_rearm, setup),
 	    cmocka_unit_test_setup(rearming_in_the_past_does_not_hang, setup),
 	    cmocka_unit_test_setup(callback_may_cancel_another, setup),
-	    cmocka_unit_test_setup(random_operations_keep_the_heap, setup),
-	    cmocka_unit_test_setup(holds_the_declared_number, setup),
+	    cmocka_unit_test_setup(random_operations_keep_the_queue, setup),
+	    cmocka_unit_test_setup(has_no_limit, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
