@@ -2,6 +2,8 @@
  * Text on the framebuffer: screen.h. Two grids: `grid` is what should be seen, a ring of rows so that scrolling moves
  * one index; `shown` is what the framebuffer holds. Painting compares them, glyph line by glyph line, and writes what
  * differs: most of a scrolled screen is blank, and blank stays blank.
+ * Guests write here. Whatever they send, the cursor leaves the grid by one column at most (see put_glyph), and no
+ * escape sequence outlives the line: a control byte ends it, and the host's messages begin on a new line.
  */
 /* SPDX-License-Identifier: MIT */
 #include "drivers/screen.h"
@@ -12,8 +14,13 @@
 #define PIXEL_SIZE  4
 #define TAB_WIDTH   8
 #define REPLACEMENT '?'
+#define CURSOR	    0x80 /* beside a character in `shown`: inverted */
+#define ESC	    0x1b
+#define PARAMETERS  2
+#define NUMBER_MAX  999
 
-enum escape { ESCAPE_NONE, ESCAPE_START, ESCAPE_CSI, ESCAPE_OSC };
+/* What the next byte belongs to. ECMA-48 5.3 to 5.6; _OTHER: it is swallowed with the rest of its sequence. */
+enum state { TEXT, ESCAPE, ESCAPE_OTHER, CSI, CSI_OTHER, STRING };
 
 static struct screen_mode mode;
 static unsigned columns = SCREEN_MAX_COLUMNS, rows = SCREEN_MAX_ROWS; /* until the geometry is known */
@@ -21,9 +28,13 @@ static uint8_t grid[SCREEN_MAX_ROWS][SCREEN_MAX_COLUMNS];
 static uint8_t shown[SCREEN_MAX_ROWS][SCREEN_MAX_COLUMNS];
 static bool dirty[SCREEN_MAX_ROWS]; /* by row on the screen */
 static unsigned top;		    /* row of grid that is at the top of the screen */
-static unsigned row, column;	    /* cursor, on the screen */
-static unsigned next_paint;	    /* where the last screen_paint() stopped */
-static enum escape escape;
+static unsigned row, column;	    /* cursor, on the screen; column == columns: the next character wraps */
+static unsigned saved_row, saved_column;
+static unsigned painted_row, painted_column; /* the cursor when screen_paint() was last called */
+static unsigned next_paint;		     /* where the last screen_paint() stopped */
+static enum state state;
+static int parameter[PARAMETERS]; /* of the sequence that is coming in; 0: not given */
+static unsigned given;		  /* separators so far, no more than PARAMETERS */
 
 /* Two pixels for two bits of a glyph, the left pixel (higher bit) at the lower address. */
 static const uint64_t pixel_pairs[4] = {
@@ -70,22 +81,178 @@ static void put_glyph(uint8_t c)
 	dirty[row] = true;
 }
 
-/* ECMA-48 5.4: CSI ends at a byte of 0x40 to 0x7e; OSC ends at BEL or ESC. */
-static bool swallow_escape(uint8_t c)
+/* The column that the cursor is seen in. */
+static unsigned cursor_column(void)
 {
-	if (escape == ESCAPE_START)
-		escape = c == '[' ? ESCAPE_CSI : c == ']' ? ESCAPE_OSC : ESCAPE_NONE;
-	else if (escape == ESCAPE_CSI && c >= 0x40 && c <= 0x7e)
-		escape = ESCAPE_NONE;
-	else if (escape == ESCAPE_OSC && c == '\a')
-		escape = ESCAPE_NONE;
-	else if (escape == ESCAPE_NONE)
-		return false;
-	return true;
+	return column < columns ? column : columns - 1;
+}
+
+static unsigned clamp(int value, unsigned count)
+{
+	if (value < 0)
+		return 0;
+	return (unsigned)value < count ? (unsigned)value : count - 1;
+}
+
+/* From 0; what is outside of the screen means its edge. */
+static void move_to(int new_row, int new_column)
+{
+	row = clamp(new_row, rows);
+	column = clamp(new_column, columns);
+}
+
+static void save_cursor(void)
+{
+	saved_row = row;
+	saved_column = column;
+}
+
+static void restore_cursor(void)
+{
+	move_to((int)saved_row, (int)saved_column);
+}
+
+/*
+ * Of the cells from `first` to before `end`, which are the cursor's line or all, counted from the top left corner:
+ * those from the cursor on (part 0), those up to it (1), or all (2).
+ */
+static void erase(int part, unsigned first, unsigned end)
+{
+	unsigned count;
+
+	if (part > 2)
+		return;
+	column = cursor_column();
+	if (part == 0)
+		first = row * columns + column;
+	else if (part == 1)
+		end = row * columns + column + 1;
+	for (; first < end; first += count) {
+		count = columns - first % columns;
+		if (count > end - first)
+			count = end - first;
+		memset(grid_row(first / columns) + first % columns, ' ', count);
+		dirty[first / columns] = true;
+	}
+}
+
+/* ECMA-48 8.3: CUU, CUD, CUF, CUB, CUP, HVP, ED, EL; s and u are SCO's names of ESC 7 and ESC 8. */
+static void obey_csi(uint8_t final)
+{
+	int n = parameter[0] ? parameter[0] : 1;
+	int r = (int)row, c = (int)cursor_column();
+
+	switch (final) {
+	case 'A':
+		move_to(r - n, c);
+		break;
+	case 'B':
+		move_to(r + n, c);
+		break;
+	case 'C':
+		move_to(r, c + n);
+		break;
+	case 'D':
+		move_to(r, c - n);
+		break;
+	case 'H':
+	case 'f':
+		move_to(parameter[0] - 1, parameter[1] - 1);
+		break;
+	case 'J':
+		erase(parameter[0], 0, rows * columns);
+		break;
+	case 'K':
+		erase(parameter[0], row * columns, (row + 1) * columns);
+		break;
+	case 's':
+		save_cursor();
+		break;
+	case 'u':
+		restore_cursor();
+		break;
+	}
+}
+
+static void take_digit(int digit)
+{
+	int *number = &parameter[given];
+
+	if (given == PARAMETERS)
+		return;
+	*number = *number * 10 + digit;
+	if (*number > NUMBER_MAX)
+		*number = NUMBER_MAX;
+}
+
+/* Numbers between semicolons, then the byte that says what to do. With any other byte it is a sequence not known here.
+ */
+static void take_csi(uint8_t c)
+{
+	if (c >= '0' && c <= '9') {
+		take_digit(c - '0');
+	} else if (c == ';') {
+		given += given < PARAMETERS;
+	} else if (c >= 0x40 && c <= 0x7e) {
+		state = TEXT;
+		obey_csi(c);
+	} else {
+		state = CSI_OTHER;
+	}
+}
+
+/* The byte after ESC. */
+static void take_escape(uint8_t c)
+{
+	state = c < 0x30 ? ESCAPE_OTHER : TEXT;
+	switch (c) {
+	case '[':
+		state = CSI;
+		memset(parameter, 0, sizeof(parameter));
+		given = 0;
+		break;
+	case ']': /* OSC */
+	case 'P': /* DCS */
+	case 'X': /* SOS */
+	case '^': /* PM */
+	case '_': /* APC */
+		state = STRING;
+		break;
+	case '7':
+		save_cursor();
+		break;
+	case '8':
+		restore_cursor();
+		break;
+	}
+}
+
+static void take_sequence(uint8_t c)
+{
+	switch (state) {
+	case ESCAPE:
+		take_escape(c);
+		break;
+	case ESCAPE_OTHER:
+		if (c >= 0x30)
+			state = TEXT;
+		break;
+	case CSI:
+		take_csi(c);
+		break;
+	case CSI_OTHER:
+		if (c >= 0x40 && c <= 0x7e)
+			state = TEXT;
+		break;
+	case STRING: /* to the BEL or ESC \ at its end */
+	case TEXT:
+		break;
+	}
 }
 
 static void put_control(uint8_t c)
 {
+	state = c == ESC ? ESCAPE : TEXT;
 	switch (c) {
 	case '\n':
 		line_feed();
@@ -94,7 +261,7 @@ static void put_control(uint8_t c)
 		column = 0;
 		break;
 	case '\b':
-		column -= column ? 1 : 0;
+		move_to((int)row, (int)cursor_column() - 1);
 		break;
 	case '\t':
 		column = ALIGN_UP(column + 1, TAB_WIDTH);
@@ -107,16 +274,14 @@ static void put_control(uint8_t c)
 /* UTF-8: one replacement for a character, its continuation bytes are skipped. */
 static void put_byte(uint8_t c)
 {
-	if (c == 0x1b)
-		escape = ESCAPE_START;
-	else if (swallow_escape(c))
-		return;
-	else if (c >= FONT_FIRST && c <= FONT_LAST)
+	if (c < FONT_FIRST)
+		put_control(c);
+	else if (state != TEXT)
+		take_sequence(c);
+	else if (c <= FONT_LAST)
 		put_glyph(c);
 	else if (c >= 0xc0)
 		put_glyph(REPLACEMENT);
-	else if (c < FONT_FIRST)
-		put_control(c);
 }
 
 void screen_write(const uint8_t *bytes, size_t count)
@@ -163,20 +328,18 @@ int screen_init(const struct screen_mode *m)
 	return 0;
 }
 
-static const uint8_t *glyph_of(uint8_t c)
+static unsigned glyph_line(uint8_t c, unsigned y)
 {
-	return font[c - FONT_FIRST];
+	return font[(c & ~CURSOR) - FONT_FIRST][y] ^ (c & CURSOR ? 0xff : 0);
 }
 
 static void paint_glyph(uint8_t *pixels, uint8_t old, uint8_t new)
 {
-	const uint8_t *was = glyph_of(old), *is = glyph_of(new);
-
 	for (unsigned y = 0; y < FONT_HEIGHT; y++, pixels += mode.pitch) {
 		volatile uint64_t *line = (volatile uint64_t *)pixels;
-		unsigned bits = is[y];
+		unsigned bits = glyph_line(new, y);
 
-		if (bits == was[y])
+		if (bits == glyph_line(old, y))
 			continue;
 		line[0] = pixel_pairs[bits >> 6];
 		line[1] = pixel_pairs[bits >> 4 & 3];
@@ -188,21 +351,35 @@ static void paint_glyph(uint8_t *pixels, uint8_t old, uint8_t new)
 static void paint_row(unsigned r)
 {
 	uint8_t *pixels = (uint8_t *)mode.pixels + (uint64_t)r * FONT_HEIGHT * mode.pitch;
-	const uint8_t *wanted = grid_row(r);
+	unsigned cursor = r == row ? cursor_column() : columns;
 
 	for (unsigned c = 0; c < columns; c++) {
-		if (wanted[c] != shown[r][c]) {
-			paint_glyph(pixels + c * FONT_WIDTH * PIXEL_SIZE, shown[r][c], wanted[c]);
-			shown[r][c] = wanted[c];
+		uint8_t wanted = grid_row(r)[c] | (c == cursor ? CURSOR : 0);
+
+		if (wanted != shown[r][c]) {
+			paint_glyph(pixels + c * FONT_WIDTH * PIXEL_SIZE, shown[r][c], wanted);
+			shown[r][c] = wanted;
 		}
 	}
 	dirty[r] = false;
+}
+
+/* A cursor that moved is taken from the row it was in. */
+static void mark_cursor(void)
+{
+	if (painted_row == row && painted_column == cursor_column())
+		return;
+	dirty[painted_row] = true;
+	dirty[row] = true;
+	painted_row = row;
+	painted_column = cursor_column();
 }
 
 bool screen_paint(unsigned max_rows)
 {
 	if (!mode.pixels)
 		return false;
+	mark_cursor();
 	for (unsigned i = 0; i < rows; i++) {
 		unsigned r = (next_paint + i) % rows;
 

@@ -21,7 +21,11 @@ struct screen_mode {
 /* Checks the geometry and clears the grid. What was written before (screen_write works from the start) is kept. */
 int screen_init(const struct screen_mode *mode) MUST_CHECK;
 
-/* Text with CR, LF, BS, TAB; other control bytes and ANSI escape sequences are swallowed. Costs no pixel. */
+/*
+ * Text with CR, LF, BS, TAB, and of ECMA-48's escape sequences those that move the cursor (CUU, CUD, CUF, CUB, CUP,
+ * HVP), erase (ED, EL) or save and restore the cursor (ESC 7 and 8, CSI s and u). Other sequences and control bytes are
+ * swallowed. Any bytes will do: what points outside of the screen means its edge. Costs no pixel.
+ */
 void screen_write(const uint8_t *bytes, size_t count);
-/* Draws at most `max_rows` changed rows. True: there are more. */
+/* Draws at most `max_rows` changed rows, the cursor as an inverted cell. True: there are more. */
 bool screen_paint(unsigned max_rows);

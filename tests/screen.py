@@ -1,5 +1,6 @@
 """Reads text back from pictures of the framebuffer: each cell of 8x16 pixels is looked up in the font that
-drivers/screen.c draws with. What is no glyph of ours becomes `?`."""
+drivers/screen.c draws with. The cursor, an inverted cell, is read as the character in it. What is no glyph of ours
+becomes `?`."""
 # SPDX-License-Identifier: MIT
 import re
 import time
@@ -15,7 +16,8 @@ def glyphs():
     text = (machine.BUILD / "gen" / "font.h").read_text()
     first = int(re.search(r"FONT_FIRST (0x[0-9a-f]+)", text)[1], 16)
     rows = re.findall(r"^\t\{(0x.*?)\}", text, re.M)
-    return {tuple(int(v, 16) for v in row.split(",")): chr(first + i) for i, row in enumerate(rows)}
+    plain = {tuple(int(v, 16) for v in row.split(",")): chr(first + i) for i, row in enumerate(rows)}
+    return plain | {tuple(line ^ 0xFF for line in glyph): char for glyph, char in plain.items()}
 
 
 def decode(picture):

@@ -12,10 +12,12 @@
 #define MADT_ENTRIES	 44 /* header, LAPIC address, flags */
 #define MADT_IOAPIC	 1
 #define MADT_OVERRIDE	 2
+#define FADT_DSDT	 40
 #define FADT_PM_TMR_BLK	 76
 #define FADT_PM_TMR_LEN	 91
 #define FADT_FLAGS	 112
 #define FADT_TMR_VAL_EXT BIT(8)
+#define FADT_X_DSDT	 140
 #define FADT_X_PM_TMR	 208
 
 struct rsdp {
@@ -117,6 +119,23 @@ const struct acpi_header *acpi_find(const char signature[4], unsigned n)
 			return table;
 	}
 	return NULL;
+}
+
+const struct acpi_header *acpi_dsdt(void)
+{
+	const struct acpi_header *fadt = acpi_find("FACP", 0), *dsdt = NULL;
+	uint64_t hpa = 0;
+
+	if (fadt && fadt->length >= FADT_X_DSDT + 8) {
+		memcpy(&hpa, (const uint8_t *)fadt + FADT_X_DSDT, 8);
+		dsdt = table_map(hpa, "DSDT");
+	}
+	if (!dsdt && fadt && fadt->length >= FADT_DSDT + 4) {
+		hpa = 0;
+		memcpy(&hpa, (const uint8_t *)fadt + FADT_DSDT, 4);
+		dsdt = table_map(hpa, "DSDT");
+	}
+	return dsdt;
 }
 
 /* The n-th MADT entry of that type with at least `size` bytes. ACPI 5.2.12. */

@@ -1,6 +1,7 @@
 /*
  * The little of ACPI that Vireo reads: tables by signature, with checksums and lengths checked. Firmware is not
- * trusted further than that. Used by ioapic.c, tsc.c and drivers. ACPI 6.4, 5.2.5 to 5.2.12. Pure, given a way to map.
+ * trusted further than that. Used by ioapic.c, tsc.c, acpi_power.c and drivers. ACPI 6.4, 5.2.5 to 5.2.12. Pure, given
+ * a way to map.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -38,6 +39,9 @@ int acpi_init(hpa_t rsdp, acpi_map_fn *map, const char **what) MUST_CHECK;
 
 /* The n-th table with that signature, valid in length and checksum; NULL: none. Its `length` bytes are mapped. */
 const struct acpi_header *acpi_find(const char signature[4], unsigned n);
+
+/* The table that the FADT points to, valid likewise; the root lists it nowhere. */
+const struct acpi_header *acpi_dsdt(void);
 
 /* --- what the tables say; each works without ACPI and then answers "absent" --- */
 struct acpi_ioapic {

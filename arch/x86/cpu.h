@@ -36,6 +36,9 @@ struct cpu {
 };
 
 /* The CPU that runs this. Valid from cpu_init_bsp() or the trampoline on. */
+#ifdef VIREO_HOST
+struct cpu *this_cpu(void); /* a simulated one */
+#else
 static inline struct cpu *this_cpu(void)
 {
 	struct cpu *cpu;
@@ -43,6 +46,7 @@ static inline struct cpu *this_cpu(void)
 	__asm__("mov %%gs:0, %0" : "=r"(cpu)); /* constant on one CPU: the compiler may keep it */
 	return cpu;
 }
+#endif
 
 /* CPUs that run the core, always 1 at least; cpu_at(i) for i below it. The BSP is cpu_at(0). */
 unsigned cpu_count(void);

@@ -152,11 +152,6 @@ static inline void xsave(void *area, uint64_t mask)
 	__asm__ volatile("xsave64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
 }
 
-static inline void xsaveopt(void *area, uint64_t mask)
-{
-	__asm__ volatile("xsaveopt64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
-}
-
 static inline void xrstor(const void *area, uint64_t mask)
 {
 	__asm__ volatile("xrstor64 (%0)" : : "r"(area), "a"((uint32_t)mask), "d"((uint32_t)(mask >> 32)) : "memory");
@@ -214,14 +209,6 @@ static inline void write_dr(unsigned n, uint64_t value)
 	}
 }
 
-static inline void invlpg(const volatile void *address)
-{
-	__asm__ volatile("invlpg (%0)" : : "r"(address) : "memory");
-}
-static inline void wbinvd(void)
-{
-	__asm__ volatile("wbinvd" : : : "memory");
-}
 static inline void mfence(void)
 {
 	__asm__ volatile("mfence" : : : "memory");
@@ -267,16 +254,21 @@ static inline void hlt(void)
 	__asm__ volatile("hlt" : : : "memory");
 }
 
+#ifdef VIREO_HOST /* a simulated CPU does both */
+void cpu_wait_for_interrupt(void);
+void cpu_take_interrupts(void);
+#else
 /* STI shadows one instruction: an interrupt that is pending when HLT starts ends it, so that none is slept through. */
 static inline void cpu_wait_for_interrupt(void)
 {
 	__asm__ volatile("sti; hlt; cli" : : : "memory");
 }
-/* Deliver what is pending now, and nothing later. */
+/* Lets in the interrupts that are pending now, and no later ones. */
 static inline void cpu_take_interrupts(void)
 {
 	__asm__ volatile("sti; nop; cli" : : : "memory");
 }
+#endif
 
 /* An NMI or #MC that ended guest mode was not delivered: run the host's handler now. Its IRET unblocks NMIs again. */
 static inline void cpu_deliver_nmi(void)

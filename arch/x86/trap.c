@@ -152,7 +152,7 @@ static _Noreturn void trap_die(struct trap_frame *frame)
  * The spurious vector and the 8259s' take no EOI: nothing is in service for them (SDM Vol. 3A 11.9). Vectors without a
  * handler are acknowledged and forgotten: a kick is one, and so is what a device raises before its driver is there.
  */
-static void trap_interrupt(uint64_t vector)
+void irq_handle(unsigned vector)
 {
 	const struct handler *h = &handlers[vector];
 
@@ -166,7 +166,7 @@ static void trap_interrupt(uint64_t vector)
 void trap_handle(struct trap_frame *frame)
 {
 	if (frame->vector >= VECTOR_LEGACY)
-		trap_interrupt(frame->vector);
+		irq_handle((unsigned)frame->vector);
 	else if (frame->vector == VECTOR_NMI)
 		trap_nmi();
 	else if (!trap_fix_up(frame))

@@ -1,7 +1,7 @@
 /*
  * Exceptions, NMI and external interrupts of the host. Exceptions in the core are fatal, except at the few guarded
- * instructions of guarded.asm. The core runs with IF = 0; interrupts are taken at cpu_wait_for_interrupt() and
- * cpu_take_interrupts() only, so handlers never interrupt anyone who holds a lock. SDM Vol. 3A chapter 6.
+ * instructions of guarded.asm. The core runs with IF = 0; interrupts are taken by exits from guest mode and by an idle
+ * CPU only, so handlers never interrupt anyone who holds a lock. SDM Vol. 3A chapter 6.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -12,6 +12,7 @@
 /* Vectors of the host. The lower the number, the lower the LAPIC's priority. */
 #define VECTOR_LEGACY	0x20 /* to 0x2f: where the masked 8259 pair's spurious interrupts end */
 #define VECTOR_UART	0x31
+#define VECTOR_KEYBOARD 0x32
 #define VECTOR_TIMER	0xe0
 #define VECTOR_KICK	0xe1 /* wakes a CPU; needs no handler */
 #define VECTOR_SPURIOUS 0xff
@@ -28,6 +29,8 @@ struct trap_frame {
 void idt_load(void);
 uint64_t idt_base(void); /* host state of the VMCS */
 
+/* Calls the handler of an interrupt that the processor has acknowledged as part of an exit from guest mode. */
+void irq_handle(unsigned vector);
 /* `handler` runs with interrupts off on the CPU that got the interrupt; the common code signals EOI after it. */
 void irq_register(unsigned vector, void (*handler)(void *ctx), void *ctx);
 

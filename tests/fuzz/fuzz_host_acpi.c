@@ -1,11 +1,12 @@
 /*
- * arch/x86/acpi.c on arbitrary memory. The input is physical memory with the root pointer at 16; checksums are made
- * right for the tables that the input points to, since a fuzzer can't guess them. Every mapping is a copy of its own
- * size, so that the sanitizer sees a read beyond what was asked for.
+ * arch/x86/acpi.c and acpi_power.c on arbitrary memory. The input is physical memory with the root pointer at 16;
+ * checksums are made right for the tables that the input points to, since a fuzzer can't guess them. Every mapping is a
+ * copy of its own size, so that the sanitizer sees a read beyond what was asked for.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: arch/x86/acpi.c */
+/* links: arch/x86/acpi.c arch/x86/acpi_power.c */
 #include "arch/x86/acpi.h"
+#include "arch/x86/acpi_power.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -43,6 +44,19 @@ static void seal(uint64_t at, uint64_t size, uint64_t checksum)
 	memory[checksum] = (uint8_t)(memory[checksum] - sum);
 }
 
+static void seal_table(uint64_t at, const char *signature);
+
+/* The DSDT hangs on the FADT; it must have its checksum before that gets its own. */
+static void seal_dsdt(uint64_t fadt)
+{
+	uint32_t dsdt;
+
+	if (fadt > MEMORY - 44)
+		return;
+	memcpy(&dsdt, memory + fadt + 40, 4);
+	seal_table(dsdt, "DSDT");
+}
+
 /* The table at `at` gets a signature and a right checksum. */
 static void seal_table(uint64_t at, const char *signature)
 {
@@ -69,13 +83,53 @@ static void make_plausible(void)
 
 		if (xsdt < MEMORY - 64)
 			memcpy(&entry, memory + xsdt + 36 + 8 * i, 8);
-		if (entry < MEMORY)
-			seal_table(entry, names[i]);
+		if (entry >= MEMORY)
+			continue;
+		if (i == 1)
+			seal_dsdt(entry);
+		seal_table(entry, names[i]);
 	}
 	seal_table(rsdt, "RSDT");
 	seal_table(xsdt, "XSDT");
 	seal(RSDP, 20, RSDP + 8);
 	seal(RSDP, 36, RSDP + 32);
+}
+
+static void ask_for_power(void)
+{
+	struct acpi_soft_off off;
+	struct acpi_reset reset;
+	const char *what = "";
+
+	if (acpi_reset_register(&reset) && (!reset.reg.address || reset.reg.space > 2))
+		abort();
+	if (acpi_soft_off(&off, &what)) {
+		if (!strlen(what))
+			abort();
+		return;
+	}
+	if (!off.control[0].address || off.control[0].space > 1 || off.control[1].space > 1)
+		abort();
+	if (off.type[0] > 7 || off.type[1] > 7)
+		abort();
+}
+
+/* The input itself as AML, behind the beginning of a definition. */
+static void search_aml(const uint8_t *data, size_t size)
+{
+	static const uint8_t start[] = {0x08, '_', 'S', '5', '_', 0x12};
+	uint8_t *aml = malloc(sizeof(start) + size);
+	uint8_t type[2] = {0, 0};
+
+	if (!aml)
+		abort();
+	memcpy(aml, start, sizeof(start));
+	if (size)
+		memcpy(aml + sizeof(start), data, size);
+	aml_find_soft_off(aml, sizeof(start) + size, type);
+	if (type[0] > 7 || type[1] > 7)
+		abort();
+	free(aml);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -97,6 +151,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		acpi_isa_override(irq, &override);
 	acpi_pm_timer(&bits);
 	acpi_find("SSDT", 1);
+	ask_for_power();
+	search_aml(data, size);
 	while (map_count)
 		free(maps[--map_count]);
 	return 0;
