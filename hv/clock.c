@@ -2,20 +2,20 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/clock.h"
 
+#include "arch/x86/insn.h"
+
 static uint64_t tsc_hz;
 
 uint64_t clock_now(void)
 {
-	uint32_t low, high;
-
-	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-	return (uint64_t)high << 32 | low;
+	return rdtsc();
 }
 
 uint64_t clock_hz(void)
 {
 	return tsc_hz;
 }
+
 void clock_set_hz(uint64_t hz)
 {
 	tsc_hz = hz;

@@ -6,6 +6,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/config.h"
 
+#include "hv/lib/number.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/load/load.h"
@@ -47,7 +48,8 @@ struct parser {
 static int PRINTF_LIKE(2, 3) complain(const struct line *l, const char *fmt, ...)
 {
 	va_list args;
-	size_t n = (size_t)snprintf(l->error, CONFIG_ERROR_MAX, "%s (line %u): ", l->who, l->number);
+	size_t n =
+	    (size_t)snprintf(l->error, CONFIG_ERROR_MAX, l->number ? "%s (line %u): " : "%s: ", l->who, l->number);
 
 	if (n < CONFIG_ERROR_MAX) {
 		va_start(args, fmt);
@@ -84,59 +86,9 @@ static size_t word_length(const char *s)
 	return n;
 }
 
-static int digit_value(char c)
-{
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : 99;
-}
-
-static unsigned suffix_shift(char c)
-{
-	switch (c | 0x20) {
-	case 'k':
-		return 10;
-	case 'm':
-		return 20;
-	case 'g':
-		return 30;
-	default:
-		return 0;
-	}
-}
-
-/* Decimal or 0x hexadecimal, then perhaps K, M or G. The whole of the `n` characters; no sign, no wrap-around. */
-static int parse_number(const char *s, size_t n, uint64_t *out)
-{
-	unsigned base = 10, shift = n ? suffix_shift(s[n - 1]) : 0;
-	uint64_t value = 0;
-
-	if (shift)
-		n--;
-	if (n > 2 && s[0] == '0' && (s[1] | 0x20) == 'x') {
-		base = 16;
-		s += 2;
-		n -= 2;
-	}
-	if (!n)
-		return -E_INVAL;
-	for (size_t i = 0; i < n; i++) {
-		unsigned digit = (unsigned)digit_value(s[i]);
-
-		if (digit >= base || value > (UINT64_MAX - digit) / base)
-			return -E_INVAL;
-		value = value * base + digit;
-	}
-	if (value > UINT64_MAX >> shift)
-		return -E_INVAL;
-	*out = value << shift;
-	return 0;
-}
-
 static int parse_value(const struct line *l, uint64_t *out)
 {
-	return parse_number(l->value, strlen(l->value), out);
+	return number_parse(l->value, strlen(l->value), out);
 }
 
 /* The index of the value among `words`, or -1. */
@@ -203,9 +155,38 @@ static int set_serial(const struct line *l, struct hv_config *hv, struct vm_conf
 	return 0;
 }
 
+static int set_background(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	static const char *const words[] = {"hide", "show"};
+	int i = parse_word(l, words, 2);
+
+	(void)vm;
+	if (i < 0)
+		return bad_value(l, "show or hide");
+	hv->background = i == 1;
+	return 0;
+}
+
+static int set_scheduler(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	static const char *const words[] = {"share", "rr", "dedicated"};
+	int i = parse_word(l, words, 3);
+
+	(void)vm;
+	if (i < 0)
+		return bad_value(l, "share, rr or dedicated");
+	hv->scheduler = (enum sched_choice)i;
+	return 0;
+}
+
 static const struct key hv_keys[] = {
-    {"apicv", set_apicv, false}, {"vpid", set_vpid, false},	{"preemption_timer", set_preemption_timer, false},
-    {"log", set_log, false},	 {"serial", set_serial, false},
+    {"apicv", set_apicv, false},
+    {"vpid", set_vpid, false},
+    {"preemption_timer", set_preemption_timer, false},
+    {"log", set_log, false},
+    {"serial", set_serial, false},
+    {"background", set_background, false},
+    {"scheduler", set_scheduler, false},
 };
 
 /* --- [vm NAME] --------------------------------------------------------------------------------------------------- */
@@ -359,11 +340,81 @@ static int set_break(const struct line *l, struct hv_config *hv, struct vm_confi
 	uint64_t field;
 
 	(void)hv;
-	if (parse_number(first, word_length(first), &field) || field > VMCS_FIELD_MAX ||
-	    parse_number(second, strlen(second), &vm->break_value))
+	if (number_parse(first, word_length(first), &field) || field > VMCS_FIELD_MAX ||
+	    number_parse(second, strlen(second), &vm->break_value))
 		return bad_value(l, "a VMCS field encoding and a value, such as 0x6800 0");
 	vm->break_field = (uint32_t)field;
 	vm->break_entry = true;
+	return 0;
+}
+
+static int set_autostart(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_switch(l, &vm->autostart);
+}
+
+static int set_weight(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t n;
+
+	(void)hv;
+	if (parse_value(l, &n) || n < CONFIG_WEIGHT_MIN || n > CONFIG_WEIGHT_MAX)
+		return bad_value(l, "a number from 1 to 10000");
+	vm->weight = (uint32_t)n;
+	return 0;
+}
+
+static int set_cap(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t n;
+
+	(void)hv;
+	if (parse_value(l, &n) || n > CONFIG_CAP_MAX)
+		return bad_value(l, "percent of one CPU, 0 (no cap) to 6400");
+	vm->cap = (uint32_t)n;
+	return 0;
+}
+
+/* "3" or "0-2" of `n` characters as bits. */
+static int parse_cpu_range(const char *s, size_t n, uint64_t *mask)
+{
+	const char *dash = memchr(s, '-', n);
+	size_t head = dash ? (size_t)(dash - s) : n;
+	uint64_t first, last;
+
+	if (number_parse(s, head, &first))
+		return -E_INVAL;
+	last = first;
+	if (dash && number_parse(dash + 1, n - head - 1, &last))
+		return -E_INVAL;
+	if (first > last || last > 63)
+		return -E_INVAL;
+	for (uint64_t cpu = first; cpu <= last; cpu++)
+		*mask |= BIT(cpu);
+	return 0;
+}
+
+static int set_cpus(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t mask = 0;
+
+	(void)hv;
+	if (!strcmp(l->value, "all")) {
+		vm->cpus = ~0ULL;
+		return 0;
+	}
+	for (const char *s = l->value;; s++) {
+		const char *comma = strchr(s, ',');
+		size_t n = comma ? (size_t)(comma - s) : strlen(s);
+
+		if (parse_cpu_range(s, n, &mask))
+			return bad_value(l, "all, or CPUs from 0 to 63 such as 0,2-3");
+		s += n;
+		if (!*s)
+			break;
+	}
+	vm->cpus = mask;
 	return 0;
 }
 
@@ -378,7 +429,11 @@ enum {
 	KEY_LOAD,
 	KEY_ENTRY,
 	KEY_MODE,
-	KEY_BREAK
+	KEY_BREAK,
+	KEY_AUTOSTART,
+	KEY_WEIGHT,
+	KEY_CAP,
+	KEY_CPUS
 };
 
 static const struct key vm_keys[] = {
@@ -387,7 +442,9 @@ static const struct key vm_keys[] = {
     [KEY_CMDLINE] = {"cmdline", set_cmdline, false}, [KEY_PROTOCOL] = {"protocol", set_protocol, false},
     [KEY_MODULE] = {"module", set_module, true},     [KEY_LOAD] = {"load", set_load, false},
     [KEY_ENTRY] = {"entry", set_entry, false},	     [KEY_MODE] = {"mode", set_mode, false},
-    [KEY_BREAK] = {"break", set_break, false},
+    [KEY_BREAK] = {"break", set_break, false},	     [KEY_AUTOSTART] = {"autostart", set_autostart, false},
+    [KEY_WEIGHT] = {"weight", set_weight, false},    [KEY_CAP] = {"cap", set_cap, false},
+    [KEY_CPUS] = {"cpus", set_cpus, false},
 };
 
 /* Keys that mean something to one way of starting only. */
@@ -403,7 +460,7 @@ static const struct {
 
 static int unknown_key(const struct line *l, const struct key *keys, unsigned count)
 {
-	char known[128];
+	char known[CONFIG_ERROR_MAX];
 	size_t n = 0;
 
 	known[0] = 0;
@@ -473,7 +530,15 @@ static struct vm_config *find_vm(struct parser *p, struct line *l, const char *n
 	p->section[c->vm_count].offset = offset;
 	vm = &c->vm[c->vm_count];
 	*vm = (struct vm_config){
-	    .line = l->number, .vcpus = 1, .memory = 64 * MIB, .cmdline = "", .load_address = 0x7c00};
+	    .line = l->number,
+	    .vcpus = 1,
+	    .memory = 64 * MIB,
+	    .cmdline = "",
+	    .load_address = 0x7c00,
+	    .autostart = true,
+	    .weight = CONFIG_WEIGHT_DEFAULT,
+	    .cpus = ~0ULL,
+	};
 	l->error = vm->error;
 	if (!take_name(l, name, vm))
 		(void)!refuse_duplicate(l, c, vm);
@@ -579,7 +644,8 @@ int config_parse(struct config *config, const struct boot_info *info, const char
 	int err;
 
 	memset(config, 0, sizeof(*config));
-	config->hv = (struct hv_config){.apicv = true, .vpid = true, .preemption_timer = true, .serial_baud = 115200};
+	config->hv = (struct hv_config){
+	    .apicv = true, .vpid = true, .preemption_timer = true, .background = true, .serial_baud = 115200};
 	error[0] = 0;
 	if (info->config_status != BOOT_OK)
 		return explain_status(info, error);
@@ -594,5 +660,44 @@ int config_parse(struct config *config, const struct boot_info *info, const char
 	}
 	for (unsigned i = 0; i < config->vm_count; i++)
 		finish_vm(&config->vm[i], p.section[i].seen);
+	return 0;
+}
+
+/* --- at run time -------------------------------------------------------------------------------------------------- */
+
+int config_set(struct vm_config *vm, const struct boot_info *info, const char *key, const char *value,
+	       char error[CONFIG_ERROR_MAX])
+{
+	char who[CONFIG_NAME_MAX + 8];
+	struct line l = {.section = "", .key = key, .value = value, .who = who, .error = error, .info = info};
+	struct vm_config changed = *vm;
+	uint32_t seen = 0;
+	int err;
+
+	snprintf(who, sizeof(who), "vm %s", vm->name);
+	if (!strcmp(key, "module")) /* one more would join those that are there */
+		return complain(&l, "module: can't be changed any more");
+	err = apply(&l, vm_keys, ARRAY_SIZE(vm_keys), &seen, NULL, &changed);
+	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !err; i++)
+		if (seen & BIT(key_needs[i].key) && vm->protocol != key_needs[i].protocol)
+			err = complain(&l, "'%s' means nothing to the VM's protocol", key);
+	if (err)
+		return err;
+	if (seen & BIT(KEY_LOAD) && vm->entry == vm->load_address)
+		changed.entry = changed.load_address;
+	*vm = changed;
+	return 0;
+}
+
+int config_copy(struct vm_config *vm, const struct vm_config *like, const char *name, char error[CONFIG_ERROR_MAX])
+{
+	struct line l = {.section = name, .who = "create", .error = error};
+	struct vm_config copy = *like;
+
+	memset(copy.name, 0, sizeof(copy.name));
+	copy.line = 0;
+	if (take_name(&l, name, &copy))
+		return -E_INVAL;
+	*vm = copy;
 	return 0;
 }

@@ -12,12 +12,18 @@
 #include "boot/boot_info.h"
 #include "hv/lib/types.h"
 
-#define CONFIG_MAX_VMS	   64
-#define CONFIG_MAX_MODULES 8
-#define CONFIG_MAX_VCPUS   32
-#define CONFIG_MEMORY_MAX  (512 * GIB) /* what one page of an EPT's top level spans */
-#define CONFIG_NAME_MAX	   32
-#define CONFIG_ERROR_MAX   240
+#define CONFIG_MAX_VMS	      64
+#define CONFIG_MAX_MODULES    8
+#define CONFIG_MAX_VCPUS      32
+#define CONFIG_MEMORY_MAX     (512 * GIB) /* what one page of an EPT's top level spans */
+#define CONFIG_NAME_MAX	      32
+#define CONFIG_CAP_MAX	      6400
+#define CONFIG_WEIGHT_MIN     1
+#define CONFIG_WEIGHT_MAX     10000
+#define CONFIG_WEIGHT_DEFAULT 256
+#define CONFIG_ERROR_MAX      240
+
+enum sched_choice { SCHEDULER_SHARE, SCHEDULER_RR, SCHEDULER_DEDICATED };
 
 enum boot_protocol { PROTOCOL_LINUX, PROTOCOL_MULTIBOOT, PROTOCOL_FLAT };
 
@@ -26,7 +32,9 @@ struct hv_config {
 	bool vpid;	       /* vpid = on|off (on) */
 	bool preemption_timer; /* preemption_timer = on|off (on) */
 	bool verbose;	       /* log = info|debug (info) */
-	uint64_t serial_baud;  /* serial = 9600..115200 (115200) */
+	bool background;       /* background = show|hide (show): the output of guests that have not the console */
+	enum sched_choice scheduler; /* scheduler = share|rr|dedicated (share) */
+	uint64_t serial_baud;	     /* serial = 9600..115200 (115200) */
 };
 
 struct vm_config {
@@ -44,6 +52,10 @@ struct vm_config {
 	uint64_t load_address; /* load = ADDRESS, flat images; default 0x7c00 */
 	uint64_t entry;	       /* entry = ADDRESS; default load_address */
 	enum cpu_mode mode;    /* mode = real|protected|long, flat images; default real */
+	bool autostart;	       /* autostart = on|off (on): starts at boot */
+	uint32_t weight;       /* weight = 1..10000 (256): its part of the CPUs beside others that want them */
+	uint32_t cap;	       /* cap = 0..6400 (0): percent of one CPU that it gets at most; 0: no cap */
+	uint64_t cpus;	       /* cpus = 0,2-3 or all (all): bit n is CPU n */
 	bool break_entry; /* break = FIELD VALUE: write this VMCS field before the first entry, to see the entry doctor
 			   */
 	uint32_t break_field; /* VMCS field encoding */
@@ -63,3 +75,13 @@ struct config {
  */
 int config_parse(struct config *config, const struct boot_info *info, const char *text,
 		 char error[CONFIG_ERROR_MAX]) MUST_CHECK;
+
+/*
+ * The same for one key of one VM at run time (the shell's `set` and `create`). `value` must outlive the VM's config. 0,
+ * or negative with `error` filled and the config as it was.
+ */
+int config_set(struct vm_config *vm, const struct boot_info *info, const char *key, const char *value,
+	       char error[CONFIG_ERROR_MAX]) MUST_CHECK;
+/* A new VM under `name` that is in all else as `like`; negative with `error` filled when the name is none. */
+int config_copy(struct vm_config *vm, const struct vm_config *like, const char *name,
+		char error[CONFIG_ERROR_MAX]) MUST_CHECK;

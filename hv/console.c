@@ -1,4 +1,4 @@
-/* The console shared by the guests; see console.h. */
+/* The console shared by the guests and the shell; see console.h. */
 /* SPDX-License-Identifier: MIT */
 #include "hv/console.h"
 
@@ -12,11 +12,16 @@
 #define INPUT_SIZE 256	/* power of two */
 #define SWITCH_KEY 0x1d /* Ctrl-] */
 #define RETRY_US   2000
+#define REPLAY	   2048 /* bytes shown of what a VM said while another had the focus */
 
-static struct vm *_Atomic focus;
-static struct vm *vms[CONFIG_MAX_VMS]; /* boot CPU only */
+static struct vm_console *_Atomic focus; /* the VM that has the console; NULL: the shell, or nobody yet */
+static bool shell_focus;
+static struct vm_console *back; /* where Ctrl-] in the shell leads; NULL: nowhere */
+static const struct console_shell *shell;
+static _Atomic bool background;
+static bool had_focus; /* some VM did */
 
-/* Written by the UART's interrupt, read by the work item: both on the boot CPU, never at once. */
+/* Written by the interrupts of UART and keyboard, read by the work item: both on the boot CPU, never at once. */
 static uint8_t input[INPUT_SIZE];
 static unsigned input_head, input_tail;
 
@@ -25,49 +30,149 @@ static void retry_input(struct timer *timer);
 static struct work input_work = {.run = give_input};
 static struct timer input_timer; /* the guest had no room: try again */
 
+/* --- what guests say ---------------------------------------------------------------------------------------------- */
+
+static void keep(struct vm_console *c, const uint8_t *bytes, size_t count)
+{
+	for (size_t i = 0; i < count; i++)
+		c->ring[c->said++ % CONSOLE_SCROLLBACK] = (char)bytes[i];
+}
+
+static void flush_line(struct vm_console *c)
+{
+	if (c->used)
+		log_guest_line(c->name, c->line, c->used);
+	c->used = 0;
+}
+
+/* A line at a time; no control sequences from the background. The bytes are kept already. */
+static void show_behind(struct vm_console *c, const uint8_t *bytes, size_t count)
+{
+	uint64_t first = c->said - count;
+
+	for (size_t i = 0; i < count; i++) {
+		if (bytes[i] == '\n' || c->used == CONSOLE_LINE) {
+			flush_line(c);
+			c->shown = first + i + (bytes[i] == '\n');
+		}
+		if (bytes[i] >= ' ' && bytes[i] < 0x7f)
+			c->line[c->used++] = (char)bytes[i];
+	}
+}
+
+static void write_text(void *ctx, const uint8_t *bytes, size_t count)
+{
+	struct vm_console *c = ctx;
+
+	spin_lock(&c->lock);
+	keep(c, bytes, count);
+	if (atomic_load_explicit(&focus, memory_order_relaxed) == c) {
+		console_write(bytes, count);
+		c->shown = c->said;
+	} else if (atomic_load_explicit(&background, memory_order_relaxed)) {
+		show_behind(c, bytes, count);
+	}
+	spin_unlock(&c->lock);
+}
+
+struct text_sink console_sink(struct vm_console *console)
+{
+	return (struct text_sink){console, write_text};
+}
+
+size_t console_read(struct vm_console *console, uint64_t *at, char *out, size_t size)
+{
+	size_t n = 0;
+
+	spin_lock(&console->lock);
+	if (console->said - *at > CONSOLE_SCROLLBACK)
+		*at = console->said - CONSOLE_SCROLLBACK;
+	while (n < size && *at < console->said)
+		out[n++] = console->ring[(*at)++ % CONSOLE_SCROLLBACK];
+	spin_unlock(&console->lock);
+	return n;
+}
+
+/* --- who has the focus -------------------------------------------------------------------------------------------- */
+
+/* In pieces out of the ring, with the console's lock held. */
+static void replay(struct vm_console *c)
+{
+	uint64_t from = c->said - c->shown > REPLAY ? c->said - REPLAY : c->shown;
+
+	while (from < c->said) {
+		size_t at = from % CONSOLE_SCROLLBACK;
+		size_t n = (size_t)(c->said - from);
+
+		if (n > CONSOLE_SCROLLBACK - at)
+			n = CONSOLE_SCROLLBACK - at;
+		console_write((const uint8_t *)c->ring + at, n);
+		from += n;
+	}
+	c->shown = c->said;
+}
+
+static void leave_shell(void)
+{
+	if (shell_focus && shell)
+		shell->leave();
+	shell_focus = false;
+}
+
+static void focus_vm(struct vm_console *c)
+{
+	leave_shell();
+	log_info("console: vm %s%s (Ctrl-] for Vireo's shell)", c->name, c->vm ? "" : ", shut off");
+	spin_lock(&c->lock);
+	if (!c->vm)
+		c->shown = 0; /* who looks at a dead guest wants its last words, shown before or not */
+	replay(c);
+	c->used = 0;
+	atomic_store(&focus, c);
+	spin_unlock(&c->lock);
+	back = c;
+	had_focus = true;
+}
+
+static void focus_shell(void)
+{
+	atomic_store(&focus, NULL);
+	if (shell_focus || !shell)
+		return;
+	shell_focus = true;
+	shell->enter();
+}
+
+void console_focus(struct vm_console *console)
+{
+	if (!console)
+		focus_shell();
+	else if (console != atomic_load(&focus))
+		focus_vm(console);
+}
+
+const struct vm_console *console_focused(void)
+{
+	return atomic_load(&focus);
+}
+
+static void press_switch_key(void)
+{
+	if (shell_focus && back)
+		focus_vm(back);
+	else
+		focus_shell();
+}
+
+/* --- what is typed ------------------------------------------------------------------------------------------------ */
+
 static void on_byte(void *ctx, uint8_t byte)
 {
 	(void)ctx;
 	if (input_head - input_tail == INPUT_SIZE)
-		return; /* typed faster than any guest reads: lost, as on a real line */
+		return; /* typed faster than anybody reads: lost, as on a real line */
 	input[input_head++ % INPUT_SIZE] = byte;
 	work_queue(pcpu_at(0), &input_work);
-}
-
-/* What the VM has said since its last newline, a prompt most likely, is shown at once. */
-static void set_focus(struct vm *vm)
-{
-	if (vm == atomic_load(&focus))
-		return;
-	if (!vm) {
-		atomic_store(&focus, NULL);
-		return;
-	}
-	log_info("console: vm %s (Ctrl-] for the next)", vm->config->name);
-	spin_lock(&vm->lock);
-	console_write((const uint8_t *)vm->console.line, vm->console.used);
-	vm->console.used = 0;
-	atomic_store(&focus, vm);
-	spin_unlock(&vm->lock);
-}
-
-static void focus_next(void)
-{
-	struct vm *now = atomic_load(&focus);
-	unsigned at = 0;
-
-	for (unsigned i = 0; i < CONFIG_MAX_VMS; i++)
-		if (vms[i] == now)
-			at = i;
-	for (unsigned i = 1; i <= CONFIG_MAX_VMS; i++) {
-		struct vm *vm = vms[(at + i) % CONFIG_MAX_VMS];
-
-		if (vm) {
-			set_focus(vm);
-			return;
-		}
-	}
-	set_focus(NULL);
 }
 
 static bool type(struct vm *vm, uint8_t byte)
@@ -80,22 +185,42 @@ static bool type(struct vm *vm, uint8_t byte)
 	return taken;
 }
 
+/* False: not now. Bytes for a VM that is shut off are lost. */
+static bool give_byte(uint8_t byte)
+{
+	struct vm_console *c = atomic_load(&focus);
+
+	if (byte == SWITCH_KEY)
+		press_switch_key();
+	else if (shell_focus)
+		shell->type(byte);
+	else if (c && c->vm)
+		return type(c->vm, byte);
+	return true;
+}
+
+/* A guest that does not read must not hold its user: what was typed before the key is lost. */
+static bool skip_to_switch_key(void)
+{
+	for (unsigned at = input_tail; at != input_head; at++) {
+		if (input[at % INPUT_SIZE] != SWITCH_KEY)
+			continue;
+		input_tail = at;
+		return true;
+	}
+	return false;
+}
+
 static void give_input(struct work *work)
 {
-	struct vm *vm;
-
 	(void)work;
 	while (input_tail != input_head) {
-		uint8_t byte = input[input_tail % INPUT_SIZE];
-
-		vm = atomic_load(&focus);
-		if (byte == SWITCH_KEY) {
-			focus_next();
-		} else if (vm && !type(vm, byte)) {
+		if (give_byte(input[input_tail % INPUT_SIZE])) {
+			input_tail++;
+		} else if (!skip_to_switch_key()) {
 			timer_set(&input_timer, clock_now() + clock_from_ns(RETRY_US * 1000));
 			return;
 		}
-		input_tail++;
 	}
 }
 
@@ -105,63 +230,51 @@ static void retry_input(struct timer *timer)
 	work_queue(pcpu_at(0), &input_work);
 }
 
-void console_init(void)
+/* --- who is there ------------------------------------------------------------------------------------------------- */
+
+void console_init(const struct console_shell *the_shell, bool show)
 {
+	shell = the_shell;
+	atomic_store(&background, show);
 	timer_init(&input_timer, &pcpu_at(0)->timers, NULL, retry_input);
 	log_set_input(on_byte, NULL);
 }
 
-void console_add(struct vm *vm)
+void console_set_background(bool show)
 {
-	for (unsigned i = 0; i < CONFIG_MAX_VMS; i++) {
-		if (vms[i])
-			continue;
-		vms[i] = vm;
-		break;
-	}
-	if (!atomic_load(&focus))
-		atomic_store(&focus, vm);
+	atomic_store(&background, show);
 }
 
-static void flush_line(struct vm *vm)
+void console_init_vm(struct vm_console *console, const char *name)
 {
-	struct vm_console *c = &vm->console;
-
-	if (c->used)
-		log_info("%s| %.*s", vm->config->name, (int)c->used, c->line);
-	c->used = 0;
+	memset(console, 0, sizeof(*console));
+	console->name = name;
 }
 
-void console_remove(struct vm *vm)
+void console_forget_vm(struct vm_console *console)
 {
-	flush_line(vm);
-	for (unsigned i = 0; i < CONFIG_MAX_VMS; i++)
-		if (vms[i] == vm)
-			vms[i] = NULL;
-	if (atomic_load(&focus) == vm)
-		focus_next();
+	if (atomic_load(&focus) == console)
+		focus_shell();
+	if (back == console)
+		back = NULL;
 }
 
-/* Called with the VM's device lock held, which also protects vm->console. */
-static void write_text(void *ctx, const uint8_t *bytes, size_t count)
+void console_vm_starts(struct vm_console *console, struct vm *vm)
 {
-	struct vm *vm = ctx;
-	struct vm_console *c = &vm->console;
-
-	if (atomic_load(&focus) == vm) {
-		flush_line(vm);
-		console_write(bytes, count);
-		return;
-	}
-	for (size_t i = 0; i < count; i++) {
-		if (bytes[i] == '\n' || c->used == CONSOLE_LINE)
-			flush_line(vm);
-		if (bytes[i] >= ' ' && bytes[i] < 0x7f) /* no control sequences from the background */
-			c->line[c->used++] = (char)bytes[i];
+	console->vm = vm;
+	if (!had_focus && !shell_focus) {
+		atomic_store(&focus, console);
+		back = console;
+		had_focus = true;
 	}
 }
 
-struct text_sink console_sink(struct vm *vm)
+void console_vm_ends(struct vm_console *console)
 {
-	return (struct text_sink){vm, write_text};
+	spin_lock(&console->lock);
+	flush_line(console);
+	spin_unlock(&console->lock);
+	console->vm = NULL;
+	if (atomic_load(&focus) == console)
+		focus_shell();
 }

@@ -137,7 +137,7 @@ static void build_structured(struct cpuid_table *t, const struct cpuid_source *s
 	e->reg[CPUID_EBX] &= (uint32_t)LEAF7_EBX_PASS;
 	e->reg[CPUID_ECX] &= (uint32_t)LEAF7_ECX_PASS;
 	e->reg[CPUID_EDX] &= (uint32_t)LEAF7_EDX_PASS;
-	e->reg[CPUID_EBX] |= (uint32_t)BIT(1); /* TSC_ADJUST is ours */
+	e->reg[CPUID_EBX] |= CPUID_FEATURE_MASK(CPUID_TSC_ADJUST); /* ours */
 	if (!s->invpcid)
 		e->reg[CPUID_EBX] &= ~(uint32_t)BIT(10);
 	if (!s->rdtscp)

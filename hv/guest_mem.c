@@ -1,6 +1,6 @@
 /*
  * Guest memory: the only file that turns a guest-physical address into a pointer. Called by loaders, devices and exit
- * handlers; owns nothing (the VM owns the frames). Pure, hence fuzzed on the development host.
+ * handlers; owns nothing (the VM owns the memory). Pure, hence fuzzed on the development host.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/guest_mem.h"
@@ -15,7 +15,7 @@ static const struct guest_region *find_region(const struct guest_mem *mem, uint6
 	return NULL;
 }
 
-/* Bytes from `gpa` to the end of its region, at most `size`; `host` points at the first. 0: no memory there. */
+/* Bytes from `gpa` on that lie in one region and in one piece, at most `size`; `host` points at the first. 0: none. */
 static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size, uint8_t **host)
 {
 	const struct guest_region *r = find_region(mem, gpa);
@@ -24,8 +24,16 @@ static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size,
 	*host = NULL;
 	if (!r)
 		return 0;
-	*host = r->host + (gpa - r->gpa);
 	left = r->size - (gpa - r->gpa);
+	if (left < size)
+		size = left;
+	if (r->host) {
+		*host = r->host + (gpa - r->gpa);
+		return size;
+	}
+	*host = mem->reach(mem->backing, gpa, &left);
+	if (!*host)
+		return 0;
 	return left < size ? (size_t)left : size;
 }
 
@@ -47,7 +55,7 @@ int guest_mem_add(struct guest_mem *mem, const struct guest_region *region)
 {
 	unsigned at = 0;
 
-	if (!region->host || !region->size || (region->gpa | region->size) % PAGE_SIZE ||
+	if ((!region->host && !mem->reach) || !region->size || (region->gpa | region->size) % PAGE_SIZE ||
 	    region->size > UINT64_MAX - region->gpa)
 		return -E_INVAL;
 	while (at < mem->count && mem->region[at].gpa < region->gpa)
@@ -114,11 +122,21 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
 
 void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
 {
-	uint8_t *host;
+	const struct guest_region *r = find_region(mem, gpa.value);
+	uint8_t *first = NULL, *host;
 
-	if (!size || find_piece(mem, gpa.value, size, &host) < size)
+	if (!r || !size || size > r->size - (gpa.value - r->gpa))
 		return NULL;
-	return host;
+	if (!r->host && gpa.value / GUEST_MEM_CHUNK != (gpa.value + size - 1) / GUEST_MEM_CHUNK)
+		return NULL;
+	for (size_t done = 0, n; done < size; done += n) {
+		n = find_piece(mem, gpa.value + done, size - done, &host);
+		if (!n)
+			return NULL;
+		if (!first)
+			first = host;
+	}
+	return first;
 }
 
 uint64_t guest_ram_below_4g(const struct guest_mem *mem)

@@ -1,6 +1,7 @@
 /*
  * Guest memory, reached in this one file only: copy in, copy out, and a bounded mapping. Every access is checked
- * against the guest's own map; what lies outside is -E_RANGE. Pure: a region is a host pointer and a length.
+ * against the guest's own map; what lies outside is -E_RANGE. Pure: a region is a host pointer and a length, or a part
+ * of memory that is filled when it is touched (hv/guest_ram.h), which an access here does, too.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -8,15 +9,19 @@
 #include "hv/lib/types.h"
 
 #define GUEST_MEM_MAX_REGIONS 8
+#define GUEST_MEM_CHUNK	      (2 * MIB) /* what `reach` has in one piece once it is filled */
 
 struct guest_region {
 	uint64_t gpa;  /* page-aligned */
 	uint64_t size; /* bytes, a multiple of 4096 */
-	uint8_t *host; /* where the hypervisor sees it */
+	uint8_t *host; /* where the hypervisor sees it; NULL: ask `reach` */
 	bool ram;      /* usable RAM for the guest's memory map; otherwise reserved (tables, VGA text) */
 };
 
 struct guest_mem {
+	/* The host's view of an address in a region, *left bytes of it in one piece; NULL: no memory. */
+	uint8_t *(*reach)(void *backing, uint64_t gpa, uint64_t *left);
+	void *backing;
 	unsigned count;
 	struct guest_region region[GUEST_MEM_MAX_REGIONS]; /* sorted by gpa, no overlaps */
 };
@@ -30,8 +35,8 @@ int guest_read(const struct guest_mem *mem, gpa_t src, void *dst, size_t size) M
 int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t size) MUST_CHECK;
 int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size) MUST_CHECK;
 
-/* A pointer to `size` bytes at `gpa` inside one region, or NULL. Valid as long as the VM. The guest may change what is
- * behind it at any time: read once, then check, then use. */
+/* A pointer to `size` bytes at `gpa` inside one region and one chunk of 2 MiB, or NULL. Valid until the VM is reset.
+ * The guest may change what is behind it at any time: read once, then check, then use. */
 void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size);
 
 /* Bytes of usable RAM that start at address 0 without a hole above 1 MiB: where the top of low memory is. */

@@ -17,10 +17,3 @@ static inline void irq_line_set(const struct irq_line *l, bool level)
 {
 	l->set(l->ctx, l->line, level);
 }
-
-/* An edge: up and down again. */
-static inline void irq_line_pulse(const struct irq_line *l)
-{
-	l->set(l->ctx, l->line, true);
-	l->set(l->ctx, l->line, false);
-}

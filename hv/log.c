@@ -5,6 +5,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/log.h"
 #include "arch/x86/insn.h"
+#include "drivers/keyboard.h"
 #include "drivers/screen.h"
 #include "drivers/uart.h"
 #include "hv/clock.h"
@@ -13,11 +14,13 @@
 #include "hv/lib/string.h"
 
 #define LINE_MAX 400
-#define RESERVE	 64 /* room kept for the note that bytes were lost */
+#define KEPT	 16384 /* bytes of log lines for log_read(), a power of two */
+#define RESERVE	 64    /* room kept for the note that bytes were lost */
+#define ALL	 (LOG_RING_SIZE - RESERVE)
 #define RX_BATCH 64
-#define IRQ_MAX	 64 /* rounds of one interrupt: a UART that never lets go must not hang the core */
+#define IRQ_MAX	 64 /* rounds of one interrupt: a device that never lets go must not hang the core */
 
-static struct spinlock lock; /* everything below, and both drivers */
+static struct spinlock lock; /* everything below, and the drivers */
 static uint8_t ring[LOG_RING_SIZE];
 static uint64_t head, tail;
 static uint64_t dropped, reported;
@@ -27,6 +30,9 @@ static bool serial_open = true; /* until log_init() finds no UART, bytes are kep
 static bool started;		/* log_init() was called */
 static bool at_line_start = true;
 static bool verbose;
+static char kept[KEPT];
+static uint64_t kept_end; /* bytes ever kept */
+static void (*prompt_redraw)(void);
 static _Atomic bool in_panic;
 
 static void (*input_handler)(void *ctx, uint8_t byte);
@@ -42,11 +48,6 @@ static void log_unlock(void)
 {
 	if (!in_panic)
 		spin_unlock(&lock);
-}
-
-static size_t ring_room(void)
-{
-	return LOG_RING_SIZE - (size_t)(head - tail);
 }
 
 static void ring_put(const uint8_t *bytes, size_t count)
@@ -102,7 +103,7 @@ static void report_dropped(void)
 	char note[RESERVE];
 	int length;
 
-	if (dropped == reported || ring_room() < LOG_RING_SIZE / 2)
+	if (dropped == reported || head - tail > LOG_BACKGROUND_MAX / 2)
 		return;
 	length = snprintf(note, sizeof(note), "\r\n[%llu bytes of output lost]\r\n",
 			  (unsigned long long)(dropped - reported));
@@ -110,10 +111,10 @@ static void report_dropped(void)
 	ring_put((const uint8_t *)note, (size_t)length);
 }
 
-/* Bytes to both sinks. With the lock held. */
-static void emit(const uint8_t *bytes, size_t count)
+/* Bytes to both sinks; what would make more than `limit` bytes wait is lost to the serial port. With the lock held. */
+static void emit(const uint8_t *bytes, size_t count, size_t limit)
 {
-	size_t room, fits;
+	size_t waiting, room, fits;
 
 	if (!count)
 		return;
@@ -122,14 +123,14 @@ static void emit(const uint8_t *bytes, size_t count)
 	if (!serial_open)
 		return;
 	report_dropped();
-	room = ring_room();
-	room = room > RESERVE ? room - RESERVE : 0;
+	waiting = (size_t)(head - tail);
+	room = limit > waiting ? limit - waiting : 0;
 	fits = count < room ? count : room;
 	ring_put(bytes, fits);
 	dropped += count - fits;
 }
 
-/* Time since the core's entry in milliseconds, shown as seconds; blank until the clock's rate is known. */
+/* Time since the core's entry in milliseconds, shown as seconds; 0 until the clock's rate is known. */
 static size_t write_stamp(char *line, size_t size)
 {
 	uint64_t hz = clock_hz();
@@ -137,6 +138,41 @@ static size_t write_stamp(char *line, size_t size)
 
 	return (size_t)snprintf(line, size, "[%4llu.%03llu] ", (unsigned long long)(ms / 1000),
 				(unsigned long long)(ms % 1000));
+}
+
+static void keep(const char *line, size_t length)
+{
+	for (size_t i = 0; i < length; i++)
+		kept[kept_end++ % KEPT] = line[i];
+}
+
+/* A whole line with its end, on a line of its own; or nothing, when it would make more than `limit` bytes wait. */
+static void put_line(const char *line, size_t length, size_t limit)
+{
+	void (*redraw)(void);
+
+	log_lock();
+	if (head - tail + length + 4 > limit) {
+		dropped += length;
+		log_unlock();
+		return;
+	}
+	redraw = prompt_redraw;
+	prompt_redraw = NULL;
+	if (redraw)
+		emit((const uint8_t *)"\r\033[K", 4, limit);
+	else if (!at_line_start) /* a guest is in the middle of a line */
+		emit((const uint8_t *)"\r\n", 2, limit);
+	emit((const uint8_t *)line, length, limit);
+	if (limit == ALL)
+		keep(line, length);
+	if (in_panic)
+		drain_blocking();
+	else
+		drain();
+	log_unlock();
+	if (redraw && !in_panic)
+		redraw();
 }
 
 static void log_line(const char *level, const char *fmt, va_list args)
@@ -149,15 +185,41 @@ static void log_line(const char *level, const char *fmt, va_list args)
 	if (length > LINE_MAX - 1)
 		length = LINE_MAX - 1;
 	memcpy(line + length, "\r\n", 2);
+	put_line(line, length + 2, ALL);
+}
+
+void log_guest_line(const char *name, const char *text, size_t length)
+{
+	char line[LINE_MAX + 3];
+	size_t n = write_stamp(line, LINE_MAX);
+
+	n += (size_t)snprintf(line + n, LINE_MAX - n, "%s| %.*s", name, (int)length, text);
+	if (n > LINE_MAX - 1)
+		n = LINE_MAX - 1;
+	memcpy(line + n, "\r\n", 2);
+	put_line(line, n + 2, LOG_BACKGROUND_MAX);
+}
+
+size_t log_read(uint64_t *at, char *out, size_t size)
+{
+	size_t n = 0;
 
 	log_lock();
-	if (!at_line_start) /* a guest is in the middle of a line */
-		emit((const uint8_t *)"\r\n", 2);
-	emit((const uint8_t *)line, length + 2);
-	if (in_panic)
-		drain_blocking();
-	else
-		drain();
+	if (kept_end - *at > KEPT) {
+		*at = kept_end - KEPT;
+		while (*at < kept_end && kept[(*at)++ % KEPT] != '\n') /* to where a line begins */
+			;
+	}
+	while (n < size && *at < kept_end)
+		out[n++] = kept[(*at)++ % KEPT];
+	log_unlock();
+	return n;
+}
+
+void log_set_prompt(void (*redraw)(void))
+{
+	log_lock();
+	prompt_redraw = redraw;
 	log_unlock();
 }
 
@@ -211,9 +273,19 @@ void log_set_verbose(bool on)
 void console_write(const uint8_t *bytes, size_t count)
 {
 	log_lock();
-	emit(bytes, count);
+	emit(bytes, count, LOG_CONSOLE_MAX);
 	drain();
 	log_unlock();
+}
+
+size_t console_room(void)
+{
+	size_t room;
+
+	log_lock();
+	room = serial_open && head - tail < LOG_CONSOLE_MAX ? LOG_CONSOLE_MAX - (size_t)(head - tail) : 0;
+	log_unlock();
+	return serial_open ? room : LOG_CONSOLE_MAX;
 }
 
 void log_set_input(void (*input)(void *ctx, uint8_t byte), void *ctx)
@@ -224,27 +296,46 @@ void log_set_input(void (*input)(void *ctx, uint8_t byte), void *ctx)
 	log_unlock();
 }
 
+/* What a driver has received. With the lock held. */
+static size_t collect(int (*get)(void), uint8_t received[RX_BATCH])
+{
+	size_t count = 0;
+	int byte;
+
+	while (count < RX_BATCH && (byte = get()) >= 0)
+		received[count++] = (uint8_t)byte;
+	return count;
+}
+
+/* To the handler, which may have something to log: without the lock held. */
+static void give(const uint8_t *received, size_t count)
+{
+	void (*input)(void *ctx, uint8_t byte);
+	void *ctx;
+
+	if (!count)
+		return;
+	log_lock();
+	input = input_handler;
+	ctx = input_ctx;
+	log_unlock();
+	for (size_t i = 0; i < count && input; i++)
+		input(ctx, received[i]);
+}
+
 /* Everything the UART wants at once. Returns whether it still asked for attention at the start. */
 static bool service(void)
 {
 	uint8_t received[RX_BATCH];
-	void (*input)(void *ctx, uint8_t byte);
-	size_t count = 0;
+	size_t count;
 	bool asked;
-	void *ctx;
-	int byte;
 
 	log_lock();
 	asked = uart_acknowledge();
-	while (count < RX_BATCH && (byte = uart_get()) >= 0)
-		received[count++] = (uint8_t)byte;
+	count = collect(uart_get, received);
 	drain();
-	input = input_handler;
-	ctx = input_ctx;
 	log_unlock();
-
-	for (size_t i = 0; i < count && input; i++)
-		input(ctx, received[i]);
+	give(received, count);
 	return asked;
 }
 
@@ -259,6 +350,21 @@ void log_irq(void *ctx)
 	(void)ctx;
 	for (unsigned i = 0; i < IRQ_MAX && service(); i++)
 		;
+}
+
+/* Edge-triggered, too: the controller's buffer must have been empty once. */
+void log_keyboard_irq(void *ctx)
+{
+	uint8_t received[RX_BATCH];
+	size_t count = RX_BATCH;
+
+	(void)ctx;
+	for (unsigned i = 0; i < IRQ_MAX && count == RX_BATCH; i++) {
+		log_lock();
+		count = collect(keyboard_get, received);
+		log_unlock();
+		give(received, count);
+	}
 }
 
 bool log_paint(unsigned max_rows)

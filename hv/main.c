@@ -9,10 +9,13 @@
 #include "arch/x86/ioapic.h"
 #include "arch/x86/lapic.h"
 #include "arch/x86/paging.h"
+#include "arch/x86/power.h"
 #include "arch/x86/smp.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/tsc.h"
+#include "arch/x86/tsc_sync.h"
 #include "arch/x86/virt.h"
+#include "drivers/keyboard.h"
 #include "drivers/screen.h"
 #include "drivers/uart.h"
 #include "hv/boot_info.h"
@@ -27,13 +30,17 @@
 #include "hv/phys.h"
 #include "hv/report.h"
 #include "hv/run.h"
-#include "hv/vm.h"
+#include "hv/sched/sched.h"
+#include "hv/shell/shell.h"
+#include "hv/vms.h"
 
 typedef unsigned long long ull;
 
 void hv_main(hpa_t info_hpa);
 
 static struct config config;
+static const struct sched_ops *const schedulers[] = {
+    [SCHEDULER_SHARE] = &policy_share, [SCHEDULER_RR] = &policy_rr, [SCHEDULER_DEDICATED] = &policy_dedicated};
 static const struct frame_source frames = {phys_alloc, phys_alloc_low, phys_free};
 
 /* The other CPUs wait for the first, turn VT-x on, count themselves and join the loop. */
@@ -110,7 +117,16 @@ static void take_memory(const struct boot_info *info)
 	log_info("memory: %llu MiB free of %llu MiB", (ull)(phys_free_bytes() / MIB), (ull)(phys_total_bytes() / MIB));
 }
 
-/* Interrupt controllers, clock, serial interrupt. */
+/* Keys are heard by interrupt only. */
+static void take_keyboard(void)
+{
+	if (ioapic_route_isa(KEYBOARD_IRQ, VECTOR_KEYBOARD, lapic_id()))
+		return;
+	irq_register(VECTOR_KEYBOARD, log_keyboard_irq, NULL);
+	log_info("keyboard: %s", keyboard_init() ? "no PS/2 controller answers" : "PS/2, US layout");
+}
+
+/* Interrupt controllers, clock, serial and keyboard interrupt. */
 static void take_interrupts(const struct boot_info *info)
 {
 	const char *what = "";
@@ -118,6 +134,7 @@ static void take_interrupts(const struct boot_info *info)
 
 	if (acpi_init(HPA(info->rsdp_hpa), map_firmware, &what))
 		log_info("acpi: none used%s%s", *what ? ": " : "", what);
+	power_init();
 	if (lapic_init())
 		stop_machine("firmware left the local APIC disabled");
 	hz = tsc_calibrate();
@@ -127,14 +144,16 @@ static void take_interrupts(const struct boot_info *info)
 	log_info("clock: TSC runs at %llu.%03llu MHz; local APIC timer in %s mode", (ull)(hz / 1000000),
 		 (ull)(hz / 1000 % 1000), lapic_timer_is_deadline() ? "TSC-deadline" : "count");
 	if (ioapic_init() || ioapic_route_isa(UART_IRQ, VECTOR_UART, lapic_id()))
-		log_error("ioapic: none found; serial input is looked at only when the machine is idle");
+		log_error("ioapic: none found; serial input is looked at only when the machine is idle, keys never");
 	irq_register(VECTOR_UART, log_irq, NULL);
+	take_keyboard();
 }
 
 static void cpu_main(void)
 {
 	char why[200];
 
+	tsc_sync_answer();
 	while (!atomic_load(&machine_ready))
 		cpu_pause();
 	if (virt_cpu_enable(why, sizeof(why)) == 0) {
@@ -145,6 +164,16 @@ static void cpu_main(void)
 	atomic_fetch_add(&vmx_failures, 1);
 	for (;;)
 		hlt();
+}
+
+static void sync_clocks(void)
+{
+	for (unsigned i = 1; i < cpu_count(); i++) {
+		int64_t skew = tsc_sync_ask(i);
+
+		if (skew)
+			log_info("clock: the TSC of CPU %u was %lld ticks off, and was set right", i, (long long)skew);
+	}
 }
 
 static void start_cpus(const struct boot_info *info)
@@ -158,6 +187,7 @@ static void start_cpus(const struct boot_info *info)
 			  report.first_failed);
 	if (report.ignored)
 		log_error("cpus: %u ignored (at most %u are used)", report.ignored, MAX_CPUS);
+	sync_clocks();
 }
 
 /* All CPUs must have VT-x and agree: a vCPU may be placed on any. */
@@ -175,7 +205,8 @@ static void feature_line(const char *text)
 	log_info("vt-x: %s", text);
 }
 
-static void enable_virtualization(void)
+/* Without it no guest runs, but the shell does: who looks for the reason has a keyboard and the log. */
+static bool enable_virtualization(void)
 {
 	static const struct virt_pages pages = {zeroed_page, free_page};
 	struct virt_wish wish = {config.hv.vpid, config.hv.preemption_timer, config.hv.apicv};
@@ -183,12 +214,15 @@ static void enable_virtualization(void)
 	char why[240];
 
 	virt_set_pages(&pages);
-	if (virt_probe(&wish, why, sizeof(why)) || virt_cpu_enable(why, sizeof(why)))
-		stop_machine(why);
+	if (virt_probe(&wish, why, sizeof(why)) || virt_cpu_enable(why, sizeof(why))) {
+		log_error("vireo: %s", why);
+		return false;
+	}
 	msr_init();
 	virt_report(feature_line, config.hv.verbose);
 	log_info("vt-x: on; VPID %s, preemption timer %s, APICv %s", f->vpid ? "used" : "not used",
 		 f->preemption_timer ? "used" : "not used", f->apicv ? "used" : "not used");
+	return true;
 }
 
 static void load_config(const struct boot_info *info)
@@ -201,44 +235,37 @@ static void load_config(const struct boot_info *info)
 	log_set_baud((uint32_t)config.hv.serial_baud);
 }
 
-/* Bytes that the guests have for themselves. */
-static uint64_t guest_bytes;
-
-static void start_vm(const struct vm_config *c)
+static void define_vm(const struct vm_config *c)
 {
-	uint64_t free = phys_free_bytes(), from = clock_now();
 	char why[CONFIG_ERROR_MAX];
-	struct vm *vm;
 
-	if (c->error[0]) {
+	if (c->error[0])
 		log_error("vireo.conf: %s", c->error);
-		return;
-	}
-	if (c->vcpus > cpu_count()) {
-		log_error("vm %s: not started: vcpus: found %u, expected at most %u, the CPUs of this machine", c->name,
-			  c->vcpus, cpu_count());
-		return;
-	}
-	vm = vm_create(c, why, sizeof(why));
-	if (!vm) {
-		log_error("vm %s: not started: %s", c->name, why);
-		return;
-	}
-	guest_bytes += c->memory;
-	log_info("vm %s: created in %llu ticks; %llu KiB beside its %llu MiB of memory", c->name,
-		 (ull)(clock_now() - from), (ull)((free - phys_free_bytes() - c->memory) / KIB),
-		 (ull)(c->memory / MIB));
-	vm_start(vm);
+	else if (!vms_define(c, why))
+		log_error("%s", why);
 }
 
-static void start_vms(const struct boot_info *info)
+static void define_vms(void)
 {
 	for (unsigned i = 0; i < config.vm_count; i++)
-		start_vm(&config.vm[i]);
-	if (!vm_alive())
-		stop_machine("no guest could be started");
-	log_info("memory: %llu KiB used by Vireo itself, its image included",
-		 (ull)((info->core_size + phys_total_bytes() - phys_free_bytes() - guest_bytes) / KIB));
+		define_vm(&config.vm[i]);
+}
+
+/* Those that start by themselves. With none of them the shell has the console. */
+static void start_vms(void)
+{
+	char why[CONFIG_ERROR_MAX];
+	unsigned wanted = 0;
+
+	for (struct vms_entry *e = vms_first(); e; e = e->next) {
+		if (!e->config.autostart)
+			continue;
+		wanted++;
+		if (vms_start(e, why))
+			log_error("vm %s: not started: %s", e->config.name, why);
+	}
+	if (!vms_alive() && (wanted || !vms_first()))
+		log_error("vireo: no guest could be started");
 }
 
 void hv_main(hpa_t info_hpa)
@@ -246,6 +273,7 @@ void hv_main(hpa_t info_hpa)
 	const struct boot_info *info;
 	uint64_t entry = rdtsc();
 	char error[160];
+	bool guests;
 
 	cpu_init_bsp();
 	log_init(115200, entry);
@@ -258,11 +286,23 @@ void hv_main(hpa_t info_hpa)
 	take_memory(info);
 	take_interrupts(info);
 	load_config(info);
-	enable_virtualization();
-	start_cpus(info);
+	guests = enable_virtualization();
+	if (guests)
+		start_cpus(info);
 	pcpu_init(cpu_count());
-	console_init();
-	release_cpus();
-	start_vms(info);
+	sched_init(schedulers[config.hv.scheduler], cpu_count(), clock_hz() / 1000);
+	console_init(&shell_console, config.hv.background);
+	vms_init(info, guests);
+	define_vms();
+	if (guests) {
+		release_cpus();
+		start_vms();
+	} else {
+		log_error("vireo: no guest can run on this machine; what is left is the shell");
+	}
+	log_info("memory: %llu KiB used by Vireo itself, its image included",
+		 (ull)((info->core_size + phys_total_bytes() - phys_free_bytes() - vms_guest_bytes()) / KIB));
+	if (!vms_alive())
+		console_focus(NULL);
 	run_loop();
 }

@@ -10,8 +10,11 @@
 #include "arch/x86/trap.h"
 #include "hv/lib/printf.h"
 #include "hv/log.h"
+#include "hv/trace.h"
 
-#define TRACE_MAX 32
+#define TRACE_MAX      32
+#define EVENTS_MAX     128 /* of the event trace, over all CPUs */
+#define EVENTS_PER_CPU 16
 
 extern const uint8_t __text_start[], __text_end[]; /* linker.ld */
 
@@ -62,6 +65,21 @@ static void print_trace(uint64_t rbp)
 	}
 }
 
+/* The last events of each CPU, if there are any. */
+static void print_events(void)
+{
+	static struct trace_cursor cursor;
+	char line[TRACE_LINE_MAX];
+	unsigned each = EVENTS_MAX / cpu_count();
+
+	if (!trace_on)
+		return;
+	trace_stop();
+	trace_open(&cursor, each < EVENTS_PER_CPU ? each : EVENTS_PER_CPU);
+	while (trace_next_line(&cursor, line, sizeof(line)))
+		log_info("  %s", line);
+}
+
 static void print_report(const char *message, uint64_t rbp)
 {
 	const struct trap_frame *fault = this_cpu()->fault;
@@ -71,6 +89,7 @@ static void print_report(const char *message, uint64_t rbp)
 	if (fault)
 		print_registers(fault);
 	print_trace(fault ? fault->rbp : rbp);
+	print_events();
 	log_info("stopped; the machine must be reset");
 	log_flush();
 }

@@ -6,14 +6,13 @@
 #pragma once
 
 /* BIOS data area and the tables that a firmware would have left, all in guest memory that is no RAM above 640 KiB. */
-#define PC_BDA		    0x00400u
-#define PC_EBDA		    0x9FC00u /* 1 KiB; base memory is what lies below: 639 KiB */
-#define PC_BASE_MEMORY_KIB  639u
-#define PC_VGA_TEXT	    0xB8000u
-#define PC_VGA_TEXT_SIZE    0x8000u
-#define PC_ACPI_TABLES	    0xE0000u /* the RSDP is the first thing here */
-#define PC_ACPI_TABLES_SIZE 0x10000u
-#define PC_MP_TABLE	    0xF0000u /* the MP floating pointer is the first thing here */
+#define PC_BDA		   0x00400u
+#define PC_EBDA		   0x9FC00u /* 1 KiB; base memory is what lies below: 639 KiB */
+#define PC_BASE_MEMORY_KIB 639u
+#define PC_VGA_TEXT	   0xB8000u
+#define PC_VGA_TEXT_SIZE   0x8000u
+#define PC_ACPI_TABLES	   0xE0000u /* the RSDP is the first thing here */
+#define PC_MP_TABLE	   0xF0000u /* the MP floating pointer is the first thing here */
 
 #define PC_LAPIC_ADDRESS  0xFEE00000u
 #define PC_IOAPIC_ADDRESS 0xFEC00000u

@@ -30,8 +30,7 @@ static void on_earlier_timer(void *ctx)
 {
 	struct pcpu *p = ctx;
 
-	if (p != this_pcpu())
-		pcpu_kick(p);
+	pcpu_notice(p);
 }
 
 static void on_slice_end(struct timer *timer)
@@ -55,16 +54,26 @@ void pcpu_init(unsigned count)
 	}
 }
 
-void pcpu_kick(struct pcpu *p)
+/* seq_cst pairs with the loop, which publishes `away` and then looks at flags and requests once more. */
+void pcpu_notice(struct pcpu *p)
 {
-	if (p != this_pcpu())
+	if (atomic_load(&p->away) && p != this_pcpu())
 		lapic_send_ipi(p->cpu->apic_id, VECTOR_KICK);
 }
 
-/* seq_cst pairs with the loop, which publishes `away` and then looks at the flags once more. */
 void pcpu_attention(struct pcpu *p, uint32_t bits)
 {
 	atomic_fetch_or(&p->attention, bits);
-	if (atomic_load(&p->away))
-		pcpu_kick(p);
+	pcpu_notice(p);
+}
+
+void pcpu_synchronize(void)
+{
+	for (unsigned i = 0; i < cpu_count(); i++) {
+		struct pcpu *p = &pcpus[i];
+		uint64_t rounds = atomic_load(&p->rounds);
+
+		while (p != this_pcpu() && !atomic_load(&p->away) && atomic_load(&p->rounds) == rounds)
+			__builtin_ia32_pause();
+	}
 }

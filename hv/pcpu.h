@@ -1,6 +1,6 @@
 /*
- * What hv/ keeps for each physical CPU: its timers, its run queue, its work list and the flags by which others ask for
- * its attention. A CPU has one stack and one loop (hv/run.c); there are no hypervisor threads.
+ * What hv/ keeps for each physical CPU: its timers, its work list and the flags by which others ask for its attention.
+ * A CPU has one stack and one loop (hv/run.c); there are no hypervisor threads.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -16,8 +16,7 @@ struct work;
 
 /* Reasons to leave the inner loop before the next entry. */
 enum {
-	ATTENTION_RESCHEDULE = 1, /* the current vCPU's turn is over and others wait */
-	ATTENTION_QUEUE = 4,	  /* a vCPU joined the run queue */
+	ATTENTION_RESCHEDULE = 1, /* the turn is over: ask the policy again who runs */
 	ATTENTION_WORK = 2,	  /* the work list is not empty */
 };
 
@@ -28,10 +27,13 @@ struct pcpu {
 	struct vcpu *current; /* being run, or NULL */
 	uint64_t armed;	      /* deadline the LAPIC timer is set to */
 	struct timer_queue timers;
-	struct timer slice; /* end of the current vCPU's turn, armed while others wait */
+	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
+	uint64_t started;	     /* clock_now() when its loop began */
+	uint64_t idle_ticks;	     /* spent asleep, up to the last time it woke */
+	_Atomic uint64_t idle_since; /* 0: awake */
+	_Atomic uint64_t rounds;     /* times that this CPU let go of everything: pcpu_synchronize() */
 
-	struct spinlock lock; /* protects the run queue and the work list; a leaf */
-	struct vcpu *queue_head, *queue_tail;
+	struct spinlock lock; /* protects the work list; a leaf */
 	struct work *work_head, *work_tail;
 };
 
@@ -44,5 +46,18 @@ static inline struct pcpu *this_pcpu(void)
 
 /* Sets attention bits and makes the CPU notice them soon, whatever it is doing. Callable from any CPU. */
 void pcpu_attention(struct pcpu *p, uint32_t bits);
-/* Only the interrupt: the target looks at its vCPU's requests again. */
-void pcpu_kick(struct pcpu *p);
+/* Makes the CPU look at its flags and at its vCPU's requests again, if it is in guest mode or asleep. Any CPU. */
+void pcpu_notice(struct pcpu *p);
+
+/* This CPU holds no pointer to any VM but that of its current vCPU. Owner CPU, in its loop. */
+static inline void pcpu_let_go(struct pcpu *p)
+{
+	uint64_t rounds = atomic_load_explicit(&p->rounds, memory_order_relaxed);
+
+	atomic_store_explicit(&p->rounds, rounds + 1, memory_order_release);
+}
+/*
+ * Waits until every other CPU has let go once since the call, or is in guest mode or asleep: what nobody could find any
+ * more when it was called can be freed after. A CPU's root mode is short, so is this. Holding no lock.
+ */
+void pcpu_synchronize(void);

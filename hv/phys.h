@@ -1,6 +1,7 @@
 /*
- * Physical memory by the frame: who owns what is not recorded, only free or not, one bit a frame. Used at start and
- * when VMs come and go; never on the path of an exit. One lock, a leaf, protects it. Pure, given phys_to_virt().
+ * Physical memory. At or above 1 MiB it is seen as chunks of 2 MiB: whole ones back guests' memory and are promised
+ * before they are taken; small things (tables, vCPUs) are cut from chunks that are split. Wholly free chunks are zeroed
+ * while a CPU is idle. One lock, a leaf, protects it all. Pure, given phys_to_virt().
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -8,16 +9,35 @@
 #include "boot/boot_info.h"
 #include "hv/lib/types.h"
 
-/* Takes every BOOT_MEMORY_FREE range of info; the bitmap lies in the first one that holds it. -E_NOMEM. */
+#define PHYS_CHUNK (2 * MIB)
+
+/* Takes every BOOT_MEMORY_FREE range of info; bitmap and chunk table lie in the first one that holds them. -E_NOMEM. */
 int phys_init(const struct boot_info *info) MUST_CHECK;
 
-/* `pages` contiguous frames at a multiple of align_pages (a power of two), at or above 1 MiB, not zeroed; HPA_NONE. */
+/*
+ * `pages` contiguous frames at a multiple of align_pages (a power of two), at or above 1 MiB, not zeroed; HPA_NONE. No
+ * more than a chunk: what is longer does not exist.
+ */
 hpa_t phys_alloc(uint64_t pages, uint64_t align_pages) MUST_CHECK;
 /* The same below 1 MiB, for code that real mode reaches. The frame at 0 is never given out. */
 hpa_t phys_alloc_low(uint64_t pages) MUST_CHECK;
 /* Either kind. Panics on frames that are free already or lie outside of all free memory. */
 void phys_free(hpa_t hpa, uint64_t pages);
 
-uint64_t phys_free_bytes(void);	   /* at or above 1 MiB */
-uint64_t phys_total_bytes(void);   /* at start, the bitmap included */
-uint64_t phys_largest_bytes(void); /* longest free run, in bytes: walks the bitmap */
+/* Promises that many free chunks to the caller; nobody else can take or split them. -E_NOMEM: nothing promised. */
+int phys_reserve(uint64_t chunks) MUST_CHECK;
+void phys_unreserve(uint64_t chunks);
+/*
+ * One of the promised chunks, which never fails, and back into the promise. *zeroed: bytes from its start that are
+ * zero. May wait for another CPU to finish zeroing a page.
+ */
+hpa_t phys_take_chunk(uint64_t *zeroed);
+void phys_give_chunk(hpa_t hpa);
+
+/* For idle CPUs, any number at a time: zeroes the next page of a free chunk. False: all free chunks are zero. */
+bool phys_zero_page(void);
+
+/* At or above 1 MiB. */
+uint64_t phys_free_bytes(void);	 /* neither used nor promised */
+uint64_t phys_free_chunks(void); /* what phys_reserve would promise at most */
+uint64_t phys_total_bytes(void); /* at start, bitmap and chunk table included */

@@ -9,6 +9,8 @@
 #include "hv/guest_walk.h"
 #include "hv/lib/printf.h"
 #include "hv/log.h"
+#include "hv/phys.h"
+#include "hv/totals.h"
 
 typedef unsigned long long ull;
 
@@ -21,44 +23,39 @@ void report_set_start(uint64_t entry_tsc)
 
 void report_first_entry(struct vm *vm, uint64_t now)
 {
-	log_info("vm %s: first instruction %llu ticks after core entry; zeroing memory took %llu, loading images %llu",
-		 vm->config->name, (ull)(now - start_tsc), (ull)vm->zero_ticks, (ull)vm->copy_ticks);
-}
-
-static uint64_t total_exits(const struct vm *vm)
-{
-	uint64_t total = 0;
-
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		for (unsigned r = 0; r < EXIT_REASONS; r++)
-			total += vm->vcpu[i]->stat[r].count;
-	return total;
+	log_info("vm %s: first instruction %llu ticks after core entry; zeroing memory took %llu, loading images %llu, "
+		 "%llu since it was asked for",
+		 vm->config->name, (ull)(now - start_tsc), (ull)vm->zero_ticks, (ull)vm->copy_ticks,
+		 (ull)(now - vm->begun));
 }
 
 static void report_exits(const struct vm *vm)
 {
 	for (unsigned r = 0; r < EXIT_REASONS; r++) {
-		struct exit_stat sum = {0};
+		struct exit_stat sum = totals_exit(vm, r);
 
-		for (unsigned i = 0; i < vm->vcpu_count; i++) {
-			const struct exit_stat *s = &vm->vcpu[i]->stat[r];
-
-			sum.count += s->count;
-			sum.ticks += s->ticks;
-			sum.max = s->max > sum.max ? s->max : sum.max;
-		}
 		if (sum.count)
 			log_debug("vm %s: exits: %8llu %-24s mean %llu max %llu ticks", vm->config->name,
 				  (ull)sum.count, exit_name(r), (ull)(sum.ticks / sum.count), (ull)sum.max);
 	}
 }
 
+static void report_memory(const struct vm *vm)
+{
+	log_info("vm %s: touched %llu of %llu MiB; zeroing memory took %llu ticks in all", vm->config->name,
+		 (ull)(vm->ram.touched * PHYS_CHUNK / MIB), (ull)(vm->config->memory / MIB), (ull)vm->ram.zero_ticks);
+}
+
 void report_end(struct vm *vm)
 {
 	const char *name = vm->config->name;
-	ull exits = total_exits(vm);
+	struct totals sum;
+	ull exits;
 
+	totals_of(vm, &sum);
+	exits = sum.exits;
 	report_exits(vm);
+	report_memory(vm);
 	switch (atomic_load(&vm->end)) {
 	case VM_POWERED_OFF:
 		log_info("vm %s: powered off after %llu exits", name, exits);
@@ -71,6 +68,9 @@ void report_end(struct vm *vm)
 		break;
 	case VM_HALTED:
 		log_info("vm %s: halted for good (HLT with interrupts off) after %llu exits", name, exits);
+		break;
+	case VM_DESTROYED:
+		log_info("vm %s: destroyed after %llu exits", name, exits);
 		break;
 	default:
 		log_info("vm %s: killed after %llu exits", name, exits);

@@ -9,7 +9,9 @@
 #include "hv/exit/table.h"
 #include "hv/log.h"
 #include "hv/pcpu.h"
+#include "hv/phys.h"
 #include "hv/sched/sched.h"
+#include "hv/trace.h"
 #include "hv/vm.h"
 #include "hv/work.h"
 
@@ -22,9 +24,16 @@ static void arm(struct pcpu *p, uint64_t deadline)
 	lapic_timer_set(deadline);
 }
 
+#define LONGEST_ENTRY_NS 100000000
+
+static uint64_t longest_entry; /* in ticks */
+
 /*
  * Makes sure that the coming entry ends by the earliest timer's deadline. With a preemption timer that is one VMWRITE;
  * without, the local APIC's timer ends it by an interrupt. False: the deadline has passed.
+ *
+ * Who owns its CPU runs without a bound. Others don't, as a belt to the braces: a kick that were lost, as Bochs loses
+ * it while the guest's IF is 0, would leave a CPU to a guest that spins there for ever.
  */
 static bool bound_entry(struct pcpu *p, uint64_t now)
 {
@@ -33,18 +42,19 @@ static bool bound_entry(struct pcpu *p, uint64_t now)
 	if (deadline <= now)
 		return false;
 	if (virt_features()->preemption_timer)
-		virt_set_bound(deadline - now);
+		virt_set_bound(deadline - now < longest_entry ? deadline - now : longest_entry);
 	else
 		arm(p, deadline);
 	return true;
 }
 
 /* Timers and work that are due; may set requests of the current vCPU. */
-static void run_due(struct pcpu *p)
+static void run_due(struct pcpu *p, uint64_t now)
 {
-	uint64_t now = clock_now();
+	uint64_t due = atomic_load_explicit(&p->timers.next, memory_order_relaxed);
 
-	if (atomic_load_explicit(&p->timers.next, memory_order_relaxed) <= now) {
+	if (due <= now) {
+		trace(TRACE_TIMER, p->current, 0, due);
 		p->armed = TIMER_NEVER;
 		timer_queue_run(&p->timers, now);
 	}
@@ -62,6 +72,7 @@ static struct exit_stat *stat_of(struct vcpu *v, uint32_t reason)
 /* Before the handler, so that a report tells of the exit that led to it. */
 static void record(struct vcpu *v, const struct exit *exit)
 {
+	trace_at(TRACE_EXIT, v, exit->tsc, exit->reason, 0);
 	stat_of(v, exit->reason)->count++;
 	v->history[v->history_next++ % VCPU_HISTORY] = (struct exit_record){exit->reason, exit->tsc};
 }
@@ -76,7 +87,6 @@ static void account(struct vcpu *v, const struct exit *exit, uint64_t now)
 		stat->max = ticks;
 }
 
-/* The processor refused the entry: the doctor says which rule broke, and the VM is over. */
 static void refuse_line(void *ctx, const char *text)
 {
 	struct vcpu *v = ctx;
@@ -91,6 +101,7 @@ static void dump_line(void *ctx, const char *text)
 	log_debug("vm %s: VMCS: %s", v->vm->config->name, text);
 }
 
+/* The processor refused the entry: the doctor says which rule broke, and the VM is over. */
 static void entry_refused(struct vcpu *v)
 {
 	virt_explain_refusal(&v->virt, refuse_line, v);
@@ -110,7 +121,7 @@ static bool follow(struct vcpu *v, enum outcome outcome)
 	case OUTCOME_BLOCK:
 		virt_advance();
 		v->halted = true;
-		vcpu_request(v, REQUEST_EVENT); /* look once whether there is something to wake up for */
+		vcpu_look_again(v); /* look once whether there is something to wake up for */
 		return true;
 	case OUTCOME_KILL:
 		break;
@@ -118,86 +129,117 @@ static bool follow(struct vcpu *v, enum outcome outcome)
 	return false;
 }
 
-static bool turn_is_over(struct pcpu *p, struct vcpu *v)
+static bool turn_is_over(struct pcpu *p)
 {
-	const uint32_t ours = ATTENTION_RESCHEDULE | ATTENTION_QUEUE;
-	uint32_t attention = atomic_fetch_and(&p->attention, ~ours);
-
-	if (attention & ATTENTION_QUEUE)
-		sched_share(p, v);
-	return attention & ATTENTION_RESCHEDULE;
+	return atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE;
 }
 
-/* One vCPU until it blocks, ends, or another one's turn comes. Answers the state to leave it in. */
-static enum vcpu_state run_vcpu(struct pcpu *p, struct vcpu *v)
+/* One vCPU until it blocks, ends, or another one's turn comes. Answers whether it could go on. */
+static bool run_vcpu(struct pcpu *p, struct vcpu *v)
 {
 	struct exit exit;
 	uint64_t now = clock_now();
 
 	for (;;) {
+		pcpu_let_go(p);
 		atomic_store(&p->away, true); /* whoever sets a flag from here on also sends an interrupt */
 		while (atomic_load(&p->attention) | atomic_load(&v->requests)) {
 			atomic_store(&p->away, false);
-			run_due(p);
+			run_due(p, now);
+			if (turn_is_over(p))
+				return true;
 			if (!vcpu_prepare(v))
-				return v->halted ? VCPU_BLOCKED : VCPU_OFF;
-			if (turn_is_over(p, v))
-				return VCPU_RUNNABLE;
+				return false;
 			now = clock_now();
+			pcpu_let_go(p);
 			atomic_store(&p->away, true);
 		}
 		if (!bound_entry(p, now)) {
-			run_due(p);
+			atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
+			run_due(p, now);
 			now = clock_now();
 			continue;
 		}
+		trace(TRACE_ENTRY, v, 0, 0);
 		if (virt_enter(&v->virt, &exit)) {
 			entry_refused(v);
-			return VCPU_OFF;
+			return false;
 		}
 		atomic_store_explicit(&p->away, false, memory_order_relaxed);
 		record(v, &exit);
 		if (!follow(v, exit_handle(v, &exit)))
-			return VCPU_OFF;
+			return false;
 		now = clock_now();
 		account(v, &exit, now);
 	}
 }
 
-/* Nothing to run: sleep until an interrupt, the next timer included. */
+#define PAGES_AT_ONCE 16
+
+/* Nothing asks for the CPU. It may be told so by memory alone, since it is not `away`. */
+static bool is_left_alone(struct pcpu *p)
+{
+	return !atomic_load(&p->attention) && atomic_load(&p->timers.next) > clock_now();
+}
+
+/* A page at a time, so that who needs the CPU waits for one at most; interrupts come in now and then. */
+static bool zero_pages(struct pcpu *p)
+{
+	unsigned pages = 0;
+
+	while (pages < PAGES_AT_ONCE && is_left_alone(p) && phys_zero_page())
+		pages++;
+	if (pages)
+		cpu_take_interrupts();
+	return pages;
+}
+
+/*
+ * Nothing to run: a short step of what can wait until now (the screen, zeroing memory), or, when all of that is done,
+ * sleep until an interrupt, the next timer included.
+ */
 static void idle(struct pcpu *p)
 {
-	log_pump();
-	if (log_paint(4))
+	uint64_t from;
+
+	if (p == pcpu_at(0)) /* whose interrupt the UART's is: what is typed has one reader */
+		log_pump();
+	if (log_paint(4) || zero_pages(p))
 		return;
+	atomic_store(&p->away, true); /* first: who sets an earlier timer from here on sends an interrupt */
 	arm(p, atomic_load(&p->timers.next));
-	atomic_store(&p->away, true);
-	if (!atomic_load(&p->attention) && p->armed > clock_now())
+	from = clock_now();
+	atomic_store_explicit(&p->idle_since, from, memory_order_relaxed);
+	if (!atomic_load(&p->attention) && p->armed > from)
 		cpu_wait_for_interrupt();
 	atomic_store(&p->away, false);
+	p->idle_ticks += clock_now() - from;
+	atomic_store_explicit(&p->idle_since, 0, memory_order_relaxed);
 }
 
 _Noreturn void run_loop(void)
 {
 	struct pcpu *p = this_pcpu();
 
+	p->started = clock_now();
+	longest_entry = sched_policy() == &policy_dedicated ? TIMER_NEVER : clock_from_ns(LONGEST_ENTRY_NS);
 	for (;;) {
 		struct vcpu *v;
+		bool runnable;
 
-		atomic_fetch_and(&p->attention, ~(uint32_t)(ATTENTION_RESCHEDULE | ATTENTION_QUEUE));
-		run_due(p);
+		pcpu_let_go(p);
+		run_due(p, clock_now());
+		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
 		v = sched_pick(p);
 		if (!v) {
 			idle(p);
 			continue;
 		}
 		p->current = v;
-		virt_load(&v->virt);
-		vcpu_request(v, REQUEST_EVENT);
-		enum vcpu_state state = run_vcpu(p, v);
+		vcpu_load(v, p);
+		runnable = run_vcpu(p, v);
 		atomic_store(&p->away, false);
-		virt_put(&v->virt);
 		p->current = NULL;
-		vcpu_leave(v, state);
+		vcpu_put(v, p, runnable);
 	}
 }

@@ -7,36 +7,47 @@
 
 #include "hv/exit/msr.h"
 #include "hv/sched/sched.h"
+#include "hv/trace.h"
 #include "hv/vm.h"
 
 void vcpu_request(struct vcpu *v, uint32_t requests)
 {
+	uint32_t state;
+
 	atomic_fetch_or(&v->requests, requests);
-	sched_wake(v);
-	/* Runs on another CPU: end its guest mode so that it looks. (On this one it looks before the next entry.) */
-	if (atomic_load(&v->state) == VCPU_RUNNING && atomic_load(&v->home->away))
-		pcpu_kick(v->home);
+	state = atomic_load(&v->state);
+	if (state == VCPU_BLOCKED) {
+		atomic_fetch_add(&v->vm->wakes, 1);
+		sched_wake(v, VCPU_BLOCKED);
+	} else if (state == VCPU_RUNNING) {
+		/*
+		 * On another CPU: end its guest mode so that it looks. (On this one it looks before the next entry, and
+		 * so does any CPU that picks it from here on.)
+		 */
+		pcpu_notice(pcpu_at(sched_cpu_of(v)));
+	}
 }
 
 void vcpu_signal(void *ctx, unsigned index, enum apic_signal what, uint8_t vector)
 {
 	static const uint32_t request[] = {
-	    [APIC_SIGNAL_KICK] = REQUEST_EVENT,
-	    [APIC_SIGNAL_NMI] = REQUEST_NMI,
-	    [APIC_SIGNAL_INIT] = REQUEST_INIT,
-	    [APIC_SIGNAL_STARTUP] = REQUEST_STARTUP,
+	    [APIC_SIGNAL_KICK] = REQUEST_EVENT,	 [APIC_SIGNAL_NMI] = REQUEST_NMI,
+	    [APIC_SIGNAL_INIT] = REQUEST_INIT,	 [APIC_SIGNAL_STARTUP] = REQUEST_STARTUP,
+	    [APIC_SIGNAL_TIMER] = REQUEST_TIMER,
 	};
 	struct vcpu *v = ((struct vm *)ctx)->vcpu[index];
 
+	trace(TRACE_IPI, v, what, vector);
 	if (what == APIC_SIGNAL_STARTUP)
 		atomic_store(&v->startup_vector, vector);
-	if (what == APIC_SIGNAL_INIT) /* a SIPI that came before is forgotten */
-		atomic_fetch_and(&v->requests, ~(uint32_t)REQUEST_STARTUP);
+	if (what == APIC_SIGNAL_INIT) /* a SIPI or NMI that came before is forgotten */
+		atomic_fetch_and(&v->requests, ~(uint32_t)(REQUEST_STARTUP | REQUEST_NMI));
 	vcpu_request(v, request[what]);
 }
 
 enum outcome vcpu_raise(struct vcpu *v, unsigned vector, bool has_error, uint32_t error)
 {
+	trace(TRACE_INJECT, v, vector, TRACE_INJECT_EXCEPTION);
 	if (virt_inject_exception(&v->virt, vector, has_error, error))
 		return OUTCOME_RETRY;
 	return vm_kill(v, "triple fault: exception %u while a double fault was being delivered", vector);
@@ -59,14 +70,16 @@ void vcpu_apic_changed(struct vcpu *v)
 {
 	enum virt_apic_mode mode = choose_apic_mode(&v->lapic);
 	uint64_t bitmap[4];
-	int isr;
+	int irr, isr;
 
 	v->apic_mode = (uint8_t)mode;
 	vlapic_set_apicv(&v->lapic, mode != VIRT_APIC_OFF);
 	virt_apic_set_mode(&v->virt, mode, msr_bitmap(mode == VIRT_APIC_X2APIC));
 	if (mode == VIRT_APIC_OFF)
 		return;
+	irr = vlapic_highest_irr(&v->lapic);
 	isr = vlapic_highest_isr(&v->lapic);
+	virt_apic_set_rvi((uint8_t)(irr < 0 ? 0 : irr));
 	virt_apic_set_svi((uint8_t)(isr < 0 ? 0 : isr));
 	vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
 	virt_apic_eoi_exits(bitmap);
@@ -109,56 +122,77 @@ static int apic_vector(const struct vcpu *v)
 	return v->apic_mode == VIRT_APIC_OFF ? vlapic_pending(&v->lapic) : -1;
 }
 
-static bool has_interrupt(const struct vcpu *v)
-{
-	return has_extint(v) || apic_vector(v) >= 0;
-}
-
 /*
  * The 8259's INTR may go away at any moment, by what another vCPU or a device does: whether to acknowledge is decided
  * once, and an 8259 that has nothing any more answers with its spurious vector, as on a PC.
  */
-static void offer_interrupt(struct vcpu *v)
+static void take_interrupt(struct vcpu *v, bool extint, int vector)
 {
-	bool extint = has_extint(v);
-	int vector = apic_vector(v);
-
-	if (!extint && vector < 0)
-		return;
 	if (extint) {
 		spin_lock(&v->vm->lock);
 		vector = vpic_acknowledge(&v->vm->pc.pic);
 		spin_unlock(&v->vm->lock);
+		v->interrupts++;
 	} else {
 		vlapic_deliver(&v->lapic, (uint8_t)vector);
 	}
+	trace(TRACE_INJECT, v, (uint32_t)vector, extint ? TRACE_INJECT_8259 : TRACE_INJECT_APIC);
 	virt_inject_interrupt(&v->virt, (unsigned)vector);
 }
 
-static void choose_event(struct vcpu *v)
+static void offer_nmi(struct vcpu *v)
 {
-	if (v->nmi_pending && !virt_event_pending(&v->virt) && virt_can_take_nmi()) {
-		virt_inject_nmi(&v->virt);
-		v->nmi_pending = false;
-	}
-	virt_want_nmi_window(&v->virt, v->nmi_pending);
-	if (!virt_event_pending(&v->virt) && virt_can_take_interrupt())
-		offer_interrupt(v);
-	virt_want_interrupt_window(&v->virt, has_interrupt(v));
+	if (virt_event_pending(&v->virt) || !virt_can_take_nmi())
+		return;
+	trace(TRACE_INJECT, v, VECTOR_NMI, TRACE_INJECT_NMI);
+	virt_inject_nmi(&v->virt);
+	v->nmi_pending = false;
 }
 
-/* The local APIC's side of the processor: what is requested, what exits on EOI, below which priority to exit. */
+/* Most entries have nothing to inject, and with APICv hardly any has: that way reads no VMCS field. */
+static void choose_event(struct vcpu *v)
+{
+	bool extint;
+	int vector;
+
+	if (v->nmi_pending)
+		offer_nmi(v);
+	virt_want_nmi_window(&v->virt, v->nmi_pending);
+	extint = has_extint(v);
+	vector = apic_vector(v);
+	if ((extint || vector >= 0) && !virt_event_pending(&v->virt) && virt_can_take_interrupt()) {
+		take_interrupt(v, extint, vector);
+		extint = has_extint(v);
+		vector = apic_vector(v);
+	}
+	virt_want_interrupt_window(&v->virt, extint || vector >= 0);
+}
+
+/*
+ * Takes over what was posted. With APICv the processor takes vectors out of IRR and knows the highest one left (RVI),
+ * so only one that is higher has to be told.
+ */
+static void take_posted(struct vcpu *v)
+{
+	int top;
+
+	if (!vlapic_sync(&v->lapic) || v->apic_mode == VIRT_APIC_OFF)
+		return;
+	top = v->lapic.merged_top;
+	trace(TRACE_INJECT, v, (uint32_t)top, TRACE_INJECT_OFFER);
+	if (top > virt_apic_rvi())
+		virt_apic_set_rvi((uint8_t)top);
+}
+
+/* What exits on EOI; without APICv, below which priority to exit. */
 static void update_apic(struct vcpu *v)
 {
 	uint64_t bitmap[4];
-	int irr;
 
 	if (v->apic_mode == VIRT_APIC_OFF) {
 		virt_apic_set_threshold(vlapic_tpr_threshold(&v->lapic));
 		return;
 	}
-	irr = vlapic_highest_irr(&v->lapic);
-	virt_apic_set_rvi((uint8_t)(irr < 0 ? 0 : irr));
 	if (v->lapic.level_changed) {
 		v->lapic.level_changed = false;
 		vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
@@ -172,15 +206,50 @@ static bool wakes_up(const struct vcpu *v)
 	 */
 	if (v->nmi_pending && virt_can_take_nmi())
 		return true;
-	return (virt_rflags() & RFLAGS_IF) && (has_extint(v) || vlapic_pending(&v->lapic) >= 0);
+	if (!(virt_rflags() & RFLAGS_IF))
+		return false;
+	if (v->apic_mode == VIRT_APIC_OFF)
+		return has_extint(v) || vlapic_pending(&v->lapic) >= 0;
+	return virt_apic_rvi() >> 4 > vlapic_ppr(&v->lapic) >> 4 || has_extint(v);
+}
+
+static void take_snapshot(struct vcpu *v)
+{
+	struct cpu_state *into = atomic_load(&v->snapshot);
+
+	if (into)
+		virt_get_state(&v->virt, into);
+	atomic_store(&v->snapshot, NULL);
+}
+
+void vcpu_snapshot(struct vcpu *v, struct cpu_state *into)
+{
+	atomic_store(&v->snapshot, into);
+	vcpu_request(v, REQUEST_SNAPSHOT);
+	sched_wake(v, VCPU_PAUSED); /* it looks, and finds itself still paused */
+}
+
+/* Its VM is paused: what was asked waits, and when it goes on it looks at everything. */
+static void keep_for_later(struct vcpu *v, uint32_t requests)
+{
+	atomic_fetch_or(&v->requests, (requests & ~(uint32_t)(REQUEST_LEAVE | REQUEST_SNAPSHOT)) | REQUEST_EVENT);
 }
 
 bool vcpu_prepare(struct vcpu *v)
 {
 	uint32_t requests = atomic_exchange(&v->requests, 0);
 
-	if (atomic_load(&v->vm->end) != VM_RUNS)
+	if (requests & REQUEST_SNAPSHOT)
+		take_snapshot(v);
+	if (vm_is_away(v->vm)) {
+		keep_for_later(v, requests);
 		return false;
+	}
+	if (requests & REQUEST_TIMER) {
+		vlapic_timer_expired(&v->lapic);
+		/* The interrupt that it posted is seen below. What else was asked meanwhile is not, and stays. */
+		atomic_fetch_and(&v->requests, ~(uint32_t)REQUEST_EVENT);
+	}
 	if (requests & REQUEST_INIT)
 		take_init(v);
 	if (requests & REQUEST_STARTUP)
@@ -189,7 +258,7 @@ bool vcpu_prepare(struct vcpu *v)
 		v->nmi_pending = true;
 	if (!v->started)
 		return false;
-	vlapic_sync(&v->lapic);
+	take_posted(v);
 	if (v->halted && !wakes_up(v)) {
 		atomic_store(&v->halted_forever, !(virt_rflags() & RFLAGS_IF));
 		return false;
@@ -203,20 +272,43 @@ bool vcpu_prepare(struct vcpu *v)
 	return true;
 }
 
-void vcpu_leave(struct vcpu *v, enum vcpu_state state)
+void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
+	virt_load(&v->virt);
+	vlapic_set_queue(&v->lapic, &p->timers);
+	vcpu_look_again(v);
+}
+
+/* Its VM has ended: nothing of it is left on any CPU but a timer callback under way, for which on_finish waits. */
+static void leave_for_good(struct vcpu *v, struct pcpu *p)
+{
+	vlapic_reset(&v->lapic, false); /* its timer leaves the queue */
+	sched_put(p, v, VCPU_GONE);
+	vm_vcpu_left(v->vm);
+}
+
+/* What came before the state said so has found nobody to wake: hence a second look, after the state has changed. */
+void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable)
+{
+	virt_put(&v->virt);
 	if (atomic_load(&v->vm->end) != VM_RUNS) {
-		vlapic_reset(&v->lapic, false); /* its timer is this CPU's */
-		sched_put(v->home, v, VCPU_GONE);
-		vm_vcpu_left(v->vm);
-		return;
+		leave_for_good(v, p);
+	} else if (atomic_load(&v->vm->paused)) {
+		sched_put(p, v, VCPU_PAUSED);
+		if (!vm_is_paused(v->vm) || (atomic_load(&v->requests) & REQUEST_SNAPSHOT))
+			sched_wake(v, VCPU_PAUSED);
+	} else if (runnable) {
+		sched_put(p, v, VCPU_RUNNABLE);
+	} else {
+		sched_put(p, v, VCPU_BLOCKED);
+		if (atomic_load(&v->requests))
+			sched_wake(v, VCPU_BLOCKED);
+		else if (!v->started || v->halted_forever)
+			vm_check_halted(v->vm);
 	}
-	sched_put(v->home, v, state);
-	if (state == VCPU_RUNNABLE)
-		return;
-	/* A request that came before the state changed has found nobody to wake. */
-	if (atomic_load(&v->requests))
-		sched_wake(v);
-	else if (!v->started || v->halted_forever)
-		vm_check_halted(v->vm);
+}
+
+void vcpu_resume(struct vcpu *v)
+{
+	sched_wake(v, VCPU_PAUSED);
 }

@@ -1,7 +1,7 @@
 /*
  * A virtual CPU as hv/ sees it: the processor's part (struct virt_vcpu), its local APIC, what others ask of it, and
  * what it did so far. A vCPU is a record, not a thread: whoever has it in RUNNING owns it, and only the owner touches
- * anything but `requests` and `state`.
+ * anything but `requests` and `state`. Its owner changes: any CPU may pick it when it is RUNNABLE.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -11,6 +11,7 @@
 #include "arch/x86/virt.h"
 #include "hv/dev/vlapic.h"
 #include "hv/lib/types.h"
+#include "hv/sched/policy.h"
 
 struct vm;
 struct pcpu;
@@ -20,16 +21,18 @@ enum {
 	REQUEST_EVENT = 1, /* an interrupt may have become deliverable */
 	REQUEST_NMI = 2,
 	REQUEST_INIT = 4,
-	REQUEST_STARTUP = 8, /* vector in startup_vector */
-	REQUEST_STOP = 16,   /* the VM ends or restarts: leave and don't come back */
+	REQUEST_STARTUP = 8,   /* vector in startup_vector */
+	REQUEST_LEAVE = 16,    /* the VM ends, restarts or pauses: look at it */
+	REQUEST_TIMER = 32,    /* the local APIC's timer may have run out */
+	REQUEST_SNAPSHOT = 64, /* its registers into *snapshot */
 };
 
 enum vcpu_state {
-	VCPU_OFF,      /* waits for a SIPI */
-	VCPU_BLOCKED,  /* in HLT */
-	VCPU_RUNNABLE, /* in its CPU's queue */
-	VCPU_RUNNING,  /* owned by its CPU */
-	VCPU_GONE,     /* its VM has ended; nothing wakes it */
+	VCPU_BLOCKED,  /* in HLT, or waits for a SIPI */
+	VCPU_RUNNABLE, /* waits for a CPU */
+	VCPU_RUNNING,  /* owned by a CPU */
+	VCPU_PAUSED,   /* its VM is paused: what is asked of it waits */
+	VCPU_GONE,     /* its VM has ended or has not begun; nothing wakes it */
 };
 
 /* What a handler answers to the run loop. */
@@ -64,21 +67,26 @@ struct vcpu {
 	_Atomic uint8_t startup_vector;
 	unsigned index;
 	struct vm *vm;
-	struct pcpu *home;		/* the CPU it is placed on */
-	uint64_t slice_end, slice_left; /* end of its turn while it runs; what is left of it while it does not */
-	struct vcpu *queue_next;	/* run queue of home */
+	struct sched_entity sched; /* its place in the scheduler */
 
 	struct vlapic lapic;
 	hpa_t lapic_page;
 	uint32_t cpuid_signature;						       /* what RESET leaves in EDX */
 	uint64_t misc_enable, tsc_adjust, mtrr_def_type, mtrr_fixed[11], mtrr_var[16]; /* MSRs that are only kept */
 
-	uint64_t first_entry; /* clock_now() at the first one; 0: none yet */
+	struct cpu_state *_Atomic snapshot; /* NULL when there is nothing to be done, or it is done */
+	uint64_t first_entry;		    /* clock_now() at the first one; 0: none yet */
+	uint64_t interrupts;		    /* of the 8259 that it took; lapic.received counts the others */
 	unsigned history_next;
 	struct exit_record history[VCPU_HISTORY];
 	struct exit_stat stat[EXIT_REASONS];
 };
 
+/* The owner looks at everything again before the next entry: what an exit did may have made an event deliverable. */
+static inline void vcpu_look_again(struct vcpu *v)
+{
+	atomic_fetch_or(&v->requests, REQUEST_EVENT);
+}
 /* Asks something of a vCPU, wakes it when it is blocked and notifies its CPU when it runs. Callable from any CPU. */
 void vcpu_request(struct vcpu *v, uint32_t requests);
 
@@ -101,7 +109,15 @@ void vcpu_apic_changed(struct vcpu *v);
  * halted without an event, stopped or off).
  */
 bool vcpu_prepare(struct vcpu *v);
-/* After virt_put: leaves the CPU in `state`, or for good when its VM has ended. Owner only. */
-void vcpu_leave(struct vcpu *v, enum vcpu_state state);
+/*
+ * Makes the vCPU live on this CPU, wherever it was before, and takes it away again. `runnable`: its turn is over but it
+ * wants to go on; otherwise it waits for an event, stays out while its VM is paused, or is gone for good. Owner only.
+ */
+void vcpu_load(struct vcpu *v, struct pcpu *p);
+void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable);
+/* Asks for the vCPU's registers, whatever it is doing; they are there when v->snapshot is NULL again. Boot CPU. */
+void vcpu_snapshot(struct vcpu *v, struct cpu_state *into);
+/* After vm->paused was cleared or the VM ended: lets a paused vCPU go on. Any CPU. */
+void vcpu_resume(struct vcpu *v);
 /* What the local APICs of a VM tell each other: struct apic_bus.signal, ctx is the VM. Any CPU. */
 void vcpu_signal(void *vm, unsigned index, enum apic_signal what, uint8_t vector);

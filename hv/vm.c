@@ -24,20 +24,14 @@
 #include "hv/phys.h"
 #include "hv/report.h"
 #include "hv/sched/sched.h"
+#include "hv/trace.h"
 
 #define LOW_RAM_MAX	 (3 * GIB) /* RAM below the device registers under 4 GiB */
 #define BASE_RAM	 0xa0000ULL
 #define ROM_AREA	 0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
-#define RESTART_SLICE	 (4 * MIB)
 #define RESTART_PAUSE_NS 10000000
+#define RESTART_LONGEST	 1000000000 /* pause before a VM that keeps restarting at once is started again */
 #define VGA_LOOK_US	 50000
-
-static _Atomic unsigned alive;
-
-unsigned vm_alive(void)
-{
-	return atomic_load(&alive);
-}
 
 /* --- guest memory ------------------------------------------------------------------------------------------------- */
 
@@ -46,13 +40,66 @@ static uint64_t low_ram(const struct vm *vm)
 	return vm->config->memory < LOW_RAM_MAX ? vm->config->memory : LOW_RAM_MAX;
 }
 
-/* One range both for the processor (EPT) and for us (guest_mem); `offset` is its place in the VM's block of RAM. */
-static int add_memory(struct vm *vm, uint64_t gpa, uint64_t offset, uint64_t size, bool ram, unsigned rights)
+/* Text memory is read-only until it is written to: that is how its mirror knows when to look. */
+static unsigned rights_of(const struct guest_region *r)
 {
-	struct guest_region region = {gpa, size, (uint8_t *)phys_to_virt(vm->ram) + offset, ram};
-	int err = guest_mem_add(&vm->mem, &region);
+	return r->gpa == PC_VGA_TEXT ? VIRT_READ | VIRT_EXEC : VIRT_RWX;
+}
 
-	return err ? err : virt_space_map(vm->space, GPA(gpa), HPA(vm->ram.value + offset), size, rights);
+/* RAM is counted without the device registers' hole below 4 GiB, which is a multiple of what is filled at a time. */
+static uint64_t ram_offset(uint64_t gpa)
+{
+	return gpa < 4 * GIB ? gpa : gpa - (4 * GIB - LOW_RAM_MAX);
+}
+
+static uint64_t ram_address(uint64_t offset)
+{
+	return offset < LOW_RAM_MAX ? offset : offset + (4 * GIB - LOW_RAM_MAX);
+}
+
+static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *left)
+{
+	return guest_ram_reach(backing, ram_offset(gpa), left);
+}
+
+/*
+ * RAM that has just been filled becomes visible to the guest where it has addresses for it. All that is filled at a
+ * time lies in one region, or reaches over its end at most: this is one range, mapped or not. Page tables have been set
+ * aside for all of RAM; only a chunk of mixed memory types needs more.
+ */
+static int show_ram(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
+{
+	struct vm *vm = ctx;
+	uint64_t gpa = ram_address(offset);
+	int err = 0;
+
+	for (unsigned i = 0; i < vm->mem.count && !err; i++) {
+		const struct guest_region *r = &vm->mem.region[i];
+		uint64_t from = r->gpa > gpa ? r->gpa : gpa;
+		uint64_t end = r->gpa + r->size < gpa + size ? r->gpa + r->size : gpa + size;
+
+		if (from < end)
+			err = virt_space_map(vm->space, GPA(from), HPA(hpa.value + (from - gpa)), end - from,
+					     rights_of(r));
+	}
+	if (err)
+		log_error("vm %s: no memory for its page tables", vm->config->name);
+	return err;
+}
+
+/* The guest sees none of its memory any more. No vCPU runs. */
+static void hide_ram(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->mem.count; i++)
+		if (virt_space_unmap(vm->space, GPA(vm->mem.region[i].gpa), vm->mem.region[i].size))
+			panic("vm %s: memory can't be unmapped", vm->config->name);
+}
+
+static int add_memory(struct vm *vm, uint64_t gpa, uint64_t size, bool ram)
+{
+	struct guest_region region = {.gpa = gpa, .size = size, .ram = ram};
+
+	return guest_mem_add(&vm->mem, &region);
 }
 
 static int map_memory(struct vm *vm)
@@ -60,14 +107,14 @@ static int map_memory(struct vm *vm)
 	uint64_t high = vm->config->memory - low_ram(vm);
 	int err;
 
-	/* The text memory is read-only until it is written to: that is how its mirror knows when to look. */
-	if ((err = add_memory(vm, 0, 0, BASE_RAM, true, VIRT_RWX)) ||
-	    (err = add_memory(vm, PC_VGA_TEXT, PC_VGA_TEXT, PC_VGA_TEXT_SIZE, false, VIRT_READ | VIRT_EXEC)) ||
-	    (err = add_memory(vm, ROM_AREA, ROM_AREA, MIB - ROM_AREA, false, VIRT_RWX)))
+	vm->mem.reach = reach_ram;
+	vm->mem.backing = &vm->ram;
+	if ((err = add_memory(vm, 0, BASE_RAM, true)) || (err = add_memory(vm, PC_VGA_TEXT, PC_VGA_TEXT_SIZE, false)) ||
+	    (err = add_memory(vm, ROM_AREA, MIB - ROM_AREA, false)))
 		return err;
-	if (low_ram(vm) > MIB && (err = add_memory(vm, MIB, MIB, low_ram(vm) - MIB, true, VIRT_RWX)))
+	if (low_ram(vm) > MIB && (err = add_memory(vm, MIB, low_ram(vm) - MIB, true)))
 		return err;
-	if (high && (err = add_memory(vm, 4 * GIB, LOW_RAM_MAX, high, true, VIRT_RWX)))
+	if (high && (err = add_memory(vm, 4 * GIB, high, true)))
 		return err;
 	/* The page at which the processor virtualises the local APIC; without APICv accesses there must exit. */
 	if (!virt_features()->apicv)
@@ -75,34 +122,17 @@ static int map_memory(struct vm *vm)
 	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
 }
 
-static uint64_t ram_alignment(uint64_t memory)
-{
-	return memory >= GIB ? GIB / PAGE_SIZE : 2 * MIB / PAGE_SIZE;
-}
-
-static hpa_t alloc_ram(uint64_t memory)
-{
-	hpa_t ram = phys_alloc(memory / PAGE_SIZE, ram_alignment(memory));
-
-	if (hpa_is_none(ram))
-		ram = phys_alloc(memory / PAGE_SIZE, 1);
-	return ram;
-}
-
 static int create_memory(struct vm *vm, char *why, size_t size)
 {
-	vm->ram = alloc_ram(vm->config->memory);
-	if (hpa_is_none(vm->ram)) {
+	if (guest_ram_create(&vm->ram, vm->config->memory, show_ram, vm)) {
 		snprintf(why, size,
-			 "memory: found %llu MiB, expected at most %llu MiB, the largest free block (%llu MiB are free "
-			 "in all)",
+			 "memory: found %llu MiB, expected at most %llu MiB, what is free in whole chunks of 2 MiB",
 			 (unsigned long long)(vm->config->memory / MIB),
-			 (unsigned long long)(phys_largest_bytes() / MIB),
-			 (unsigned long long)(phys_free_bytes() / MIB));
+			 (unsigned long long)(phys_free_chunks() * PHYS_CHUNK / MIB));
 		return -E_NOMEM;
 	}
 	vm->apic_access = phys_alloc(1, 1);
-	vm->space = virt_space_create();
+	vm->space = virt_space_create(vm->config->memory);
 	if (hpa_is_none(vm->apic_access) || !vm->space || map_memory(vm)) {
 		snprintf(why, size, "no memory for the VM's page tables");
 		return -E_NOMEM;
@@ -116,8 +146,7 @@ static void destroy_memory(struct vm *vm)
 		virt_space_destroy(vm->space);
 	if (!hpa_is_none(vm->apic_access))
 		phys_free(vm->apic_access, 1);
-	if (!hpa_is_none(vm->ram))
-		phys_free(vm->ram, vm->config->memory / PAGE_SIZE);
+	guest_ram_destroy(&vm->ram);
 }
 
 /* --- the PC ------------------------------------------------------------------------------------------------------- */
@@ -157,19 +186,20 @@ static void on_vga_timer(struct timer *timer)
 	timer_set(timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
 }
 
-bool vm_vga_touched(struct vm *vm, uint64_t gpa)
+void vm_vga_touched(struct vm *vm, uint64_t gpa)
 {
 	if (gpa < PC_VGA_TEXT || gpa >= PC_VGA_TEXT + PC_VGA_TEXT_SIZE)
-		return false;
+		return;
 	spin_lock(&vm->lock);
 	if (!vm->pc.vga_open) {
 		vm->pc.vga_open = true;
+		spin_lock(&vm->ram.lock);
 		if (virt_space_protect(vm->space, GPA(PC_VGA_TEXT), PC_VGA_TEXT_SIZE, VIRT_RWX))
 			panic("vm %s: text memory can't be made writable", vm->config->name);
+		spin_unlock(&vm->ram.lock);
 		timer_set(&vm->pc.vga_timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
 	}
 	spin_unlock(&vm->lock);
-	return true;
 }
 
 static int create_pc(struct vm *vm, char *why, size_t size)
@@ -178,11 +208,11 @@ static int create_pc(struct vm *vm, char *why, size_t size)
 	    .timers = &pcpu_at(0)->timers,
 	    .lock = &vm->lock,
 	    .apics = &vm->apic_bus,
-	    .vga_text = (uint8_t *)phys_to_virt(vm->ram) + PC_VGA_TEXT,
+	    .vga_text = (uint8_t *)phys_to_virt(vm->ram.first) + PC_VGA_TEXT,
 	    .memory = low_ram(vm),
 	    .unix_seconds = wallclock_read(),
 	    .platform = {vm, on_platform},
-	    .console = console_sink(vm),
+	    .console = console_sink(vm->console),
 	    .pic_changed = on_pic,
 	    .pic_ctx = vm,
 	    .vga_fired = on_vga_timer,
@@ -215,68 +245,112 @@ static void build_cpuid(struct vm *vm)
 	vm->apic_bus.phys_bits = (uint8_t)cpuid_find(&vm->cpuid, 0x80000008, 0)->reg[CPUID_EAX];
 }
 
-static int create_vcpu(struct vm *vm, unsigned index)
+static uint64_t vcpu_pages(void)
+{
+	return ALIGN_UP(sizeof(struct vcpu), PAGE_SIZE) / PAGE_SIZE;
+}
+
+/* 65535 vCPUs until one repeats; a vCPU's first entry flushes what an earlier one has left under its tag. */
+static uint16_t choose_vpid(void)
+{
+	static uint16_t last;
+
+	if (!++last)
+		++last;
+	return last;
+}
+
+/* The processor's part and the local APIC of a vCPU whose memory is there. */
+static int init_vcpu(struct vcpu *v)
 {
 	static uint8_t all_ports[2 * PAGE_SIZE] __attribute__((aligned(4096)));
-	static _Atomic unsigned next_home;
-	static uint16_t next_vpid;
-	hpa_t page = phys_alloc(ALIGN_UP(sizeof(struct vcpu), PAGE_SIZE) / PAGE_SIZE, 1);
-	hpa_t lapic_page = phys_alloc(1, 1);
+	struct vm *vm = v->vm;
 	struct virt_vcpu_setup setup = {
 	    .space = vm->space,
-	    .virtual_apic = lapic_page,
+	    .virtual_apic = v->lapic_page,
 	    .apic_access = vm->apic_access,
 	    .msr_bitmap = msr_bitmap(false),
 	    .io_bitmap = paging_lookup(all_ports),
-	    .vpid = ++next_vpid, /* 65535 vCPUs until one repeats; virt_load flushes */
+	    .vpid = choose_vpid(),
 	    .cr4_guest = vm->cr4_bits,
+	    /* Who owns a CPU may spin on it, and who is alone waits for nobody. */
+	    .pause_exits = vm->config->vcpus > 1 && sched_policy() != &policy_dedicated,
 	};
-	struct vcpu *v;
 
 	memset(all_ports, 0xff, sizeof(all_ports)); /* every port exits: the bus is the allow-list */
-	if (!setup.vpid)
-		setup.vpid = ++next_vpid;
-	if (!hpa_is_none(page) && !hpa_is_none(lapic_page)) {
-		v = phys_to_virt(page);
-		memset(v, 0, sizeof(*v));
-		memset(phys_to_virt(lapic_page), 0, PAGE_SIZE);
-		if (virt_vcpu_create(&v->virt, &setup) == 0) {
-			v->vm = vm;
-			v->state = VCPU_GONE; /* until vm_start */
-			v->index = index;
-			v->lapic_page = lapic_page;
-			v->home = pcpu_at(next_home++ % cpu_count());
-			v->cpuid_signature = cpuid_find(&vm->cpuid, 1, 0)->reg[CPUID_EAX];
-			vm->vcpu[index] = v;
-			vm->vcpu_count++;
-			vm->apic_bus.count = vm->vcpu_count;
-			vlapic_init(&v->lapic, &vm->apic_bus, index, phys_to_virt(lapic_page), &v->home->timers);
-			return 0;
-		}
+	if (virt_vcpu_create(&v->virt, &setup))
+		return -E_NOMEM;
+	v->cpuid_signature = cpuid_find(&vm->cpuid, 1, 0)->reg[CPUID_EAX];
+	vlapic_init(&v->lapic, &vm->apic_bus, v->index, phys_to_virt(v->lapic_page), &pcpu_at(0)->timers);
+	return 0;
+}
+
+static struct vcpu *alloc_vcpu(struct vm *vm, unsigned index)
+{
+	hpa_t page = phys_alloc(vcpu_pages(), 1), lapic_page = phys_alloc(1, 1);
+	struct vcpu *v;
+
+	if (hpa_is_none(page) || hpa_is_none(lapic_page)) {
+		if (!hpa_is_none(page))
+			phys_free(page, vcpu_pages());
+		if (!hpa_is_none(lapic_page))
+			phys_free(lapic_page, 1);
+		return NULL;
 	}
-	if (!hpa_is_none(page))
-		phys_free(page, ALIGN_UP(sizeof(struct vcpu), PAGE_SIZE) / PAGE_SIZE);
-	if (!hpa_is_none(lapic_page))
-		phys_free(lapic_page, 1);
-	return -E_NOMEM;
+	v = memset(phys_to_virt(page), 0, sizeof(*v));
+	memset(phys_to_virt(lapic_page), 0, PAGE_SIZE);
+	v->vm = vm;
+	v->index = index;
+	v->state = VCPU_GONE; /* until vm_start */
+	v->lapic_page = lapic_page;
+	return v;
+}
+
+static void free_vcpu(struct vcpu *v)
+{
+	phys_free(v->lapic_page, 1);
+	phys_free(virt_to_phys(v), vcpu_pages());
+}
+
+static int create_vcpu(struct vm *vm, unsigned index, char *why, size_t size)
+{
+	struct vcpu *v = alloc_vcpu(vm, index);
+
+	if (!v) {
+		snprintf(why, size, "no memory for vCPU %u", index);
+		return -E_NOMEM;
+	}
+	if (sched_admit(v)) {
+		snprintf(why, size, "vcpus: found %u, expected at most %u: no CPU is left for more (scheduler %s)",
+			 vm->config->vcpus, index, sched_policy()->name);
+		free_vcpu(v);
+		return -E_NOMEM;
+	}
+	if (init_vcpu(v)) {
+		snprintf(why, size, "no memory for vCPU %u", index);
+		sched_leave(v);
+		free_vcpu(v);
+		return -E_NOMEM;
+	}
+	vm->vcpu[index] = v;
+	vm->vcpu_count++;
+	vm->apic_bus.count = vm->vcpu_count;
+	return 0;
 }
 
 static void destroy_vcpu(struct vcpu *v)
 {
 	virt_vcpu_destroy(&v->virt);
-	phys_free(v->lapic_page, 1);
-	phys_free(virt_to_phys(v), ALIGN_UP(sizeof(*v), PAGE_SIZE) / PAGE_SIZE);
+	sched_leave(v);
+	free_vcpu(v);
 }
 
 static int create_vcpus(struct vm *vm, char *why, size_t size)
 {
 	build_cpuid(vm);
-	for (unsigned i = 0; i < vm->config->vcpus; i++) {
-		if (create_vcpu(vm, i)) {
-			snprintf(why, size, "no memory for vCPU %u", i);
+	for (unsigned i = 0; i < vm->config->vcpus; i++)
+		if (create_vcpu(vm, i, why, size))
 			return -E_NOMEM;
-		}
-	}
 	return 0;
 }
 
@@ -366,39 +440,27 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 		virt_load(&p->current->virt);
 }
 
-/* Zeroes up to `limit` bytes of the guest's memory; true when all of it is done. */
-static bool zero_memory(struct vm *vm, uint64_t limit)
-{
-	uint64_t left = vm->config->memory - vm->zeroed, part = left < limit ? left : limit;
-	uint64_t from = clock_now();
-
-	memset((uint8_t *)phys_to_virt(vm->ram) + vm->zeroed, 0, part);
-	vm->zeroed += part;
-	vm->zero_ticks += clock_now() - from;
-	return vm->zeroed == vm->config->memory;
-}
-
-/* Devices and vCPUs as after power-up, images loaded. The memory has been zeroed. */
+/* Devices and vCPUs as after power-up, images loaded into memory of which nothing is there yet. */
 static int power_up(struct vm *vm, char *why)
 {
+	uint64_t start = clock_now(), from;
 	struct cpu_state state;
-	uint64_t from;
 	int err;
 
 	memset(phys_to_virt(vm->apic_access), 0, PAGE_SIZE); /* a guest whose APIC is off sees the bare page */
 	spin_lock(&vm->lock);
 	pc_reset(&vm->pc);
-	if (virt_space_protect(vm->space, GPA(PC_VGA_TEXT), PC_VGA_TEXT_SIZE, VIRT_READ | VIRT_EXEC))
-		panic("vm %s: text memory can't be protected", vm->config->name);
 	spin_unlock(&vm->lock);
 	from = clock_now();
 	err = load_images(vm, &state, why);
-	vm->copy_ticks = clock_now() - from;
+	vm->zero_ticks = vm->ram.zero_ticks;
+	vm->copy_ticks = clock_now() - from - vm->zero_ticks;
 	if (err)
 		return err;
 	vm->tsc_offset = 0 - clock_now();
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		reset_vcpu(vm->vcpu[i], i == 0 ? &state : NULL);
+	vm->start_ticks = clock_now() - start;
 	return 0;
 }
 
@@ -406,9 +468,42 @@ void vm_start(struct vm *vm)
 {
 	atomic_store(&vm->running, vm->vcpu_count);
 	atomic_store(&vm->end, VM_RUNS);
-	for (unsigned i = 0; i < vm->vcpu_count; i++) /* from here on their CPUs may take them */
-		atomic_store(&vm->vcpu[i]->state, VCPU_OFF);
-	vcpu_request(vm->vcpu[0], REQUEST_EVENT);
+	for (unsigned i = 0; i < vm->vcpu_count; i++) /* from here on they can be woken */
+		atomic_store(&vm->vcpu[i]->state, VCPU_BLOCKED);
+	/* The others wait for a SIPI, but see what was asked before a restart, or during it: a snapshot, a pause. */
+	for (unsigned i = 1; i < vm->vcpu_count; i++)
+		if (atomic_load(&vm->vcpu[i]->snapshot) || vm_is_paused(vm))
+			vcpu_request(vm->vcpu[i], REQUEST_SNAPSHOT | REQUEST_LEAVE);
+	vcpu_request(vm->vcpu[0], REQUEST_EVENT | REQUEST_SNAPSHOT);
+}
+
+/* Makes every vCPU look at `end` and `paused`, those that are out as well. */
+static void call_vcpus(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpu_count; i++) {
+		vcpu_request(vm->vcpu[i], REQUEST_LEAVE);
+		if (!vm_is_paused(vm))
+			vcpu_resume(vm->vcpu[i]);
+	}
+}
+
+void vm_pause(struct vm *vm)
+{
+	atomic_store(&vm->paused, true);
+	call_vcpus(vm);
+}
+
+void vm_resume(struct vm *vm)
+{
+	atomic_store(&vm->paused, false);
+	call_vcpus(vm);
+}
+
+void vm_shutdown(struct vm *vm)
+{
+	spin_lock(&vm->lock);
+	acpi_pm_power_button(&vm->pc.acpi_pm);
+	spin_unlock(&vm->lock);
 }
 
 /* --- the end ------------------------------------------------------------------------------------------------------ */
@@ -417,11 +512,16 @@ void vm_finish(struct vm *vm, enum vm_end end, uint32_t code)
 {
 	uint32_t runs = VM_RUNS;
 
-	if (!atomic_compare_exchange_strong(&vm->end, &runs, end))
+	if (!atomic_compare_exchange_strong(&vm->end, &runs, end)) {
+		if (end == VM_DESTROYED) { /* what ends or restarts already does not come back */
+			atomic_store(&vm->end, end);
+			if (timer_is_armed(&vm->restart))
+				timer_set(&vm->restart, clock_now()); /* which is not waited for */
+		}
 		return;
-	vm->end_code = code; /* read when all vCPUs have left, which they do after the requests below */
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		vcpu_request(vm->vcpu[i], REQUEST_STOP);
+	}
+	vm->end_code = code; /* read when all vCPUs have left, which they do after the calls below */
+	call_vcpus(vm);
 }
 
 void vm_vcpu_left(struct vm *vm)
@@ -431,18 +531,22 @@ void vm_vcpu_left(struct vm *vm)
 }
 
 /*
- * Clearing a large guest's memory takes long, and a guest may restart itself without end: it is done a slice at a time,
- * with pauses, so that the boot CPU's other guests keep at least half of it.
+ * A restart costs what the guest touched since the last one (some hundred ticks for each 2 MiB) and what its images
+ * take to load. A guest that restarts itself without end would still fill the boot CPU with that: after a pause as long
+ * as the last start took, its other guests keep at least half of it.
  */
 static void on_restart(struct timer *timer)
 {
 	struct vm *vm = CONTAINER_OF(timer, struct vm, restart);
 	char why[LOAD_ERROR_MAX];
 
-	if (!zero_memory(vm, RESTART_SLICE)) {
-		timer_set(timer, clock_now() + clock_from_ns(RESTART_PAUSE_NS));
+	if (atomic_load(&vm->end) != VM_RESTARTS) { /* destroyed in the pause */
+		work_queue(pcpu_at(0), &vm->finish);
 		return;
 	}
+	vm->begun = clock_now();
+	hide_ram(vm);
+	guest_ram_reset(&vm->ram);
 	if (power_up(vm, why) == 0) {
 		vm_start(vm);
 		return;
@@ -452,45 +556,59 @@ static void on_restart(struct timer *timer)
 	work_queue(pcpu_at(0), &vm->finish);
 }
 
+/* Twice as long each time while the VM lives for less than the longest pause: it costs the others time and log lines.
+ */
+static uint64_t restart_pause(struct vm *vm)
+{
+	uint64_t longest = clock_from_ns(RESTART_LONGEST), shortest = clock_from_ns(RESTART_PAUSE_NS);
+	bool quick = clock_now() - vm->vcpu[0]->first_entry < longest;
+
+	vm->restart_pause = quick && vm->restart_pause ? 2 * vm->restart_pause : shortest;
+	if (vm->restart_pause > longest)
+		vm->restart_pause = longest;
+	return vm->restart_pause;
+}
+
 /* All vCPUs have left: restart the VM or take it down. Boot CPU. */
 static void on_finish(struct work *work)
 {
 	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
 
+	pcpu_synchronize(); /* nobody looks at its vCPUs any more */
 	spin_lock(&vm->lock);
 	if (vm->pc.vga_open)
 		vga_refresh(&vm->pc.vga);
 	spin_unlock(&vm->lock);
 	report_end(vm);
 	if (atomic_load(&vm->end) == VM_RESTARTS) {
-		vm->zeroed = vm->zero_ticks = 0;
-		timer_set(&vm->restart, clock_now() + clock_from_ns(RESTART_PAUSE_NS));
+		timer_set(&vm->restart, clock_now() + vm->start_ticks + restart_pause(vm));
 		return;
 	}
-	vm_destroy(vm);
-	if (atomic_fetch_sub(&alive, 1) == 1)
-		log_info("vireo: all guests have ended");
+	vm->ended(vm);
 }
 
 /* Off the CPU, with nothing asked of it, and waiting for a SIPI or in HLT with interrupts off. */
 static bool is_stuck(struct vcpu *v)
 {
-	uint32_t state = atomic_load(&v->state);
-
-	return (state == VCPU_OFF || state == VCPU_BLOCKED) && !atomic_load(&v->requests) &&
+	return atomic_load(&v->state) == VCPU_BLOCKED && !atomic_load(&v->requests) &&
 	       (!v->started || v->halted_forever);
 }
 
 /*
- * Each vCPU publishes its state before it looks at the others, so the last one to stop sees them all. An IOAPIC entry
- * that sends NMIs could still wake one; a guest that relies on that alone is taken for halted.
+ * Each vCPU publishes its state before it looks at the others, so the last one to stop sees them all. While it looks,
+ * one that it has not come to yet may wake one that it has passed, by an NMI, and stop then: `wakes` tells, and who was
+ * woken looks in its turn. An IOAPIC entry that sends NMIs could still wake one; a guest that relies on that alone is
+ * taken for halted.
  */
 void vm_check_halted(struct vm *vm)
 {
+	uint32_t wakes = atomic_load(&vm->wakes);
+
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		if (!is_stuck(vm->vcpu[i]))
 			return;
-	vm_finish(vm, VM_HALTED, 0);
+	if (atomic_load(&vm->wakes) == wakes)
+		vm_finish(vm, VM_HALTED, 0);
 }
 
 void vm_first_entry(struct vcpu *v)
@@ -507,8 +625,10 @@ static uint64_t vm_pages(void)
 	return ALIGN_UP(sizeof(struct vm), PAGE_SIZE) / PAGE_SIZE;
 }
 
-struct vm *vm_create(const struct vm_config *config, char *why, size_t size)
+struct vm *vm_create(const struct vm_config *config, struct vm_console *console, void (*ended)(struct vm *vm),
+		     char *why, size_t size)
 {
+	uint64_t begun = clock_now();
 	hpa_t page = phys_alloc(vm_pages(), 1);
 	char load_error[LOAD_ERROR_MAX];
 	struct vm *vm;
@@ -520,17 +640,20 @@ struct vm *vm_create(const struct vm_config *config, char *why, size_t size)
 	vm = phys_to_virt(page);
 	memset(vm, 0, sizeof(*vm));
 	vm->config = config;
-	vm->ram = vm->apic_access = HPA_NONE;
+	vm->console = console;
+	vm->ended = ended;
+	sched_group_init(&vm->sched);
+	sched_group_set(&vm->sched, config->weight, config->cap, config->cpus);
+	vm->trace_id = trace_name_vm(config->name);
+	vm->begun = begun;
+	vm->apic_access = HPA_NONE;
 	vm->apic_bus.ctx = vm;
 	vm->apic_bus.signal = vcpu_signal;
 	vm->apic_bus.eoi = on_eoi;
 	vm->finish.run = on_finish;
 	timer_init(&vm->restart, &pcpu_at(0)->timers, NULL, on_restart);
-	console_add(vm);
-	atomic_fetch_add(&alive, 1);
 	if (create_memory(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size))
 		goto fail;
-	zero_memory(vm, config->memory);
 	if (power_up(vm, load_error)) {
 		snprintf(why, size, "%s", load_error);
 		goto fail;
@@ -538,13 +661,11 @@ struct vm *vm_create(const struct vm_config *config, char *why, size_t size)
 	return vm;
 fail:
 	vm_destroy(vm);
-	atomic_fetch_sub(&alive, 1);
 	return NULL;
 }
 
 void vm_destroy(struct vm *vm)
 {
-	console_remove(vm);
 	if (vm->pc.pio.count) { /* the chips exist: their timers leave the queue */
 		spin_lock(&vm->lock);
 		pc_reset(&vm->pc);

@@ -52,14 +52,20 @@ void virt_set_pages(const struct virt_pages *pages);
 
 enum { VIRT_READ = 1, VIRT_WRITE = 2, VIRT_EXEC = 4, VIRT_RWX = 7 };
 
-struct virt_space;			    /* one guest's second-level page tables */
-struct virt_space *virt_space_create(void); /* NULL: no memory */
+struct cpu;
+struct virt_space; /* one guest's second-level page tables */
+/* For a guest with `size` bytes of RAM: the page tables to map them are set aside here. NULL: no memory. */
+struct virt_space *virt_space_create(uint64_t size);
 void virt_space_destroy(struct virt_space *space);
+/*
+ * One change at a time; the caller sees to that. vCPUs may run meanwhile, except for unmap and for taking rights away:
+ * what they lose they must have been off every CPU for, and flush when they are loaded again.
+ */
 /* Maps RAM with the memory types the MTRRs say. -E_EXIST, -E_NOMEM (nothing mapped). */
 int virt_space_map(struct virt_space *space, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights) MUST_CHECK;
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights) MUST_CHECK;
-/* Bytes of page tables, for accounting. */
-uint64_t virt_space_overhead(const struct virt_space *space);
+/* Takes what is mapped in the range away. -E_NOMEM only when the ends lie inside of what was mapped as one. */
+int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size) MUST_CHECK;
 /* Drops this CPU's cached translations of the space. */
 void virt_space_flush(const struct virt_space *space);
 
@@ -137,7 +143,9 @@ struct virt_vcpu {
 	uint64_t host_rsp;	 /* last value written to the host-state area */
 	hpa_t vmcs;
 	struct virt_space *space;
-	uint16_t vpid; /* 0: none */
+	uint16_t vpid;		     /* 0: none */
+	struct cpu *flushed_on;	     /* the CPU it was loaded on last; NULL: none */
+	uint64_t flushed_generation; /* and the space's generation then */
 	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
 	uint32_t cpu_ctl;   /* copy of the primary controls: changing one bit costs no VMREAD */
@@ -160,6 +168,7 @@ struct virt_vcpu_setup {
 	hpa_t io_bitmap;    /* 8 KiB: which ports exit */
 	uint16_t vpid;
 	uint64_t cr4_guest; /* CR4 bits that guests may set (the others #GP) */
+	bool pause_exits;   /* exit when the guest spins with PAUSE for long, where the processor can tell */
 	uint64_t tsc_offset;
 };
 
@@ -207,6 +216,8 @@ void virt_advance_by(uint64_t length);
 void virt_step_over_int1(void);
 /* Before #DB is injected: with TF set under a STI or MOV-SS shadow the entry is refused unless BS is noted. */
 void virt_note_single_step(void);
+/* Will a debug trap (single step, watchpoint) follow the instruction that has just exited? It ends HLT. */
+bool virt_debug_trap_follows(void);
 /* DR7.GD off, as the processor does when it delivers #DB. */
 void virt_clear_general_detect(void);
 uint64_t virt_reg(struct virt_vcpu *v, unsigned n); /* any register, RSP included */
@@ -245,6 +256,8 @@ void virt_inject_interrupt(struct virt_vcpu *v, unsigned vector);
 void virt_inject_nmi(struct virt_vcpu *v);
 bool virt_can_take_interrupt(void); /* RFLAGS.IF and no shadow */
 bool virt_can_take_nmi(void);
+/* The exit cut an IRET short that had unblocked NMIs; it will run again, and until then they are blocked. */
+void virt_block_nmi(void);
 /* Exit as soon as the guest can take an interrupt (or an NMI). */
 void virt_want_interrupt_window(struct virt_vcpu *v, bool want);
 void virt_want_nmi_window(struct virt_vcpu *v, bool want);
@@ -252,6 +265,7 @@ void virt_want_nmi_window(struct virt_vcpu *v, bool want);
  */
 void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap);
 /* Virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
+uint8_t virt_apic_rvi(void);
 void virt_apic_set_rvi(uint8_t vector);
 void virt_apic_set_svi(uint8_t vector);
 /* Vectors whose EOI exits (level-triggered ones). */

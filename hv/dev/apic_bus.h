@@ -28,6 +28,7 @@ enum apic_signal {
 	APIC_SIGNAL_NMI,     /* pend an NMI */
 	APIC_SIGNAL_INIT,    /* the vCPU calls vlapic_reset(v, true) and waits for a start-up */
 	APIC_SIGNAL_STARTUP, /* start at vector << 12 if waiting; otherwise nothing */
+	APIC_SIGNAL_TIMER,   /* the vCPU calls vlapic_timer_expired() */
 };
 
 struct vlapic;

@@ -83,8 +83,8 @@ void vlapic_set_cr8(struct vlapic *v, uint8_t cr8)
 }
 
 /*
- * The word is set before `posted_any`, and vlapic_merge clears `posted_any` before it takes the words: whatever is set
- * after a merge has passed finds 0 there and signals.
+ * The word is set before its bit in `posted_any`, and vlapic_merge clears `posted_any` before it takes the words:
+ * whatever is set after a merge has passed finds 0 there and signals.
  */
 void vlapic_post(struct vlapic *v, uint8_t vector, bool level)
 {
@@ -101,7 +101,7 @@ void vlapic_post(struct vlapic *v, uint8_t vector, bool level)
 	else if (atomic_load_explicit(&v->level[word], memory_order_relaxed) & vector_bit(vector))
 		atomic_fetch_and(&v->level[word], ~vector_bit(vector));
 	atomic_fetch_or(&v->posted[word], vector_bit(vector));
-	if (!atomic_exchange(&v->posted_any, 1))
+	if (!atomic_fetch_or(&v->posted_any, 1U << word))
 		v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_KICK, 0);
 }
 
@@ -113,23 +113,40 @@ static void merge_word(struct vlapic *v, unsigned word, uint32_t bits)
 	int top = (int)word * 32 + 31 - __builtin_clz(bits);
 
 	vlapic_set_reg(v, irr, vlapic_reg(v, irr) | bits);
+	for (uint32_t rest = bits; rest; rest &= rest - 1)
+		v->received++;
 	if (levels != old) {
 		vlapic_set_reg(v, tmr, levels);
 		v->level_changed = true;
 	}
 	if (top > v->irr_top)
 		v->irr_top = top;
+	if (top > v->merged_top)
+		v->merged_top = top;
+}
+
+void vlapic_request(struct vlapic *v, uint8_t vector)
+{
+	unsigned word = vector / 32U;
+
+	if (v->apicv) {
+		vlapic_post(v, vector, false);
+		return;
+	}
+	if (atomic_load_explicit(&v->level[word], memory_order_relaxed) & vector_bit(vector))
+		atomic_fetch_and(&v->level[word], ~vector_bit(vector));
+	merge_word(v, word, vector_bit(vector));
 }
 
 bool vlapic_merge(struct vlapic *v)
 {
 	bool merged = false;
 
-	atomic_exchange(&v->posted_any, 0);
-	for (unsigned word = 0; word < 8; word++) {
-		if (!atomic_load_explicit(&v->posted[word], memory_order_relaxed))
-			continue;
+	v->merged_top = -1;
+	for (uint32_t words = atomic_exchange(&v->posted_any, 0); words; words &= words - 1) {
+		unsigned word = (unsigned)__builtin_ctz(words);
 		uint32_t bits = atomic_exchange(&v->posted[word], 0);
+
 		if (!bits || !vlapic_is_enabled(v)) /* posted while it was being switched off */
 			continue;
 		merge_word(v, word, bits);
@@ -251,11 +268,11 @@ static void clear_state(struct vlapic *v)
 	for (uint32_t reg = VLAPIC_LVT_TIMER; reg <= VLAPIC_LVT_ERROR; reg += 16)
 		vlapic_set_reg(v, reg, LVT_MASKED);
 	set_identity(v);
+	atomic_store(&v->posted_any, 0); /* first: what is posted from here on is looked at, whole */
 	for (unsigned word = 0; word < 8; word++) {
 		atomic_store(&v->posted[word], 0);
 		atomic_store(&v->level[word], 0);
 	}
-	atomic_store(&v->posted_any, 0);
 	atomic_store(&v->errors, 0);
 	v->irr_top = v->isr_top = -1;
 	v->level_changed = true;

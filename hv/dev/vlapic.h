@@ -66,18 +66,21 @@ struct vlapic {
 
 	/* Highest bit set in IRR and ISR of the page, -1 for none; not maintained with apicv. */
 	int irr_top, isr_top;
+	int merged_top; /* highest vector of the last merge that found any */
 
 	/* What other CPUs write. `level` holds the trigger mode that came with the vector's latest post. */
 	_Atomic uint32_t posted[8];
 	_Atomic uint32_t level[8];
-	_Atomic uint32_t posted_any;
-	_Atomic uint32_t errors; /* errors since the last write to ESR */
+	_Atomic uint32_t posted_any; /* bit n: look at posted[n] */
+	_Atomic uint32_t errors;     /* errors since the last write to ESR */
+	uint64_t received;	     /* vectors that have reached IRR, those that were there already included */
 
 	/* The timer. `expiry` is when the count reaches 0, 0 when it is not counting. */
 	struct timer timer;
 	uint64_t tsc_offset; /* guest's TSC = clock_now() + tsc_offset; change it through vlapic_set_tsc_offset */
 	uint64_t deadline;   /* IA32_TSC_DEADLINE, guest's TSC */
 	uint64_t expiry;
+	bool armed;	     /* the host timer is set to `expiry`, or has gone off and was not looked at yet */
 	uint8_t timer_mode;  /* LVT bits 18:17 now in effect: 0 one-shot, 1 periodic, 2 TSC-deadline */
 	uint8_t timer_shift; /* log2 of the divisor */
 };
@@ -92,6 +95,7 @@ void vlapic_enter_virtual_wire(
     struct vlapic *v); /* what firmware leaves on the BSP: LINT0 ExtINT, LINT1 NMI (MP spec 3.6.2.2) */
 void vlapic_set_queue(struct vlapic *v, struct timer_queue *queue); /* the vCPU moved; called by the new owner */
 void vlapic_set_tsc_offset(struct vlapic *v, uint64_t offset);
+void vlapic_timer_expired(struct vlapic *v); /* APIC_SIGNAL_TIMER came: posts the interrupt if the time has come */
 
 /*
  * WRMSR of IA32_APIC_BASE: 0, or -E_INVAL for #GP. An address other than VLAPIC_DEFAULT_BASE is accepted; it is for
@@ -147,6 +151,12 @@ int vlapic_highest_isr(const struct vlapic *v);
 static inline uint8_t vlapic_tpr(const struct vlapic *v)
 {
 	return (uint8_t)__atomic_load_n(&v->regs[VLAPIC_TPR / 4], __ATOMIC_RELAXED);
+}
+
+/* With apicv the processor's; without, as of the last change that goes by here. */
+static inline uint8_t vlapic_ppr(const struct vlapic *v)
+{
+	return (uint8_t)__atomic_load_n(&v->regs[VLAPIC_PPR / 4], __ATOMIC_RELAXED);
 }
 
 /* The vector to inject now, or -1: highest in IRR if its class is above the processor priority. Call after sync. */

@@ -37,6 +37,12 @@ void vlapic_error(struct vlapic *v, uint32_t bit);
 /* Any CPU: what an event at this LVT entry causes, unless masked. */
 void vlapic_raise_lvt(struct vlapic *v, uint32_t reg);
 
+/*
+ * Owner: the local APIC sends itself a vector, edge-triggered. Without apicv it goes straight into IRR; the exit
+ * handler has the vCPU look again before its next entry anyhow.
+ */
+void vlapic_request(struct vlapic *v, uint8_t vector);
+
 void vlapic_timer_reset(struct vlapic *v);
 void vlapic_timer_set_lvt(struct vlapic *v); /* the LVT entry in the page has changed */
 void vlapic_timer_start(struct vlapic *v, uint32_t count);

@@ -5,9 +5,11 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/vlapic_internal.h"
 
-#define ICR_LOGICAL (1U << 11)
-#define ICR_ASSERT  (1U << 14)
-#define ICR_LEVEL   (1U << 15)
+#define ICR_MODE      (7U << 8)
+#define ICR_LOGICAL   (1U << 11)
+#define ICR_ASSERT    (1U << 14)
+#define ICR_LEVEL     (1U << 15)
+#define ICR_SHORTHAND (3U << 18)
 
 enum { TO_DEST = 0, TO_SELF = 1, TO_ALL = 2, TO_OTHERS = 3 };
 
@@ -43,12 +45,31 @@ static uint32_t find_targets(const struct vlapic *v, uint32_t icr, uint32_t dest
 	}
 }
 
+/* The IPI that operating systems send all the time: a vector to one processor, by its ID. False: it is not of that
+ * kind. */
+static bool send_to_one(struct vlapic *v, uint32_t icr, uint32_t dest)
+{
+	uint8_t vector = (uint8_t)icr;
+
+	if ((icr & (ICR_MODE | ICR_LOGICAL | ICR_SHORTHAND)) || vector < 16 || dest >= v->bus->count)
+		return false;
+	if (!v->bus->lapic[dest] || !vlapic_software_enabled(v->bus->lapic[dest]))
+		return true;
+	if (dest == v->id)
+		vlapic_request(v, vector);
+	else
+		vlapic_post(v->bus->lapic[dest], vector, false);
+	return true;
+}
+
 /* `dest` is 32 bits wide, an xAPIC's 0xff already turned into APIC_DEST_BROADCAST. */
 void vlapic_send_ipi(struct vlapic *v, uint32_t icr, uint32_t dest)
 {
 	unsigned mode = icr >> 8 & 7;
 	uint8_t vector = (uint8_t)icr;
 
+	if (send_to_one(v, icr, dest))
+		return;
 	if (!is_valid(mode, icr >> 18 & 3))
 		return;
 	if (mode == APIC_INIT && (icr & ICR_LEVEL) && !(icr & ICR_ASSERT))
@@ -66,5 +87,5 @@ void vlapic_send_self_ipi(struct vlapic *v, uint8_t vector)
 	if (vector < 16)
 		vlapic_error(v, ESR_SEND_ILLEGAL);
 	else if (vlapic_software_enabled(v))
-		vlapic_post(v, vector, false);
+		vlapic_request(v, vector);
 }

@@ -1,7 +1,8 @@
 /*
  * The timer of the virtual local APIC. It counts in TSC ticks shifted by the divisor; the count is never stored but
  * computed from `expiry`, the time when it will be 0. A host timer is armed only while the LVT entry is unmasked, so a
- * masked timer costs nothing. Called by the owner CPU. SDM Vol. 3A 11.5.4.
+ * masked timer costs nothing. Called by the owner CPU, but for vlapic_timer_fire: the host timer may still be in the
+ * queue of the CPU that the vCPU ran on before, so all it does is to tell the owner. SDM Vol. 3A 11.5.4.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/clock.h"
@@ -18,10 +19,8 @@ static uint64_t period(const struct vlapic *v)
 
 static void arm(struct vlapic *v)
 {
-	if (v->expiry && !(vlapic_reg(v, VLAPIC_LVT_TIMER) & LVT_MASKED))
-		timer_set(&v->timer, v->expiry);
-	else
-		timer_cancel(&v->timer);
+	v->armed = v->expiry && !(vlapic_reg(v, VLAPIC_LVT_TIMER) & LVT_MASKED);
+	timer_set(&v->timer, v->armed ? v->expiry : TIMER_NEVER);
 }
 
 /* Moves a periodic timer's expiry by whole periods to the first that lies after `after`. */
@@ -48,29 +47,39 @@ static void finish(struct vlapic *v, uint64_t now)
 	v->deadline = 0;
 }
 
-/* What went by while no host timer was armed. */
+/* What went by since the last look: with an interrupt where a host timer was to bring it. */
 static void settle(struct vlapic *v, uint64_t now)
 {
-	if (v->expiry && v->expiry <= now && !timer_is_armed(&v->timer))
-		finish(v, now);
-}
+	bool due = v->armed;
 
-void vlapic_timer_fire(struct timer *timer)
-{
-	struct vlapic *v = CONTAINER_OF(timer, struct vlapic, timer);
-	uint64_t now = clock_now();
-
+	if (!v->expiry || v->expiry > now)
+		return;
 	finish(v, now);
+	if (!due)
+		return;
 	if (v->expiry && period(v) < clock_from_ns(MIN_PERIOD_NS))
 		skip_to(v, now + clock_from_ns(MIN_PERIOD_NS));
 	arm(v);
 	vlapic_raise_lvt(v, VLAPIC_LVT_TIMER);
 }
 
+void vlapic_timer_fire(struct timer *timer)
+{
+	struct vlapic *v = CONTAINER_OF(timer, struct vlapic, timer);
+
+	v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_TIMER, 0);
+}
+
+void vlapic_timer_expired(struct vlapic *v)
+{
+	settle(v, clock_now());
+}
+
 static void stop(struct vlapic *v)
 {
 	v->expiry = 0;
 	v->deadline = 0;
+	v->armed = false;
 	timer_cancel(&v->timer);
 }
 
@@ -106,6 +115,7 @@ void vlapic_timer_start(struct vlapic *v, uint32_t count)
 {
 	if (v->timer_mode == TIMER_TSC_DEADLINE) /* ignored, and under APICv undone in the page */
 		count = 0;
+	settle(v, clock_now()); /* the old count may have run out unseen; it goes by its own initial count */
 	vlapic_set_reg(v, VLAPIC_INITIAL_COUNT, count);
 	if (v->timer_mode == TIMER_TSC_DEADLINE)
 		return;
@@ -153,6 +163,7 @@ void vlapic_timer_set_deadline(struct vlapic *v, uint64_t guest_tsc)
 
 	if (v->timer_mode != TIMER_TSC_DEADLINE)
 		return;
+	settle(v, now);
 	if (guest_tsc <= guest_now) {
 		stop(v);
 		if (guest_tsc)
@@ -187,5 +198,6 @@ void vlapic_set_queue(struct vlapic *v, struct timer_queue *queue)
 		return;
 	timer_cancel(&v->timer);
 	v->timer.queue = queue;
-	arm(v);
+	if (v->armed)
+		timer_set(&v->timer, v->expiry);
 }

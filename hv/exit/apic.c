@@ -3,16 +3,16 @@
  * that the processor leaves to software. SDM Vol. 3C chapter 30.
  */
 /* SPDX-License-Identifier: MIT */
-#include "arch/x86/insn.h"
+#include "arch/x86/trap.h"
 #include "hv/exit/table.h"
 #include "hv/vm.h"
 
-/* Left pending by the exit (no acknowledge-on-exit), so that one mechanism, the host's IDT, serves guests and idle. */
+/* The exit has acknowledged it, as the IDT's gate would have: only the handler is left to be called. */
 enum outcome exit_external_interrupt(struct vcpu *v, const struct exit *exit)
 {
 	(void)v;
 	(void)exit;
-	cpu_take_interrupts();
+	irq_handle(virt_exit_interrupt_info() & 0xff);
 	return OUTCOME_RETRY;
 }
 
@@ -20,7 +20,7 @@ enum outcome exit_external_interrupt(struct vcpu *v, const struct exit *exit)
 enum outcome exit_window(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
-	vcpu_request(v, REQUEST_EVENT);
+	vcpu_look_again(v);
 	return OUTCOME_RETRY;
 }
 
@@ -37,7 +37,7 @@ enum outcome exit_tpr_threshold(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
 	vlapic_update_ppr(&v->lapic);
-	vcpu_request(v, REQUEST_EVENT);
+	vcpu_look_again(v);
 	return OUTCOME_RETRY;
 }
 
@@ -54,6 +54,6 @@ enum outcome exit_apic_write(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
 	vlapic_apic_write(&v->lapic, (uint32_t)virt_exit_qualification() & 0xfff);
-	vcpu_request(v, REQUEST_EVENT);
+	vcpu_look_again(v);
 	return OUTCOME_RETRY;
 }

@@ -9,6 +9,7 @@
 #include "arch/x86/trap.h"
 #include "hv/exit/table.h"
 #include "hv/log.h"
+#include "hv/sched/sched.h"
 #include "hv/vm.h"
 
 /* --- CPUID: SDM Vol. 2A ------------------------------------------------------------------------------------------- */
@@ -67,11 +68,12 @@ enum outcome exit_cpuid(struct vcpu *v, const struct exit *exit)
 
 /* --- waiting, caches, what is not there --------------------------------------------------------------------------- */
 
+/* A debug exception ends HLT like an interrupt does (SDM Vol. 2A HLT); one that follows HLT itself ends it at once. */
 enum outcome exit_hlt(struct vcpu *v, const struct exit *exit)
 {
 	(void)v;
 	(void)exit;
-	return OUTCOME_BLOCK;
+	return virt_debug_trap_follows() ? OUTCOME_NEXT : OUTCOME_BLOCK;
 }
 
 /*
@@ -83,6 +85,17 @@ enum outcome exit_cache(struct vcpu *v, const struct exit *exit)
 	(void)v;
 	(void)exit;
 	return OUTCOME_NEXT;
+}
+
+/*
+ * It spins for long, for a lock or an answer to an IPI, perhaps of a vCPU that waits for a CPU: let that one run. A
+ * PAUSE that is run again does no harm, so there is no stepping over.
+ */
+enum outcome exit_pause(struct vcpu *v, const struct exit *exit)
+{
+	(void)exit;
+	sched_yield_from(v);
+	return OUTCOME_RETRY;
 }
 
 /* Instructions that CPUID does not show: VMX, SMX (CR4.SMXE can't be set), MONITOR and MWAIT. */
@@ -259,7 +272,7 @@ static enum outcome write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 		if (value > 15)
 			return vcpu_raise_gp(v);
 		vlapic_set_cr8(&v->lapic, (uint8_t)value);
-		vcpu_request(v, REQUEST_EVENT);
+		vcpu_look_again(v);
 		return OUTCOME_NEXT;
 	default:
 		return vm_kill(v, "MOV to CR%u, which does not exit", cr);

@@ -1,7 +1,8 @@
 /*
- * Guest-physical accesses that are not plain memory: device registers, the local APIC's page, the VGA text memory that
- * is watched for writes. The instruction is fetched, decoded and carried out on the device. SDM Vol. 3C 29.3.3 (EPT
- * violations), Table 28-7 (qualification), 30.4.1 (APIC accesses).
+ * Guest-physical accesses that the page tables do not answer: memory that is touched for the first time, the VGA text
+ * memory that is watched for writes, device registers, the local APIC's page. For the last two the instruction is
+ * fetched, decoded and carried out on the device. SDM Vol. 3C 29.3.3 (EPT violations), Table 28-7
+ * (qualification), 30.4.1 (APIC accesses).
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
@@ -14,6 +15,8 @@
 #define QUALIFICATION_FETCH BIT(2)
 /* The address is that of the access itself, not of a page-table entry. */
 #define QUALIFICATION_LINEAR (BIT(7) | BIT(8))
+/* An IRET was cut short that had unblocked NMIs; undefined while an event was being delivered (28.2.3). */
+#define QUALIFICATION_NMI_UNBLOCKED BIT(12)
 
 /* Who answers at a guest-physical address. */
 struct target {
@@ -46,7 +49,7 @@ static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, u
 {
 	if (t->lapic) {
 		vlapic_mmio_write(&v->lapic, gpa & 0xfff, size, value);
-		vcpu_request(v, REQUEST_EVENT);
+		vcpu_look_again(v);
 		return;
 	}
 	spin_lock(&v->vm->lock);
@@ -73,7 +76,7 @@ static void refuse_access(struct vcpu *v, uint64_t gpa, int err, const uint8_t *
 
 static int fetch(struct vcpu *v, struct insn *insn, uint64_t gpa)
 {
-	uint8_t bytes[INSN_MAX_LENGTH];
+	uint8_t bytes[INSN_MAX_LENGTH] = {0}; /* the report shows eight, readable or not */
 	struct segment cs = virt_segment(SEG_CS);
 	enum insn_mode mode = insn_mode_of(&cs, virt_efer() & EFER_LMA);
 	size_t size =
@@ -186,13 +189,23 @@ static enum outcome emulate(struct vcpu *v, uint64_t gpa)
 	return OUTCOME_RETRY;
 }
 
+/* There is memory at gpa: touched for the first time, by this vCPU or a moment ago by another, or watched. */
+static enum outcome touch_memory(struct vcpu *v, uint64_t gpa, uint64_t q)
+{
+	if (q & QUALIFICATION_WRITE)
+		vm_vga_touched(v->vm, gpa);
+	if ((q & QUALIFICATION_NMI_UNBLOCKED) && !virt_event_pending(&v->virt))
+		virt_block_nmi();
+	return OUTCOME_RETRY;
+}
+
 enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
 {
 	uint64_t gpa = virt_exit_gpa(), q = virt_exit_qualification();
 
 	(void)exit;
-	if ((q & QUALIFICATION_WRITE) && vm_vga_touched(v->vm, gpa))
-		return OUTCOME_RETRY;
+	if (guest_map(&v->vm->mem, GPA(gpa), 1))
+		return touch_memory(v, gpa, q);
 	if (virt_event_pending(&v->virt))
 		return vm_kill(
 		    v,

@@ -89,7 +89,7 @@ static int write_apic_base(struct vcpu *v, uint32_t msr, uint64_t value)
 	if (vlapic_set_base(&v->lapic, value))
 		return -E_INVAL;
 	vcpu_apic_changed(v);
-	vcpu_request(v, REQUEST_EVENT);
+	vcpu_look_again(v);
 	return 0;
 }
 
@@ -266,10 +266,16 @@ static const struct msr_row *find(uint32_t msr)
 	return NULL;
 }
 
+/* IPIs and timers are the MSR accesses that count, and the table holds none of theirs. */
+static const struct msr_row *find_row(uint32_t msr)
+{
+	return is_apic_msr(msr) ? NULL : find(msr);
+}
+
 enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 {
 	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
-	const struct msr_row *row = find(msr);
+	const struct msr_row *row = find_row(msr);
 	uint64_t value;
 
 	(void)exit;
@@ -286,7 +292,7 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 {
 	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
 	uint64_t value = v->virt.reg[REG_RDX] << 32 | (uint32_t)v->virt.reg[REG_RAX];
-	const struct msr_row *row = find(msr);
+	const struct msr_row *row = find_row(msr);
 
 	(void)exit;
 	if (row)
@@ -294,7 +300,7 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 	if (!is_apic_msr(msr) || vlapic_msr_write(&v->lapic, msr, value))
 		return vcpu_raise_gp(v);
 	if (msr != VLAPIC_MSR_TSC_DEADLINE)
-		vcpu_request(v, REQUEST_EVENT); /* EOI, TPR and IPIs may have made something deliverable */
+		vcpu_look_again(v); /* EOI, TPR and an IPI to itself may have made something deliverable */
 	return OUTCOME_NEXT;
 }
 

@@ -15,7 +15,7 @@ const char *exit_name(uint32_t reason);
 /* The handlers; called with the vCPU loaded and interrupts off. */
 typedef enum outcome exit_handler(struct vcpu *v, const struct exit *exit);
 exit_handler exit_exception, exit_task_switch, exit_cpuid, exit_hlt, exit_cache, exit_cr, exit_xsetbv, exit_hidden,
-    exit_rdpmc, exit_triple_fault;
+    exit_rdpmc, exit_triple_fault, exit_pause;
 exit_handler exit_rdmsr, exit_wrmsr;
 exit_handler exit_io;
 exit_handler exit_ept_violation, exit_apic_access, exit_ept_misconfig;

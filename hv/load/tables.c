@@ -36,12 +36,12 @@ unsigned load_memory_map(const struct guest_mem *mem, struct e820_entry map[E820
 /* 2 MiB pages: every processor with long mode has them, 1 GiB pages are optional (SDM Vol. 3A 4.1.4, Page1GB). */
 static int write_directories(const struct guest_mem *mem, uint64_t gpa)
 {
-	for (uint64_t i = 0; i < 4 * PTES_PER_TABLE; i++) {
-		uint64_t entry = i * 2 * MIB | PTE_LARGE | PTE_WRITE | PTE_PRESENT;
+	uint64_t *entry = guest_map(mem, GPA(gpa), 4 * PAGE_SIZE); /* no vCPU runs yet: nobody else writes there */
 
-		if (guest_write(mem, GPA(gpa + i * sizeof(entry)), &entry, sizeof(entry)))
-			return -E_RANGE;
-	}
+	if (!entry)
+		return -E_RANGE;
+	for (uint64_t i = 0; i < 4 * PTES_PER_TABLE; i++)
+		entry[i] = i * 2 * MIB | PTE_LARGE | PTE_WRITE | PTE_PRESENT;
 	return 0;
 }
 

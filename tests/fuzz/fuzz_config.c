@@ -3,7 +3,7 @@
  * either the text is cut into settings as the loader would, or raw bytes become boot_info's own fields.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c hv/boot_info.c */
+/* links: hv/config.c hv/lib/number.c hv/boot_info.c */
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,7 +5,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/pit.c hv/dev/rtc.c hv/dev/vuart.c hv/dev/i8042.c hv/dev/vga.c hv/dev/acpi_pm.c hv/dev/debug_port.c */
-/* links: hv/dev/pci_host.c hv/bus.c hv/timer.c */
+/* links: hv/dev/pci_host.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include <stdlib.h>
 #include <string.h>
 
@@ -125,7 +125,7 @@ static void reset_all(void)
 	acpi_pm_reset(&pm);
 	pci_host_reset(&pci);
 	debug_port_reset(&dbg);
-	if (queue.count)
+	if (queue.heap.count)
 		abort(); /* a reset leaves no timer armed */
 }
 

@@ -41,8 +41,8 @@ static void on_signal(void *ctx, unsigned i, enum apic_signal what, uint8_t vect
 	(void)vector;
 	REQUIRE(i < CPUS);
 	REQUIRE(vlapic_is_enabled(&lapic[i]));
-	if (what == APIC_SIGNAL_KICK)
-		return;
+	if (what == APIC_SIGNAL_TIMER)
+		vlapic_timer_expired(&lapic[i]);
 	init_pending[i] |= what == APIC_SIGNAL_INIT;
 }
 

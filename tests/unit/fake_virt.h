@@ -214,6 +214,10 @@ void virt_vcpu_flush(const struct virt_vcpu *v)
 }
 void virt_clear_general_detect(void) {}
 void virt_note_single_step(void) {}
+bool virt_debug_trap_follows(void)
+{
+	return fake.rflags & RFLAGS_TF;
+}
 void virt_step_over_int1(void)
 {
 	fake.rip += fake.length;
@@ -300,6 +304,10 @@ void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr
 	(void)v, (void)msr_bitmap;
 	fake.mode = mode;
 }
+uint8_t virt_apic_rvi(void)
+{
+	return fake.rvi;
+}
 void virt_apic_set_rvi(uint8_t vector)
 {
 	fake.rvi = vector;
@@ -319,6 +327,23 @@ void virt_apic_set_threshold(uint8_t threshold)
 
 /* --- the floor of hv/vcpu.c, for tests of exit handlers ------------------------------------------------------------
  */
+
+#ifdef FAKE_VIRT_WITH_VCPU
+void virt_load(struct virt_vcpu *v)
+{
+	(void)v;
+}
+void virt_put(struct virt_vcpu *v)
+{
+	(void)v;
+}
+void virt_get_state(struct virt_vcpu *v, struct cpu_state *state)
+{
+	(void)v;
+	memset(state, 0, sizeof(*state));
+	state->rip = fake.rip;
+}
+#endif
 
 #ifndef FAKE_VIRT_WITH_VCPU
 static unsigned apic_changes;

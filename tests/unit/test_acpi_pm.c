@@ -1,6 +1,6 @@
 /* Unit tests of ACPI fixed hardware. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/acpi_pm.c hv/bus.c hv/timer.c */
+/* links: hv/dev/acpi_pm.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include "hv/dev/acpi_pm.h"

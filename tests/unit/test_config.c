@@ -1,6 +1,6 @@
 /* vireo.conf's keys: what is accepted, and the exact words about what is not. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c */
+/* links: hv/config.c hv/lib/number.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -154,6 +154,62 @@ static void everything_set(void **s)
 	assert_string_equal(config.vm[2].module_args[1], "");
 }
 
+static void scheduling_keys(void **s)
+{
+	(void)s;
+	open_section("hypervisor");
+	set("scheduler", "rr");
+	set("background", "hide");
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("autostart", "off");
+	set("weight", "512");
+	set("cap", "150");
+	set("cpus", "0,2-3,63");
+	open_section("vm b");
+	set("kernel", "\\k");
+	set("cpus", "all");
+	assert_int_equal(parse(), 0);
+	assert_int_equal(config.hv.scheduler, SCHEDULER_RR);
+	assert_false(config.hv.background);
+	assert_false(config.vm[0].autostart);
+	assert_int_equal(config.vm[0].weight, 512);
+	assert_int_equal(config.vm[0].cap, 150);
+	assert_true(config.vm[0].cpus == (1ULL << 63 | 0xd));
+	assert_true(config.vm[1].cpus == ~0ULL);
+	assert_true(config.vm[1].autostart);
+	assert_int_equal(config.vm[1].weight, 256);
+	assert_int_equal(config.vm[1].cap, 0);
+}
+
+/* What the shell's `set` and `create` use. */
+static void changes_at_run_time(void **s)
+{
+	struct vm_config vm, copy;
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	assert_int_equal(parse(), 0);
+	vm = config.vm[0];
+	assert_int_equal(config_set(&vm, &info, "weight", "7", error), 0);
+	assert_int_equal(vm.weight, 7);
+	assert_int_equal(config_set(&vm, &info, "weight", "0", error), -E_INVAL);
+	assert_string_equal(error, "vm a: weight: found '0', expected a number from 1 to 10000");
+	assert_int_equal(config_set(&vm, &info, "mode", "real", error), -E_INVAL);
+	assert_string_equal(error, "vm a: 'mode' means nothing to the VM's protocol");
+	assert_int_equal(config_set(&vm, &info, "module", "\\m", error), -E_INVAL);
+	assert_int_equal(config_set(&vm, &info, "kernel", "\\absent", error), -E_INVAL);
+	assert_int_equal(vm.weight, 7);
+	assert_ptr_equal(vm.kernel, &info.file[0]);
+	assert_int_equal(config_copy(&copy, &vm, "b", error), 0);
+	assert_string_equal(copy.name, "b");
+	assert_int_equal(copy.weight, 7);
+	assert_int_equal(copy.line, 0);
+	assert_int_equal(config_copy(&copy, &vm, "b c", error), -E_INVAL);
+	assert_int_equal(config_copy(&copy, &vm, "b*", error), -E_INVAL);
+}
+
 static void bad_values(void **s)
 {
 	(void)s;
@@ -184,7 +240,17 @@ static void bad_values(void **s)
 	linux_with("memroy", "1G",
 		   "vm linux (line 3): unknown key 'memroy', expected one of vcpus, memory, kernel, initrd, cmdline, "
 		   "protocol, "
-		   "module, load, entry, mode, break");
+		   "module, load, entry, mode, break, autostart, weight, cap, cpus");
+	linux_with("weight", "0", "vm linux (line 3): weight: found '0', expected a number from 1 to 10000");
+	linux_with("cap", "6401",
+		   "vm linux (line 3): cap: found '6401', expected percent of one CPU, 0 (no cap) to 6400");
+	linux_with("cpus", "3-1",
+		   "vm linux (line 3): cpus: found '3-1', expected all, or CPUs from 0 to 63 such as 0,2-3");
+	linux_with("cpus", "64",
+		   "vm linux (line 3): cpus: found '64', expected all, or CPUs from 0 to 63 such as 0,2-3");
+	linux_with("cpus", "1,",
+		   "vm linux (line 3): cpus: found '1,', expected all, or CPUs from 0 to 63 such as 0,2-3");
+	linux_with("cpus", "", "vm linux (line 3): cpus: found '', expected all, or CPUs from 0 to 63 such as 0,2-3");
 }
 
 static void bad_files(void **s)
@@ -294,7 +360,7 @@ static void bad_hypervisor_lines(void **s)
 	hypervisor_fails(
 	    "colour", "red",
 	    "vireo.conf: hypervisor (line 2): unknown key 'colour', expected one of apicv, vpid, preemption_timer, "
-	    "log, serial");
+	    "log, serial, background, scheduler");
 	begin(NULL);
 	open_section("guest a");
 	set("kernel", "\\k");
@@ -363,6 +429,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(defaults, begin),
 	    cmocka_unit_test_setup(everything_set, begin),
+	    cmocka_unit_test_setup(scheduling_keys, begin),
+	    cmocka_unit_test_setup(changes_at_run_time, begin),
 	    cmocka_unit_test_setup(bad_values, begin),
 	    cmocka_unit_test_setup(bad_files, begin),
 	    cmocka_unit_test_setup(bad_combinations, begin),

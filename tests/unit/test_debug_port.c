@@ -1,6 +1,6 @@
 /* Unit tests of the debug ports. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/debug_port.c hv/bus.c hv/timer.c */
+/* links: hv/dev/debug_port.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include "hv/dev/debug_port.h"

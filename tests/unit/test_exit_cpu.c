@@ -8,6 +8,16 @@
 #include "arch/x86/insn.h"
 #include "tests/unit/fake_virt.h"
 
+#include "hv/sched/sched.h"
+
+static unsigned yields;
+
+void sched_yield_from(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	yields++;
+}
+
 static uint64_t host_dr6, host_xcr0;
 static unsigned host_nmis, host_mces;
 static int xsetbv_error;
@@ -70,7 +80,7 @@ static int setup(void **state)
 	fake_reset();
 	cpuid_build(&vm.cpuid, &source);
 	memset(ram, 0, sizeof(ram));
-	requested = 0;
+	vcpu.requests = 0;
 	host_dr6 = DR6_INIT;
 	host_xcr0 = 1;
 	host_nmis = host_mces = 0;
@@ -304,7 +314,7 @@ static void cr8(void **state)
 	assert_int_equal(vlapic_cr8(&vcpu.lapic), 0);
 	assert_next(mov_to(8, 15));
 	assert_int_equal(vlapic_tpr(&vcpu.lapic), 0xf0);
-	assert_true(requested & REQUEST_EVENT);
+	assert_true(vcpu.requests & REQUEST_EVENT);
 	assert_next(mov_to(8, 3));
 	fake.qualification = 8 | 1 << 4 | REG_R11 << 8;
 	assert_next(exit_cr(&vcpu, &no_exit));
@@ -424,6 +434,13 @@ static void other_exceptions(void **state)
 	assert_int_equal(exception(3, VECTOR_PF), OUTCOME_KILL);
 }
 
+static void a_debug_trap_ends_hlt(void **state)
+{
+	(void)state;
+	fake.rflags |= RFLAGS_TF;
+	assert_next(exit_hlt(&vcpu, &no_exit));
+}
+
 static void hidden_instructions(void **state)
 {
 	(void)state;
@@ -436,10 +453,19 @@ static void hidden_instructions(void **state)
 	assert_int_equal(exit_task_switch(&vcpu, &no_exit), OUTCOME_KILL);
 }
 
+static void a_pause_loop_yields_and_goes_on(void **state)
+{
+	(void)state;
+	yields = 0;
+	assert_int_equal(exit_pause(&vcpu, &no_exit), OUTCOME_RETRY);
+	assert_int_equal(yields, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(cpuid_follows_the_vcpu, setup),
+	    cmocka_unit_test_setup(a_pause_loop_yields_and_goes_on, setup),
 	    cmocka_unit_test_setup(cpuid_xsave_follows_xcr0, setup),
 	    cmocka_unit_test_setup(cr0_reserved_and_contradictory_bits, setup),
 	    cmocka_unit_test_setup(cr0_ignores_undefined_bits, setup),
@@ -458,6 +484,7 @@ int main(void)
 	    cmocka_unit_test_setup(debug_exceptions_set_dr6, setup),
 	    cmocka_unit_test_setup(int1_is_a_trap, setup),
 	    cmocka_unit_test_setup(other_exceptions, setup),
+	    cmocka_unit_test_setup(a_debug_trap_ends_hlt, setup),
 	    cmocka_unit_test_setup(hidden_instructions, setup),
 	};
 

@@ -28,7 +28,7 @@ static int setup(void **state)
 	fake_reset();
 	fake.features.rdtscp = true;
 	vcpu.misc_enable = BIT(0) | BIT(11) | BIT(12);
-	apic_changes = requested = 0;
+	apic_changes = vcpu.requests = 0;
 	msr_init();
 	return 0;
 }
@@ -301,7 +301,7 @@ static void x2apic_registers(void **state)
 	assert_next(wr(MSR_APIC_BASE, value_of(MSR_APIC_BASE) | VLAPIC_BASE_X2APIC));
 	assert_int_equal(value_of(0x802), 0);
 	assert_next(wr(0x80b, 0));
-	assert_true(requested & REQUEST_EVENT);
+	assert_true(vcpu.requests & REQUEST_EVENT);
 	assert_gp(wr(0x80b, 1));
 	assert_gp(wr(0x802, 0)); /* read-only */
 	assert_gp(rd(0x80b));	 /* write-only */

@@ -1,6 +1,6 @@
 /* Unit tests of the keyboard controller and keyboard. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/i8042.c hv/bus.c hv/timer.c */
+/* links: hv/dev/i8042.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include <stdio.h>

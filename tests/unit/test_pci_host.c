@@ -1,6 +1,6 @@
 /* Unit tests of PCI configuration access and of the reset control register among its ports. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/pci_host.c hv/bus.c hv/timer.c */
+/* links: hv/dev/pci_host.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include "hv/dev/pci_host.h"

@@ -1,4 +1,5 @@
-/* hv/phys.c: every frame is given out once, aligned, from free ranges only; what is wrong panics. */
+/* hv/phys.c: every frame and chunk is given out once, from free ranges only, promises are kept; what is wrong panics.
+ */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/phys.c */
 #include "hv/lib/panic.h"
@@ -65,7 +66,7 @@ static void counts(void **state)
 
 	(void)state;
 	assert_true(phys_total_bytes() == ARENA - MIB);
-	assert_true(before == ARENA - MIB - PAGE_SIZE); /* the bitmap of 64 MiB is a page */
+	assert_true(before == ARENA - MIB - PAGE_SIZE); /* bitmap and chunk table of 64 MiB are a page */
 	a = phys_alloc(3, 1);
 	assert_true(phys_free_bytes() == before - 3 * PAGE_SIZE);
 	phys_free(a, 3);
@@ -88,14 +89,14 @@ static void gives_every_frame_once(void **state)
 	}
 	assert_true(hpa_is_none(phys_alloc(1, 1)));
 	assert_true(phys_free_bytes() == 0);
-	assert_true(phys_largest_bytes() == 0);
+	assert_true(phys_free_chunks() == 0);
 	free(seen);
 }
 
 static void aligns(void **state)
 {
 	(void)state;
-	for (uint64_t align = 1; align <= 1024; align *= 2) {
+	for (uint64_t align = 1; align <= 512; align *= 2) {
 		hpa_t a = phys_alloc(7, align);
 
 		assert_true(a.value % (align * PAGE_SIZE) == 0);
@@ -103,18 +104,105 @@ static void aligns(void **state)
 	}
 }
 
-static void large_runs_do_not_cross_holes(void **state)
+/* 32 chunks in the arena: the first holds the bitmap, the ninth begins with a hole. */
+#define WHOLE_CHUNKS 30
+
+static void no_run_is_longer_than_a_chunk(void **state)
 {
-	hpa_t a = phys_alloc(32 * MIB / PAGE_SIZE, 2 * MIB / PAGE_SIZE);
+	hpa_t a = phys_alloc(512, 1);
 
 	(void)state;
-	assert_true(in_free_range(a.value, 32 * MIB));
-	assert_true(a.value % (2 * MIB) == 0);
-	assert_true(hpa_is_none(phys_alloc(17 * MIB / PAGE_SIZE, 1)));
+	assert_true(a.value % PHYS_CHUNK == 0);
+	assert_true(in_free_range(a.value, PHYS_CHUNK));
+	assert_true(hpa_is_none(phys_alloc(513, 1)));
 	assert_true(hpa_is_none(phys_alloc(~0ULL / PAGE_SIZE, 1)));
+	assert_true(hpa_is_none(phys_alloc(1, 1024)));
 	assert_true(hpa_is_none(phys_alloc(1, 1ULL << 51)));
-	phys_free(a, 32 * MIB / PAGE_SIZE);
-	assert_true(phys_largest_bytes() == ARENA - 17 * MIB);
+	phys_free(a, 512);
+	assert_true(phys_free_chunks() == WHOLE_CHUNKS);
+}
+
+static void small_things_stay_together(void **state)
+{
+	hpa_t held[600];
+
+	(void)state;
+	for (unsigned i = 0; i < 600; i++)
+		held[i] = phys_alloc(1, 1);
+	assert_true(phys_free_chunks() == WHOLE_CHUNKS); /* the two chunks that are split anyway have 511 + 256 */
+	for (unsigned i = 0; i < 600; i++)
+		phys_free(held[i], 1);
+	for (unsigned i = 0; i < 2; i++) { /* a chunk is split, and whole again */
+		held[i] = phys_alloc(400, 1);
+		assert_false(hpa_is_none(held[i]));
+	}
+	assert_true(phys_free_chunks() == WHOLE_CHUNKS - 1);
+	phys_free(held[0], 400);
+	phys_free(held[1], 400);
+	assert_true(phys_free_chunks() == WHOLE_CHUNKS);
+}
+
+static void promises_are_kept(void **state)
+{
+	uint64_t before = phys_free_bytes(), zeroed;
+	hpa_t chunk[WHOLE_CHUNKS];
+
+	(void)state;
+	assert_int_equal(phys_reserve(WHOLE_CHUNKS + 1), -E_NOMEM);
+	assert_int_equal(phys_reserve(~0ULL), -E_NOMEM);
+	assert_true(phys_free_bytes() == before);
+	assert_int_equal(phys_reserve(WHOLE_CHUNKS), 0);
+	assert_int_equal(phys_reserve(1), -E_NOMEM);
+	assert_true(phys_free_chunks() == 0);
+	assert_true(phys_free_bytes() == before - WHOLE_CHUNKS * PHYS_CHUNK);
+	while (!hpa_is_none(phys_alloc(1, 1))) /* all small memory that there is */
+		;
+	assert_true(phys_free_bytes() == 0);
+	for (unsigned i = 0; i < WHOLE_CHUNKS; i++) {
+		chunk[i] = phys_take_chunk(&zeroed);
+		assert_true(chunk[i].value % PHYS_CHUNK == 0 && in_free_range(chunk[i].value, PHYS_CHUNK));
+		for (unsigned j = 0; j < i; j++)
+			assert_true(chunk[i].value != chunk[j].value);
+	}
+	for (unsigned i = 0; i < WHOLE_CHUNKS; i++)
+		phys_give_chunk(chunk[i]);
+	assert_true(hpa_is_none(phys_alloc(1, 1))); /* still promised */
+	phys_unreserve(WHOLE_CHUNKS);
+	assert_true(phys_free_chunks() == WHOLE_CHUNKS);
+	assert_false(hpa_is_none(phys_alloc(512, 1)));
+}
+
+static bool is_zero(hpa_t hpa, uint64_t from, uint64_t end)
+{
+	for (uint64_t i = from; i < end; i += 8)
+		if (*(uint64_t *)(hpa.value + i))
+			return false;
+	return true;
+}
+
+static void idle_time_zeroes_what_is_free(void **state)
+{
+	uint64_t zeroed, pieces = 0;
+	hpa_t a, b;
+
+	memset((void *)base, 0xa5, ARENA);
+	setup(state);
+	assert_int_equal(phys_reserve(3), 0);
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(phys_zero_page());
+	a = phys_take_chunk(&zeroed); /* none is clean yet: the one that has been begun */
+	assert_true(zeroed == 5 * PAGE_SIZE);
+	assert_true(is_zero(a, 0, zeroed) && !is_zero(a, zeroed, zeroed + 8));
+	while (phys_zero_page())
+		pieces++;
+	assert_true(pieces == (WHOLE_CHUNKS - 1) * PHYS_CHUNK / PAGE_SIZE);
+	b = phys_take_chunk(&zeroed);
+	assert_true(zeroed == PHYS_CHUNK && is_zero(b, 0, PHYS_CHUNK));
+	phys_give_chunk(a); /* dirty; a clean one is preferred */
+	b = phys_take_chunk(&zeroed);
+	assert_true(zeroed == PHYS_CHUNK && b.value != a.value);
+	assert_true(phys_alloc(512, 1).value == a.value); /* small things don't cost a clean one */
+	assert_false(phys_zero_page());
 }
 
 static void freed_frames_come_back(void **state)
@@ -145,13 +233,15 @@ static void low_memory_is_apart(void **state)
 static void misuse_panics(void **state)
 {
 	hpa_t a = phys_alloc(4, 1);
+	uint64_t zeroed;
 
 	(void)state;
 	phys_free(a, 2);
 	EXPECT_PANIC(phys_free(a, 2));
 	setup(state);
-	EXPECT_PANIC(phys_free(HPA(base + 8 * MIB), 1));
+	EXPECT_PANIC(phys_free(HPA(base + 8 * MIB), 1)); /* in a chunk that is free as a whole */
 	setup(state);
+	EXPECT_PANIC(phys_free(HPA(base + 510 * PAGE_SIZE), 4)); /* from one chunk to the next */
 	EXPECT_PANIC(phys_free(HPA(base + 1), 1));
 	EXPECT_PANIC(phys_free(HPA(base + ARENA), 1));
 	EXPECT_PANIC(phys_free(HPA(base - PAGE_SIZE), 1));
@@ -160,6 +250,13 @@ static void misuse_panics(void **state)
 	setup(state);
 	EXPECT_PANIC((void)!phys_alloc(0, 1).value);
 	EXPECT_PANIC((void)!phys_alloc(1, 3).value);
+	setup(state);
+	EXPECT_PANIC(phys_give_chunk(HPA(base + 2 * MIB)));
+	EXPECT_PANIC(phys_give_chunk(HPA(base + 2 * MIB + PAGE_SIZE)));
+	EXPECT_PANIC(phys_give_chunk(HPA(base + ARENA)));
+	EXPECT_PANIC((void)phys_take_chunk(&zeroed).value);
+	setup(state);
+	EXPECT_PANIC(phys_unreserve(1));
 }
 
 static void needs_memory(void **state)
@@ -174,35 +271,97 @@ static void needs_memory(void **state)
 	assert_true(phys_free_bytes() == 3 * PAGE_SIZE);
 }
 
+/* What a simple model says: who holds what, never twice, each with its own mark; promises and sums always right. */
+#define SLOTS 512
+
+static struct {
+	hpa_t hpa;
+	uint64_t pages; /* 0: nothing held */
+	bool chunk;
+} held[SLOTS];
+static uint64_t promised, used;
+
+static uint8_t *mark_of(unsigned slot, bool last)
+{
+	return (uint8_t *)held[slot].hpa.value + (last ? held[slot].pages * PAGE_SIZE - 1 : 0);
+}
+
+static void let_go(unsigned slot)
+{
+	assert_int_equal(*mark_of(slot, false), slot % 255 + 1);
+	assert_int_equal(*mark_of(slot, true), slot % 255 + 1);
+	if (held[slot].chunk) {
+		phys_give_chunk(held[slot].hpa);
+		promised++;
+	} else {
+		phys_free(held[slot].hpa, held[slot].pages);
+	}
+	used -= held[slot].pages;
+	held[slot].pages = 0;
+}
+
+static void hold(unsigned slot, unsigned random)
+{
+	uint64_t zeroed;
+
+	held[slot].chunk = random % 32 == 0 && promised;
+	held[slot].pages = held[slot].chunk ? 512 : 1 + (random >> 5) % 40;
+	if (held[slot].chunk) {
+		held[slot].hpa = phys_take_chunk(&zeroed);
+		assert_true(is_zero(held[slot].hpa, 0, zeroed));
+		promised--;
+	} else {
+		held[slot].hpa = phys_alloc(held[slot].pages, 1ULL << ((random >> 16) % 6));
+		if (hpa_is_none(held[slot].hpa))
+			held[slot].pages = 0;
+	}
+	if (!held[slot].pages)
+		return;
+	assert_true(in_free_range(held[slot].hpa.value, held[slot].pages * PAGE_SIZE));
+	*mark_of(slot, false) = *mark_of(slot, true) = (uint8_t)(slot % 255 + 1);
+	used += held[slot].pages;
+}
+
+static void change_promise(unsigned random)
+{
+	if (random % 2 && promised) {
+		phys_unreserve(1);
+		promised--;
+	} else if (promised < 8 && phys_reserve(1) == 0) {
+		promised++;
+	}
+}
+
 static void random_use(void **state)
 {
-	static hpa_t held[512];
-	static uint64_t size[512];
 	uint64_t at_start = phys_free_bytes();
 	unsigned seed = 7;
 
 	(void)state;
-	memset(size, 0, sizeof(size));
-	for (unsigned i = 0; i < 20000; i++) {
+	memset(held, 0, sizeof(held));
+	promised = used = 0;
+	for (unsigned i = 0; i < 60000; i++) {
 		unsigned slot;
 
 		seed = seed * 1103515245 + 12345;
-		slot = (seed >> 16) % 512;
-		if (size[slot]) {
-			phys_free(held[slot], size[slot]);
-			size[slot] = 0;
-			continue;
-		}
+		slot = (seed >> 16) % SLOTS;
 		seed = seed * 1103515245 + 12345;
-		size[slot] = 1 + (seed >> 16) % 70;
-		held[slot] = phys_alloc(size[slot], 1ULL << ((seed >> 8) % 6));
-		assert_false(hpa_is_none(held[slot]));
-		memset((void *)held[slot].value, (int)slot, 64);
+		if (seed >> 28 == 0)
+			change_promise(seed >> 8);
+		else if (seed >> 28 == 1)
+			(void)phys_zero_page();
+		else if (held[slot].pages)
+			let_go(slot);
+		else
+			hold(slot, seed >> 8);
+		assert_true(phys_free_bytes() == at_start - used * PAGE_SIZE - promised * PHYS_CHUNK);
 	}
-	for (unsigned i = 0; i < 512; i++)
-		if (size[i])
-			phys_free(held[i], size[i]);
+	for (unsigned i = 0; i < SLOTS; i++)
+		if (held[i].pages)
+			let_go(i);
+	phys_unreserve(promised);
 	assert_true(phys_free_bytes() == at_start);
+	assert_true(phys_free_chunks() == WHOLE_CHUNKS);
 }
 
 int main(void)
@@ -212,7 +371,10 @@ int main(void)
 	    cmocka_unit_test_setup(counts, setup),
 	    cmocka_unit_test_setup(gives_every_frame_once, setup),
 	    cmocka_unit_test_setup(aligns, setup),
-	    cmocka_unit_test_setup(large_runs_do_not_cross_holes, setup),
+	    cmocka_unit_test_setup(no_run_is_longer_than_a_chunk, setup),
+	    cmocka_unit_test_setup(small_things_stay_together, setup),
+	    cmocka_unit_test_setup(promises_are_kept, setup),
+	    cmocka_unit_test_setup(idle_time_zeroes_what_is_free, setup),
 	    cmocka_unit_test_setup(freed_frames_come_back, setup),
 	    cmocka_unit_test_setup(low_memory_is_apart, setup),
 	    cmocka_unit_test_setup(misuse_panics, setup),

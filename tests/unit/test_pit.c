@@ -1,6 +1,6 @@
 /* Unit tests of the 8254. A rule of the data sheet each. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/pit.c hv/bus.c hv/timer.c */
+/* links: hv/dev/pit.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include "hv/dev/pit.h"

@@ -1,6 +1,6 @@
 /* Unit tests of the real-time clock and CMOS memory. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/rtc.c hv/bus.c hv/timer.c */
+/* links: hv/dev/rtc.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include <time.h>

@@ -10,27 +10,47 @@
 
 #include "hv/exit/msr.h"
 #include "hv/sched/sched.h"
+#include "hv/trace.h"
 
 static struct pcpu home;
 static unsigned wakes, kicks, halt_checks, first_entries, left;
 static int put_state;
 
+bool trace_on;
+void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_t a, uint64_t b)
+{
+	(void)type, (void)v, (void)tsc, (void)a, (void)b;
+}
 hpa_t msr_bitmap(bool x2apic_virtualised)
 {
 	return HPA(x2apic_virtualised);
 }
-void sched_wake(struct vcpu *v)
+void sched_wake(struct vcpu *v, enum vcpu_state state)
 {
 	assert_ptr_equal(v, &vcpu);
+	if (v->state != state)
+		return;
+	v->state = VCPU_RUNNABLE;
 	wakes++;
+}
+unsigned sched_cpu_of(const struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	return 3;
 }
 void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state)
 {
 	assert_ptr_equal(p, &home);
 	assert_ptr_equal(v, &vcpu);
 	put_state = (int)state;
+	v->state = state;
 }
-void pcpu_kick(struct pcpu *p)
+struct pcpu *pcpu_at(unsigned index)
+{
+	assert_int_equal(index, 3);
+	return &home;
+}
+void pcpu_notice(struct pcpu *p)
 {
 	assert_ptr_equal(p, &home);
 	kicks++;
@@ -74,7 +94,6 @@ static int setup(void **state)
 	(void)state;
 	fake_reset();
 	memset(&home, 0, sizeof(home));
-	vcpu.home = &home;
 	vcpu.started = true;
 	vcpu.cpuid_signature = 0x50654;
 	vm.apic_bus.signal = vcpu_signal;
@@ -363,7 +382,7 @@ static void halted_with_interrupts_off(void **state)
 	post(0x41);
 	assert_false(vcpu_prepare(&vcpu));
 	assert_int_equal(halt_checks, 0); /* it still counts as running */
-	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	vcpu_put(&vcpu, &home, false);
 	assert_int_equal(halt_checks, 1);
 	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
 	prepare();
@@ -431,6 +450,19 @@ static void init_waits_for_a_startup(void **state)
 	assert_false(fake.pending);
 }
 
+/* It must not be taken by the real-mode code of the start-up that follows. */
+static void init_forgets_an_nmi(void **state)
+{
+	(void)state;
+	vcpu.lapic.base &= ~VLAPIC_BASE_BSP;
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_INIT, 0);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_STARTUP, 2);
+	prepare();
+	assert_false(vcpu.nmi_pending);
+	assert_false(fake.pending);
+}
+
 static void init_restarts_the_boot_processor(void **state)
 {
 	(void)state;
@@ -444,13 +476,14 @@ static void init_restarts_the_boot_processor(void **state)
 static void requests_wake_and_kick(void **state)
 {
 	(void)state;
+	vcpu.state = VCPU_BLOCKED;
 	vcpu_request(&vcpu, REQUEST_EVENT);
 	assert_int_equal(wakes, 1);
-	assert_int_equal(kicks, 0); /* it looks before it enters */
-	vcpu.state = VCPU_RUNNING;
-	vcpu_request(&vcpu, REQUEST_EVENT);
+	assert_int_equal(kicks, 0);	    /* it looks before it enters */
+	vcpu_request(&vcpu, REQUEST_EVENT); /* RUNNABLE now */
+	assert_int_equal(wakes, 1);
 	assert_int_equal(kicks, 0);
-	home.away = true;
+	vcpu.state = VCPU_RUNNING;
 	vcpu_request(&vcpu, REQUEST_NMI);
 	assert_int_equal(kicks, 1);
 	assert_int_equal(vcpu.requests, REQUEST_EVENT | REQUEST_NMI);
@@ -465,7 +498,7 @@ static void a_vm_that_ended_is_not_entered(void **state)
 	vm.end = VM_POWERED_OFF;
 	assert_false(vcpu_prepare(&vcpu));
 	assert_false(fake.pending);
-	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	vcpu_put(&vcpu, &home, false);
 	assert_int_equal(put_state, VCPU_GONE);
 	assert_int_equal(left, 1);
 }
@@ -473,14 +506,125 @@ static void a_vm_that_ended_is_not_entered(void **state)
 static void leaving_misses_no_request(void **state)
 {
 	(void)state;
-	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	vcpu_put(&vcpu, &home, false);
 	assert_int_equal(put_state, VCPU_BLOCKED);
 	assert_int_equal(wakes, 0);
 	vcpu.requests = REQUEST_EVENT; /* came while the state was still RUNNING */
-	vcpu_leave(&vcpu, VCPU_BLOCKED);
+	vcpu_put(&vcpu, &home, false);
 	assert_int_equal(wakes, 1);
-	vcpu_leave(&vcpu, VCPU_RUNNABLE);
+	vcpu_put(&vcpu, &home, true);
+	assert_int_equal(put_state, VCPU_RUNNABLE);
 	assert_int_equal(wakes, 1);
+}
+
+/* --- pause ---------------------------------------------------------------------------------------------------------
+ */
+
+/* What is asked of a paused vCPU waits for it, and it looks at everything when it goes on. */
+static void a_paused_vcpu_stays_out_and_forgets_nothing(void **state)
+{
+	(void)state;
+	vcpu.state = VCPU_RUNNING;
+	vm.paused = true;
+	vcpu_request(&vcpu, REQUEST_LEAVE);
+	vcpu_signal(&vm, 0, APIC_SIGNAL_NMI, 0);
+	assert_false(vcpu_prepare(&vcpu));
+	vcpu_put(&vcpu, &home, false);
+	assert_int_equal(put_state, VCPU_PAUSED);
+	assert_int_equal(wakes, 0);
+	vcpu_request(&vcpu, REQUEST_EVENT); /* does not wake it */
+	assert_int_equal(wakes, 0);
+	vm.paused = false;
+	vcpu_resume(&vcpu);
+	assert_int_equal(wakes, 1);
+	prepare();
+	assert_int_equal(fake.nmis, 1);
+}
+
+/* The VM resumes between the vCPU's look at `paused` and its change of state. */
+static void a_resume_in_between_is_not_missed(void **state)
+{
+	(void)state;
+	vcpu.state = VCPU_RUNNING;
+	vm.paused = true;
+	vcpu_request(&vcpu, REQUEST_LEAVE);
+	assert_false(vcpu_prepare(&vcpu));
+	vm.paused = false;
+	vcpu_resume(&vcpu); /* it is not PAUSED yet: no effect */
+	vcpu_put(&vcpu, &home, false);
+	assert_int_equal(wakes, 1);
+	prepare();
+}
+
+/* --- snapshots and the timer ---------------------------------------------------------------------------------------
+ */
+
+static void a_paused_vcpu_gives_its_registers(void **state)
+{
+	struct cpu_state s = {0};
+
+	(void)state;
+	vm.paused = true;
+	vcpu.state = VCPU_PAUSED;
+	fake.rip = 0x1234;
+	vcpu_snapshot(&vcpu, &s);
+	assert_int_equal(wakes, 1);
+	assert_non_null(vcpu.snapshot);
+	assert_false(vcpu_prepare(&vcpu));
+	assert_null(vcpu.snapshot);
+	assert_int_equal(s.rip, 0x1234);
+}
+
+/* Asked for when the vCPU is on its way out: nobody could wake it then, so it looks once more itself. */
+static void a_snapshot_is_not_missed_while_it_pauses(void **state)
+{
+	struct cpu_state s;
+
+	(void)state;
+	vcpu.state = VCPU_RUNNING;
+	vm.paused = true;
+	vcpu_request(&vcpu, REQUEST_LEAVE);
+	assert_false(vcpu_prepare(&vcpu));
+	vcpu_snapshot(&vcpu, &s);
+	assert_int_equal(wakes, 0);
+	vcpu_put(&vcpu, &home, false);
+	assert_int_equal(wakes, 1);
+}
+
+static void the_timer_is_looked_at_by_its_owner(void **state)
+{
+	(void)state;
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_SVR, 4, 0x1ff);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_DIVIDE, 4, 0xb);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_TIMER, 4, 0x51);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_INITIAL_COUNT, 4, 1000);
+	vcpu.requests = 0;
+	fake_now += 1001;
+	vcpu_signal(&vm, 0, APIC_SIGNAL_TIMER, 0);
+	assert_int_equal(vlapic_highest_irr(&vcpu.lapic), -1);
+	prepare();
+	assert_int_equal(fake.vector, 0x51);
+	assert_int_equal(vcpu.requests, 0); /* not a second time round the loop */
+}
+
+/* The VM ends at the moment in which the timer's interrupt is posted. */
+static void signal_and_end(void *ctx, unsigned index, enum apic_signal what, uint8_t vector)
+{
+	vcpu_signal(ctx, index, what, vector);
+	vcpu_request(&vcpu, REQUEST_LEAVE);
+}
+
+static void what_is_asked_while_the_timer_is_served_stays(void **state)
+{
+	(void)state;
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_DIVIDE, 4, 0xb);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_TIMER, 4, 0x51);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_INITIAL_COUNT, 4, 1000);
+	fake_now += 1001;
+	vcpu.requests = REQUEST_TIMER;
+	vm.apic_bus.signal = signal_and_end;
+	assert_true(vcpu_prepare(&vcpu));
+	assert_int_equal(vcpu.requests, REQUEST_LEAVE);
 }
 
 static void exceptions(void **state)
@@ -516,10 +660,17 @@ int main(void)
 	    cmocka_unit_test_setup(a_masked_interrupt_does_not_end_hlt, setup),
 	    cmocka_unit_test_setup(startup_begins_at_its_vector, setup),
 	    cmocka_unit_test_setup(init_waits_for_a_startup, setup),
+	    cmocka_unit_test_setup(init_forgets_an_nmi, setup),
 	    cmocka_unit_test_setup(init_restarts_the_boot_processor, setup),
 	    cmocka_unit_test_setup(requests_wake_and_kick, setup),
 	    cmocka_unit_test_setup(a_vm_that_ended_is_not_entered, setup),
 	    cmocka_unit_test_setup(leaving_misses_no_request, setup),
+	    cmocka_unit_test_setup(a_paused_vcpu_stays_out_and_forgets_nothing, setup),
+	    cmocka_unit_test_setup(a_resume_in_between_is_not_missed, setup),
+	    cmocka_unit_test_setup(a_paused_vcpu_gives_its_registers, setup),
+	    cmocka_unit_test_setup(a_snapshot_is_not_missed_while_it_pauses, setup),
+	    cmocka_unit_test_setup(the_timer_is_looked_at_by_its_owner, setup),
+	    cmocka_unit_test_setup(what_is_asked_while_the_timer_is_served_stays, setup),
 	    cmocka_unit_test_setup(exceptions, setup),
 	};
 

@@ -1,6 +1,6 @@
 /* Unit tests of VGA text mode: registers, and the screen as a log. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/vga.c hv/bus.c hv/timer.c */
+/* links: hv/dev/vga.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include <stdio.h>

@@ -37,6 +37,8 @@ static void on_signal(void *ctx, unsigned i, enum apic_signal what, uint8_t vect
 	nmis[i] += what == APIC_SIGNAL_NMI;
 	inits[i] += what == APIC_SIGNAL_INIT;
 	startups[i] += what == APIC_SIGNAL_STARTUP;
+	if (what == APIC_SIGNAL_TIMER)
+		vlapic_timer_expired(&lapic[i]);
 	if (what == APIC_SIGNAL_STARTUP)
 		startup_vector = vector;
 }

@@ -1,6 +1,6 @@
 /* Unit tests of the guest's 16550A. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/dev/vuart.c hv/bus.c hv/timer.c */
+/* links: hv/dev/vuart.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/chip_fixture.h"
 
 #include "hv/dev/vuart.h"

@@ -26,6 +26,11 @@ void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr
 }
 
 /* Guest interrupt status: RVI in the low byte, SVI in the high one (SDM Vol. 3C 25.4.2). */
+uint8_t virt_apic_rvi(void)
+{
+	return (uint8_t)vmcs_read(VMCS_GUEST_INTERRUPT_STATUS);
+}
+
 void virt_apic_set_rvi(uint8_t vector)
 {
 	uint64_t status = vmcs_read(VMCS_GUEST_INTERRUPT_STATUS);

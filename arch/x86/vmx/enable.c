@@ -28,10 +28,10 @@ struct vmx_machine vmx;
 #define MIN_CPU2 (CPU2_EPT | CPU2_UNRESTRICTED_GUEST)
 #define MIN_EXIT                                                                                                       \
 	(EXIT_CTL_HOST_64 | EXIT_CTL_SAVE_DEBUG | EXIT_CTL_SAVE_PAT | EXIT_CTL_LOAD_PAT | EXIT_CTL_SAVE_EFER |         \
-	 EXIT_CTL_LOAD_EFER)
+	 EXIT_CTL_LOAD_EFER | EXIT_CTL_ACK_INTERRUPT)
 #define MIN_ENTRY (ENTRY_CTL_LOAD_DEBUG | ENTRY_CTL_LOAD_PAT | ENTRY_CTL_LOAD_EFER)
 
-#define OPT_CPU2 (CPU2_RDTSCP | CPU2_INVPCID | CPU2_WBINVD)
+#define OPT_CPU2 (CPU2_RDTSCP | CPU2_INVPCID | CPU2_WBINVD | CPU2_PAUSE_LOOP)
 #define APICV	 (CPU2_APIC_ACCESSES | CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS)
 
 void virt_set_pages(const struct virt_pages *pages)

@@ -70,10 +70,16 @@ static uint64_t *walk(const struct ept *ept, uint64_t gpa, unsigned *level)
 	return entry;
 }
 
+/* In one store, and after all that was written before: processors walk the tables meanwhile. */
+static void set_entry(uint64_t *entry, uint64_t value)
+{
+	__atomic_store_n(entry, value, __ATOMIC_RELEASE);
+}
+
 /* A link to a lower table allows everything: rights are decided by leaves alone. The table is complete before. */
 static void link_table(uint64_t *entry, hpa_t table)
 {
-	__atomic_store_n(entry, table.value | EPT_RWX, __ATOMIC_RELEASE);
+	set_entry(entry, table.value | EPT_RWX);
 }
 
 /* The absent entry for gpa at `level`, with the tables above it made. NULL: no memory. */
@@ -230,7 +236,7 @@ static int map_leaf(struct ept *ept, struct job *job)
 	entry = make_entry(ept, job->gpa, level);
 	if (!entry)
 		return -E_NOMEM;
-	*entry = job->hpa | job->flags | (uint64_t)job->type << ENTRY_TYPE | (level > 1 ? ENTRY_LARGE : 0);
+	set_entry(entry, job->hpa | job->flags | (uint64_t)job->type << ENTRY_TYPE | (level > 1 ? ENTRY_LARGE : 0));
 	job->gpa += span(level);
 	job->hpa += span(level);
 	return 0;
@@ -303,7 +309,7 @@ int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights)
 	for (uint64_t at = gpa.value; at < end; at = entry_end(at, level, end)) {
 		uint64_t *entry = walk(ept, at, &level);
 
-		*entry = (*entry & ~(uint64_t)EPT_RWX) | rights;
+		set_entry(entry, (*entry & ~(uint64_t)EPT_RWX) | rights);
 	}
 	return 0;
 }

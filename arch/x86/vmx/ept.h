@@ -2,8 +2,9 @@
  * Extended page tables of one guest: four levels, leaves of 1 GiB, 2 MiB and 4 KiB. Used by space.c; owns the table
  * pages. Pure: pages, capabilities and memory types are passed in. SDM Vol. 3C 29.3.
  *
- * Not concurrent: whoever changes the tables sees to it that no vCPU runs on them, and flushes (INVEPT) before the next
- * entry after ept_unmap and ept_protect; ept_map makes only what was absent present and needs no flush (29.4.3).
+ * One change at a time. vCPUs may run on the tables during ept_map, which makes only what was absent present and needs
+ * no flush (29.4.3), and during an ept_protect that adds rights: an access that lacked them flushes by its violation.
+ * Whoever takes something away sees to it that no vCPU runs, and flushes (INVEPT) before the next entry.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -105,6 +105,11 @@ bool virt_can_take_nmi(void)
 	return !(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & blocked);
 }
 
+void virt_block_nmi(void)
+{
+	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
+}
+
 static void set_cpu_control(struct virt_vcpu *v, uint32_t bit, bool on)
 {
 	uint32_t value = on ? v->cpu_ctl | bit : v->cpu_ctl & ~bit;

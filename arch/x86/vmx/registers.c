@@ -217,6 +217,12 @@ void virt_note_single_step(void)
 		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
+bool virt_debug_trap_follows(void)
+{
+	return (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF) ||
+	       (vmcs_read(VMCS_GUEST_PENDING_DEBUG) & (PENDING_DEBUG_BS | PENDING_DEBUG_ENABLED_BP));
+}
+
 void virt_clear_general_detect(void)
 {
 	uint64_t dr7 = vmcs_read(VMCS_GUEST_DR7);
@@ -271,6 +277,7 @@ void virt_set_state(struct virt_vcpu *v, const struct cpu_state *s)
 	virt_set_cr3(s->cr3);
 	virt_set_cr0(v, s->cr0);
 	reset_other_state();
+	virt_vcpu_flush(v); /* as INIT does (SDM Vol. 3A Table 10-1) */
 	v->vectoring = 0;
 }
 

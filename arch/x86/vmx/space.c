@@ -4,25 +4,67 @@
 #include "arch/x86/memory.h"
 #include "arch/x86/vmx/vmx.h"
 
+static uint64_t *link_of(hpa_t page)
+{
+	return phys_to_virt(page);
+}
+
 static hpa_t take_page(void *ctx)
 {
 	struct virt_space *space = ctx;
-	hpa_t page = vmx.pages.alloc();
+	hpa_t page = space->spare;
 
-	if (!hpa_is_none(page))
-		space->pages++;
-	return page;
+	if (!hpa_is_none(page)) {
+		space->spare = HPA(*link_of(page));
+		*link_of(page) = 0;
+		return page;
+	}
+	return vmx.pages.alloc();
 }
 
+/* A page that the EPT builder gives back holds no entry any more: it is zero. It is kept for the next table. */
 static void give_page(void *ctx, hpa_t page)
 {
 	struct virt_space *space = ctx;
 
-	space->pages--;
-	vmx.pages.free(page);
+	*link_of(page) = space->spare.value;
+	space->spare = page;
 }
 
-struct virt_space *virt_space_create(void)
+static void drop_spare(struct virt_space *space)
+{
+	while (!hpa_is_none(space->spare))
+		vmx.pages.free(take_page(space));
+}
+
+/* Sets `count` pages aside. The pages beyond the spare ones are taken from the machine. */
+static int stock(struct virt_space *space, uint64_t count)
+{
+	while (count--) {
+		hpa_t page = vmx.pages.alloc();
+
+		if (hpa_is_none(page))
+			return -E_NOMEM;
+		give_page(space, page);
+	}
+	return 0;
+}
+
+/* The number is never used again, so a vCPU that has flushed for it has flushed for this space and no other. */
+static void new_generation(struct virt_space *space)
+{
+	static _Atomic uint64_t last;
+
+	atomic_store(&space->generation, atomic_fetch_add(&last, 1) + 1);
+}
+
+/* Tables for RAM: a directory for each GiB, with what lies above and the two ends in 4 KiB pages. */
+static uint64_t tables_for(uint64_t size)
+{
+	return size / GIB + 6;
+}
+
+struct virt_space *virt_space_create(uint64_t size)
 {
 	hpa_t page = vmx.pages.alloc();
 	struct virt_space *space;
@@ -31,9 +73,12 @@ struct virt_space *virt_space_create(void)
 	if (hpa_is_none(page))
 		return NULL;
 	space = phys_to_virt(page);
-	space->pages = 1;
+	space->spare = HPA_NONE;
+	new_generation(space);
 	pages.ctx = space;
-	if (ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
+	if (stock(space, tables_for(size)) ||
+	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
+		drop_spare(space);
 		vmx.pages.free(page);
 		return NULL;
 	}
@@ -43,6 +88,7 @@ struct virt_space *virt_space_create(void)
 void virt_space_destroy(struct virt_space *space)
 {
 	ept_destroy(&space->ept);
+	drop_spare(space);
 	vmx.pages.free(virt_to_phys(space));
 }
 
@@ -51,14 +97,20 @@ int virt_space_map(struct virt_space *space, gpa_t gpa, hpa_t hpa, uint64_t size
 	return ept_map(&space->ept, gpa, hpa, size, rights, &vmx.mtrr);
 }
 
-int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights)
+int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size)
 {
-	return ept_protect(&space->ept, gpa, size, rights);
+	int err = ept_unmap(&space->ept, gpa, size);
+
+	new_generation(space);
+	return err;
 }
 
-uint64_t virt_space_overhead(const struct virt_space *space)
+int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights)
 {
-	return space->pages * PAGE_SIZE;
+	int err = ept_protect(&space->ept, gpa, size, rights);
+
+	new_generation(space);
+	return err;
 }
 
 /* Single-context INVEPT where there is one, else all contexts (SDM Vol. 3C 29.4.3.1). */

@@ -19,6 +19,13 @@
  */
 #define EXCEPTIONS (BIT(VECTOR_MC) | BIT(VECTOR_DB) | BIT(VECTOR_AC))
 
+/*
+ * A PAUSE-loop exit comes when PAUSEs follow each other within GAP ticks for WINDOW ticks (SDM Vol. 3C 25.6.13): longer
+ * than a spinlock is held by a vCPU that runs, much shorter than the turn that its holder waits for when it does not.
+ */
+#define PAUSE_GAP    128
+#define PAUSE_WINDOW 4096
+
 #define MXCSR_OFFSET 24
 #define FCW_RESET    0x37f
 #define MXCSR_RESET  0x1f80
@@ -41,6 +48,15 @@ static void vmclear(hpa_t vmcs)
 		panic("VMCLEAR of 0x%llx failed", (unsigned long long)vmcs.value);
 }
 
+/* The one that is loaded on this CPU; VMPTRST stores all ones when there is none. */
+static hpa_t vmptrst(void)
+{
+	hpa_t vmcs;
+
+	__asm__ volatile("vmptrst %0" : "=m"(vmcs.value) : : "memory", "cc");
+	return vmcs;
+}
+
 static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 {
 	v->pin_ctl = vmx.controls.pin;
@@ -49,6 +65,8 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	v->entry_ctl = vmx.controls.entry;
 	/* The APIC is virtualised once the guest's APIC has a mode: virt_apic_mode(). */
 	v->cpu2_ctl &= ~(uint32_t)(CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS);
+	if (!s->pause_exits)
+		v->cpu2_ctl &= ~(uint32_t)CPU2_PAUSE_LOOP;
 	vmcs_write(VMCS_PIN_CONTROLS, v->pin_ctl);
 	vmcs_write(VMCS_CPU_CONTROLS, v->cpu_ctl);
 	vmcs_write(VMCS_CPU_CONTROLS2, v->cpu2_ctl);
@@ -68,6 +86,10 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	vmcs_write(VMCS_TSC_OFFSET, s->tsc_offset);
 	vmcs_write(VMCS_EPTP, ept_pointer(&s->space->ept));
 	vmcs_write(VMCS_LINK_POINTER, ~0ULL);
+	if (v->cpu2_ctl & CPU2_PAUSE_LOOP) {
+		vmcs_write(VMCS_PLE_GAP, PAUSE_GAP);
+		vmcs_write(VMCS_PLE_WINDOW, PAUSE_WINDOW);
+	}
 	if (vmx.features.vpid)
 		vmcs_write(VMCS_VPID, s->vpid);
 	if (vmx.features.preemption_timer)
@@ -132,7 +154,7 @@ void virt_vcpu_power_up(struct virt_vcpu *v)
 
 int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 {
-	hpa_t fpu;
+	hpa_t fpu, loaded;
 
 	memset(v, 0, sizeof(*v));
 	v->vmcs = vmx.pages.alloc();
@@ -150,11 +172,14 @@ int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 	v->tsc_offset = setup->tsc_offset;
 	virt_vcpu_power_up(v);
 	*(uint32_t *)phys_to_virt(v->vmcs) = vmx.caps.revision;
+	loaded = vmptrst();
 	vmclear(v->vmcs);
 	vmptrld(v->vmcs);
 	write_controls(v, setup);
 	write_host_state();
 	vmclear(v->vmcs);
+	if (loaded.value != ~0ULL)
+		vmptrld(loaded);
 	return 0;
 }
 
@@ -222,6 +247,23 @@ static void save_registers(struct virt_vcpu *v)
 		v->tsc_aux = rdmsr(MSR_TSC_AUX);
 }
 
+/*
+ * What this CPU's TLB may hold for the vCPU is right if it was loaded here last and no translation of its space was
+ * lost since: entries carry its VPID and its space's root (SDM Vol. 3C 29.4.1). In every other case they may be old,
+ * or of a VM that had the same root or VPID before.
+ */
+static void flush_if_stale(struct virt_vcpu *v, struct cpu *cpu)
+{
+	uint64_t generation = atomic_load(&v->space->generation);
+
+	if (v->flushed_on == cpu && v->flushed_generation == generation)
+		return;
+	v->flushed_on = cpu;
+	v->flushed_generation = generation;
+	virt_space_flush(v->space);
+	virt_vcpu_flush(v);
+}
+
 void virt_load(struct virt_vcpu *v)
 {
 	struct cpu *cpu = this_cpu();
@@ -233,9 +275,7 @@ void virt_load(struct virt_vcpu *v)
 	v->host_rsp = 0;
 	load_fpu(v);
 	load_registers(v);
-	/* The VPID may have run here before and elsewhere since; a VM's tables never lose rights while it runs. */
-	virt_space_flush(v->space);
-	virt_vcpu_flush(v);
+	flush_if_stale(v, cpu);
 }
 
 void virt_put(struct virt_vcpu *v)

@@ -5,6 +5,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "arch/x86/mtrr.h"
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/caps.h"
@@ -27,7 +29,8 @@ extern struct vmx_machine vmx;
 
 struct virt_space {
 	struct ept ept;
-	uint64_t pages; /* of page tables */
+	hpa_t spare;		     /* zeroed pages set aside for tables, linked by their first word; HPA_NONE: none */
+	_Atomic uint64_t generation; /* never that of another space, and another after translations were lost */
 };
 
 /* CR0 bits of a guest that hardware would change for the host too, or that VMX fixes: ours, shown by the read shadow.

@@ -1,0 +1,240 @@
+/* hv/run.c: what a CPU tells the others before it sleeps or enters, and what they do in that moment. */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/run.c hv/pcpu.c hv/timer.c hv/lib/heap.c */
+#include "hv/run.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "arch/x86/insn.h"
+#include "arch/x86/lapic.h"
+#include "arch/x86/trap.h"
+#include "hv/clock.h"
+#include "hv/exit/table.h"
+#include "hv/log.h"
+#include "hv/phys.h"
+#include "hv/sched/sched.h"
+#include "hv/trace.h"
+#include "hv/vm.h"
+
+#define NOW 1000000ULL
+
+static struct cpu cpus[2];
+static struct vm vm;
+static struct vcpu vcpu;
+static struct timer timer;
+static struct virt_features features = {.preemption_timer = true};
+static jmp_buf out;
+static unsigned ipis;
+static bool away_in_callback;
+static uint64_t hardware; /* what the local APIC's timer is set to */
+static void (*on_arm)(void);
+static struct vcpu *to_run;
+
+static struct cpu *here;
+
+static void become(struct cpu *cpu)
+{
+	here = cpu;
+}
+
+struct cpu *this_cpu(void)
+{
+	return here;
+}
+
+bool trace_on;
+void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_t a, uint64_t b)
+{
+	(void)type, (void)v, (void)tsc, (void)a, (void)b;
+}
+uint64_t clock_now(void)
+{
+	return NOW;
+}
+uint64_t clock_hz(void)
+{
+	return 100000000;
+}
+const struct sched_ops policy_dedicated;
+const struct sched_ops *sched_policy(void)
+{
+	return NULL;
+}
+unsigned cpu_count(void)
+{
+	return ARRAY_SIZE(cpus);
+}
+struct cpu *cpu_at(unsigned index)
+{
+	return &cpus[index];
+}
+void irq_register(unsigned vector, void (*call)(void *ctx), void *ctx)
+{
+	(void)vector, (void)call, (void)ctx;
+}
+void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
+{
+	(void)apic_id, (void)vector;
+	ipis++;
+}
+void lapic_timer_set(uint64_t deadline)
+{
+	void (*hook)(void) = on_arm;
+
+	hardware = deadline;
+	on_arm = NULL;
+	if (hook)
+		hook();
+}
+const struct virt_features *virt_features(void)
+{
+	return &features;
+}
+void virt_set_bound(uint64_t ticks)
+{
+	(void)ticks;
+}
+int virt_enter(struct virt_vcpu *v, struct exit *exit)
+{
+	(void)v, (void)exit;
+	fail_msg("entered");
+	return 0;
+}
+void virt_advance(void) {}
+void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx)
+{
+	(void)v, (void)line, (void)ctx;
+}
+void virt_dump(void (*line)(void *ctx, const char *text), void *ctx)
+{
+	(void)line, (void)ctx;
+}
+enum outcome exit_handle(struct vcpu *v, const struct exit *exit)
+{
+	(void)v, (void)exit;
+	return OUTCOME_RETRY;
+}
+enum outcome vm_kill(struct vcpu *v, const char *fmt, ...)
+{
+	(void)v, (void)fmt;
+	return OUTCOME_KILL;
+}
+void log_error(const char *fmt, ...)
+{
+	(void)fmt;
+}
+void log_debug(const char *fmt, ...)
+{
+	(void)fmt;
+}
+void log_pump(void) {}
+bool log_paint(unsigned max_rows)
+{
+	(void)max_rows;
+	return false;
+}
+bool phys_zero_page(void)
+{
+	return false;
+}
+void work_run(struct pcpu *p)
+{
+	(void)p;
+}
+struct vcpu *sched_pick(struct pcpu *p)
+{
+	(void)p;
+	return to_run;
+}
+bool vcpu_prepare(struct vcpu *v)
+{
+	(void)v;
+	return true;
+}
+void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable)
+{
+	(void)v, (void)p, (void)runnable;
+}
+
+/* The timer runs out while the vCPU is on its way to the guest. */
+void vcpu_load(struct vcpu *v, struct pcpu *p)
+{
+	(void)v, (void)p;
+	timer_set(&timer, NOW);
+}
+
+void cpu_wait_for_interrupt(void)
+{
+	longjmp(out, 1);
+}
+void cpu_take_interrupts(void) {}
+
+static void on_fire(struct timer *t)
+{
+	(void)t;
+	away_in_callback = atomic_load(&pcpu_at(0)->away);
+	longjmp(out, 1);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&vm, 0, sizeof(vm));
+	memset(&vcpu, 0, sizeof(vcpu));
+	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++)
+		cpus[i] = (struct cpu){.self = &cpus[i], .index = i, .apic_id = i};
+	vcpu.vm = &vm;
+	ipis = 0;
+	hardware = 0;
+	to_run = NULL;
+	on_arm = NULL;
+	away_in_callback = false;
+	become(&cpus[0]);
+	pcpu_init(ARRAY_SIZE(cpus));
+	timer_init(&timer, &pcpu_at(0)->timers, NULL, on_fire);
+	return 0;
+}
+
+/* A guest on another CPU programs a device whose timer is in our queue. */
+static void other_sets_timer(void)
+{
+	become(&cpus[1]);
+	timer_set(&timer, NOW + 10);
+	become(&cpus[0]);
+}
+
+/* An earlier timer that comes between the look at the queue and the sleep is not slept through. */
+static void no_timer_is_slept_through(void **state)
+{
+	(void)state;
+	on_arm = other_sets_timer;
+	pcpu_at(0)->armed = NOW + 1000;
+	if (!setjmp(out))
+		run_loop();
+	assert_true(ipis || hardware == NOW + 10);
+}
+
+/* Whoever waits for this CPU to let go of a VM waits for a callback that may be dealing with it. */
+static void a_callback_is_not_away(void **state)
+{
+	(void)state;
+	to_run = &vcpu;
+	if (!setjmp(out))
+		run_loop();
+	assert_false(away_in_callback);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(no_timer_is_slept_through, setup),
+	    cmocka_unit_test_setup(a_callback_is_not_away, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
