@@ -4,52 +4,32 @@
  * report. What the processor does in the guest without an exit stays at a few ticks.
  */
 /* SPDX-License-Identifier: MIT */
+#include "guests/lib/bench.h"
 #include "guests/lib/pc.h"
 
-#define RUNS	    1000
-#define CR0_WP	    (1ull << 16)
-#define CR0_TS	    (1ull << 3)
-#define CR0_CD	    (1ull << 30)
-#define CR4_SMEP    (1ull << 20)
-#define VECTOR_SELF 0x70
-#define IOAPIC	    0xfec00000ull
+#define RUNS	     1000
+#define CR0_WP	     (1ull << 16)
+#define CR0_TS	     (1ull << 3)
+#define CR0_CD	     (1ull << 30)
+#define CR4_SMEP     (1ull << 20)
+#define VECTOR_SELF  0x70
+#define VECTOR_TIMER 0x71
+#define MSR_DEADLINE 0x6e0
+#define TIMER_TICKS  20000 /* ahead: enough for the way into HLT */
+#define IOAPIC	     0xfec00000ull
 
 static uint64_t overhead;
 static volatile uint64_t handled_at;
 
-struct result {
-	uint64_t min, mean;
-};
-
-static void add(struct result *r, uint64_t ticks)
-{
-	if (ticks < r->min)
-		r->min = ticks;
-	r->mean += ticks;
-}
-
-static uint64_t less(uint64_t ticks)
-{
-	return ticks > overhead ? ticks - overhead : 0;
-}
-
-static uint64_t report(const char *id, struct result r)
-{
-	r.min = less(r.min);
-	r.mean = less(r.mean / RUNS);
-	print("bench %s ticks %llu mean %llu\n", id, (unsigned long long)r.min, (unsigned long long)r.mean);
-	return r.min;
-}
-
 /* The statement runs between the two readings; inlined each time, so that no call is measured. */
 #define MEASURE(out, statement)                                                                                        \
 	do {                                                                                                           \
-		(out) = (struct result){~0ull, 0};                                                                     \
+		(out) = NO_RESULT;                                                                                     \
 		for (unsigned run = 0; run < RUNS; run++) {                                                            \
 			uint64_t before = rdtsc();                                                                     \
                                                                                                                        \
 			statement;                                                                                     \
-			add(&(out), rdtsc() - before);                                                                 \
+			result_add(&(out), rdtsc() - before);                                                          \
 		}                                                                                                      \
 	} while (0)
 #define BENCH(id, statement)                                                                                           \
@@ -57,7 +37,7 @@ static uint64_t report(const char *id, struct result r)
 		struct result bench_result;                                                                            \
                                                                                                                        \
 		MEASURE(bench_result, statement);                                                                      \
-		report(id, bench_result);                                                                              \
+		result_report(id, &bench_result, overhead);                                                            \
 	} while (0)
 
 static void vmcall(void)
@@ -123,7 +103,7 @@ static void on_self(struct frame *f)
 /* From the write to the handler's first instructions. */
 static void bench_self_ipi(void)
 {
-	struct result r = {~0ull, 0};
+	struct result r = NO_RESULT;
 
 	interrupt_set(VECTOR_SELF, on_self);
 	sti();
@@ -134,10 +114,44 @@ static void bench_self_ipi(void)
 		wrmsr(0x83f, VECTOR_SELF);
 		while (!handled_at)
 			;
-		add(&r, handled_at - before);
+		result_add(&r, handled_at - before);
 	}
 	cli();
-	report("self-ipi", r);
+	result_report("self-ipi", &r, overhead);
+}
+
+/*
+ * In HLT with a timer running: from its expiry to the handler's first instructions. Where there is no deadline mode the
+ * timer counts the TSC down, as CPUID leaf 0x15 says, from the write on.
+ */
+static uint64_t start_timer(bool deadline)
+{
+	uint64_t expiry = rdtsc() + TIMER_TICKS;
+
+	if (deadline)
+		wrmsr(MSR_DEADLINE, expiry);
+	else
+		lapic_write(LAPIC_TIMER_INITIAL, TIMER_TICKS);
+	return expiry;
+}
+
+static void bench_hlt_timer(void)
+{
+	bool deadline = cpuid(1, 0).ecx & 1u << 24;
+	struct result r = NO_RESULT;
+
+	interrupt_set(VECTOR_TIMER, on_self);
+	lapic_write(LAPIC_TIMER_DIVIDE, 0xb); /* by 1 */
+	lapic_write(LAPIC_LVT_TIMER, (deadline ? LAPIC_DEADLINE : 0) | VECTOR_TIMER);
+	for (unsigned run = 0; run < RUNS / 10; run++) {
+		uint64_t expiry = start_timer(deadline);
+
+		for (handled_at = 0; !handled_at;)
+			sti_hlt_cli();
+		result_add(&r, result_less(handled_at, expiry));
+	}
+	lapic_write(LAPIC_LVT_TIMER, LAPIC_MASKED);
+	result_report("hlt-timer", &r, 0);
 }
 
 static void bench_x2apic(void)
@@ -160,7 +174,7 @@ static void bench_no_exit(void)
 #define FREE(id, statement)                                                                                            \
 	do {                                                                                                           \
 		MEASURE(r, statement);                                                                                 \
-		ticks = report(id, r);                                                                                 \
+		ticks = result_report(id, &r, overhead);                                                               \
 		worst = ticks > worst ? ticks : worst;                                                                 \
 	} while (0)
 	FREE("no-exit-cr3", write_cr3(cr3));
@@ -185,6 +199,7 @@ void guest_main(const struct multiboot_info *info)
 	bench_processor();
 	bench_devices();
 	bench_x2apic();
+	bench_hlt_timer();
 	bench_no_exit();
 	guest_finish();
 }

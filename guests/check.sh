@@ -5,7 +5,7 @@
 set -uo pipefail
 out=$1
 shift
-[ $# -gt 0 ] || set -- real protected long interrupts faults timer cpuid_msr devices mb bench
+[ $# -gt 0 ] || set -- real protected long interrupts faults timer cpuid_msr devices mb bench bench_smp
 failed=0
 for name; do
 	if [ -f "$out/$name.disk" ]; then
@@ -13,7 +13,7 @@ for name; do
 	else
 		boot=(-kernel "$out/$name.elf" -append "emulator" -initrd "$out/real.bin first module,$out/long.bin second")
 	fi
-	timeout 120 qemu-system-x86_64 -machine pc -accel tcg -cpu max -m 16 -display none -no-reboot -net none -icount shift=4,sleep=off -rtc clock=vm \
+	timeout 120 qemu-system-x86_64 -machine pc -accel tcg -cpu max -smp 2 -m 16 -display none -no-reboot -net none -icount shift=4,sleep=off -rtc clock=vm \
 	        -serial file:"$out/$name.serial" -debugcon stdio -device isa-debug-exit,iobase=0xf4,iosize=4 "${boot[@]}" \
 	        </dev/null
 	code=$?

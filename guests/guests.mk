@@ -1,14 +1,15 @@
 # Small guests: flat images in NASM and Multiboot 1 ELF files in C. `make guests` builds them into build/guests/.
 # SPDX-License-Identifier: MIT
 GUEST_FLAT := real protected long triple badmem hang-hlt badexit
-GUEST_C64 := interrupts faults timer cpuid_msr devices bench
+GUEST_C64 := interrupts faults timer cpuid_msr devices bench bench_smp
 GUEST_C32 := mb
 GUEST_OUT := $(BUILD)/guests
 GUEST_FILES := $(GUEST_FLAT:%=$(GUEST_OUT)/%.bin) $(GUEST_C64:%=$(GUEST_OUT)/%.elf) $(GUEST_C32:%=$(GUEST_OUT)/%.elf)
 
 GUEST_CFLAGS := -std=c17 -O2 -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
         -fno-asynchronous-unwind-tables -fcf-protection=none $(WARN) -I.
-GUEST_LIB64 := $(GUEST_OUT)/64/lib/start64.o $(GUEST_OUT)/64/lib/interrupt.o $(GUEST_OUT)/64/lib/pc.o
+GUEST_LIB64 := $(GUEST_OUT)/64/lib/start64.o $(GUEST_OUT)/64/lib/interrupt.o $(GUEST_OUT)/64/lib/pc.o \
+        $(GUEST_OUT)/64/lib/smp.o $(GUEST_OUT)/64/lib/smp_start.o
 GUEST_LDFLAGS := -nostdlib -static -z noexecstack -z max-page-size=4096 --build-id=none -T guests/lib/guest.ld
 
 $(GUEST_OUT)/%.bin: guests/%.asm $(wildcard guests/lib/*.inc)

@@ -4,7 +4,7 @@ LINUX_DIR := $(BUILD)/linux
 LINUX_FILES := $(LINUX_DIR)/vmlinuz $(LINUX_DIR)/initrd
 
 # Order only: a kernel that was fetched stays until `make clean`.
-$(LINUX_DIR)/vmlinuz: | guests/linux/fetch.sh
+$(LINUX_DIR)/vmlinuz $(LINUX_DIR)/modules &: | guests/linux/fetch.sh
 	guests/linux/fetch.sh $(LINUX_DIR)
 
 $(LINUX_DIR)/init: guests/linux/init.c
@@ -12,8 +12,8 @@ $(LINUX_DIR)/init: guests/linux/init.c
 	$(CC) -std=c17 -O2 -ffreestanding -mgeneral-regs-only -fno-stack-protector -fno-pie -no-pie -nostdlib -static $(WARN) \
 	        -Wl,--build-id=none,-z,noexecstack -s $< -o $@
 
-$(LINUX_DIR)/initrd: guests/linux/initramfs.sh guests/linux/inittab $(LINUX_DIR)/init /bin/busybox
-	guests/linux/initramfs.sh $@ $(LINUX_DIR)/init
+$(LINUX_DIR)/initrd: guests/linux/initramfs.sh guests/linux/inittab $(LINUX_DIR)/init /bin/busybox | $(LINUX_DIR)/modules
+	guests/linux/initramfs.sh $@ $(LINUX_DIR)/init $(LINUX_DIR)/modules
 
 .PHONY: linux
 linux: $(LINUX_FILES)

@@ -9,6 +9,7 @@ import ctypes
 import json
 import os
 import pathlib
+import re
 import shutil
 import signal
 import socket
@@ -25,6 +26,7 @@ LOGS = BUILD / "boot-logs"
 OVMF = "/usr/share/ovmf/OVMF.fd"
 VGABIOS = "/usr/share/vgabios/vgabios.bin"
 TAIL_LINES = 60
+KEY_HOLD_MS = 20  # a key is down so long, and as long passes before the next: slower than any handler
 TICKS_PER_SECOND = 100_000_000  # of Bochs's time-stamp counter; its PIT, RTC and PM timer follow it
 # MSRs that OVMF reads unguarded and Bochs lacks, for runs in which unknown ones fault: platform ID (0x17), microcode
 # version (0x8b). Address, type, then high and low halves of: value at reset, reserved bits, ignored bits.
@@ -32,6 +34,22 @@ FIRMWARE_MSRS = """\
 0x017 0 0 0 0 0 0xffffffff 0xffffffff
 0x08b 0 0 0 0 0 0xffffffff 0xffffffff
 """
+SWITCH_KEY = "\x1d"  # Ctrl-]: to Vireo's shell and back
+SHELL_PROMPT = "\nvireo> "  # a genuine one: after a log line the row is erased and drawn again, without a newline before it
+LOG_LINE = re.compile(r"^\[ *\d+\.\d{3}\] ")
+
+# QEMU's names of the keys of a US keyboard, row by row: without Shift, with Shift, names where they are not the character.
+KEY_ROWS = [("`1234567890-=", "~!@#$%^&*()_+", {"`": "grave_accent", "-": "minus", "=": "equal"}),
+            ("qwertyuiop[]\\", "QWERTYUIOP{}|", {"[": "bracket_left", "]": "bracket_right", "\\": "backslash"}),
+            ("asdfghjkl;'", 'ASDFGHJKL:"', {";": "semicolon", "'": "apostrophe"}),
+            ("zxcvbnm,./", "ZXCVBNM<>?", {",": "comma", ".": "dot", "/": "slash"})]
+KEYS = {" ": ["spc"], "\n": ["ret"], "\r": ["ret"], "\t": ["tab"], "\x1b": ["esc"], "\x7f": ["backspace"]}
+for _plain, _shifted, _names in KEY_ROWS:
+    for _key, _other in zip(_plain, _shifted):
+        KEYS[_key] = [_names.get(_key, _key)]
+        KEYS[_other] = ["shift", *KEYS[_key]]
+for _letter in "abcdefghijklmnopqrstuvwxyz]\\":
+    KEYS.setdefault(chr(ord(_letter) & 0x1f), ["ctrl", *KEYS[_letter]])
 
 
 class MachineError(AssertionError):
@@ -62,16 +80,30 @@ def _die_with_parent():
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
 
+def _after_echo(said, line):
+    """What follows the row in which the line was typed, drawn again after a log line though it may be."""
+    echo = line + "\r\n"
+    return said[said.index(echo) + len(echo):] if echo in said else said.partition("\r\n")[2]
+
+
+def assemble(name, image, **defines):
+    """Makes the flat image of tests/guest/NAME.asm; answers its path."""
+    subprocess.run(["nasm", "-f", "bin", "-Werror", *(f"-D{key}={value}" for key, value in defines.items()), "-o", image,
+                    ROOT / "tests" / "guest" / f"{name}.asm"], check=True)
+    return image
+
+
 class Machine:
     """One emulated machine. `with Machine("name", image) as machine:` starts and stops it."""
 
     def __init__(self, name, image, *, backend="bochs", cpu="corei7_skylake_x", cpus=1, memory=512,
-                 ignore_bad_msrs=True, storage="nvme", timeout=60):
-        """memory is in MiB. cpu and ignore_bad_msrs are Bochs's, storage (nvme, usb, ata) is QEMU's.
+                 ignore_bad_msrs=True, quiet=False, storage="nvme", timeout=60):
+        """memory is in MiB. cpu, ignore_bad_msrs and quiet (no line in Bochs's log for each thing it
+        finds odd, of which a guest can make millions) are Bochs's, storage (nvme, usb, ata) is QEMU's.
         timeout is what expect() waits for at most, in seconds of wall time, unless told otherwise."""
         self.name, self.image, self.backend = name, pathlib.Path(image), backend
         self.cpu, self.cpus, self.memory = cpu, cpus, memory
-        self.ignore_bad_msrs, self.storage, self.timeout = ignore_bad_msrs, storage, timeout
+        self.ignore_bad_msrs, self.quiet, self.storage, self.timeout = ignore_bad_msrs, quiet, storage, timeout
         self.log_path = LOGS / f"{name}.log"
         self.emulator_log = LOGS / f"{name}.{backend}.txt"
         self.serial = None  # pexpect's view of the port
@@ -181,21 +213,67 @@ class Machine:
         self.expect(prompt, timeout)
         return self.serial.before.replace("\r\n", "\n")
 
+    # --- Vireo's shell (docs/shell.md) ---
+
+    def to_shell(self, timeout=None):
+        """From a guest to the shell."""
+        self.serial.send(SWITCH_KEY)
+        self.expect("console: Vireo's shell;", timeout)
+        self.expect(SHELL_PROMPT, timeout)
+
+    def to_guest(self, timeout=None):
+        """From the shell back to the guest that had the console before it; answers the VM's name."""
+        self.serial.send(SWITCH_KEY)
+        return self.expect(r"console: vm (\S+?)(, shut off)? \(Ctrl-\][^\n]*\n", timeout)[1]
+
+    def shell(self, line, timeout=None):
+        """Types a line at the shell's prompt and returns what was printed until the next prompt, log lines included."""
+        self.serial.send(line + "\r")
+        self.expect(SHELL_PROMPT, timeout)
+        return _after_echo(self.serial.before + "\n", line).replace("\r\n", "\n")  # the prompt took the newline
+
+    def shell_json(self, line, timeout=None):
+        """The same with --json: the answer, parsed."""
+        said = self.shell(line + " --json", timeout)
+        for row in said.split("\n"):
+            if row[:1] in ("[", "{") and not LOG_LINE.match(row):
+                return json.loads(row)
+        raise self._error(f"no JSON came from {line!r} but {said!r}")
+
+    # ---
+
     def picture(self):
         """What the screen shows, as the bytes of a PPM file. QEMU only."""
         assert self.backend != "bochs", "Bochs shows its screen to a VNC client only"
         path = self._scratch / "screen.ppm"
+        self._qmp({"execute": "screendump", "arguments": {"filename": str(path)}})
+        return path.read_bytes()
+
+    def press(self, text):
+        """Types a text on the machine's keyboard: printable ASCII, newline, tab, escape, delete (Backspace), and control
+        characters, "\\x1d" for Ctrl-]. QEMU only; the keys are pressed while the machine runs on."""
+        self._qmp(*(self._key_command(KEYS[character]) for character in text))
+
+    def press_key(self, *names):
+        """Presses keys together and releases them: press_key("shift", "pgup"). The names are QEMU's (QKeyCode)."""
+        self._qmp(self._key_command(names))
+
+    @staticmethod
+    def _key_command(names):
+        keys = [{"type": "qcode", "data": name} for name in names]
+        return {"execute": "send-key", "arguments": {"keys": keys, "hold-time": KEY_HOLD_MS}}
+
+    def _qmp(self, *commands):
+        """Tells QEMU's monitor. It has one visitor at a time, so nobody stays connected."""
         with socket.socket(socket.AF_UNIX) as qmp:
             qmp.settimeout(30)
             qmp.connect(str(self._scratch / "qmp"))
             stream = qmp.makefile("rw", encoding="utf-8")
-            for command in ({"execute": "qmp_capabilities"},
-                            {"execute": "screendump", "arguments": {"filename": str(path)}}):
+            for command in ({"execute": "qmp_capabilities"}, *commands):
                 stream.write(json.dumps(command) + "\n")
                 stream.flush()
                 while "return" not in (answer := json.loads(stream.readline())):  # greeting and events come between
                     assert "error" not in answer, answer
-        return path.read_bytes()
 
     def output(self):
         """All that the serial port has said so far."""
@@ -234,7 +312,7 @@ com1: enabled=1, mode=socket-client, dev=127.0.0.1:{port}
 clock: sync=none, time0=1700000000
 log: {self.emulator_log}.log
 panic: action=report
-error: action=report
+error: action={"ignore" if self.quiet else "report"}
 info: action=ignore
 debug: action=ignore
 """)

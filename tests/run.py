@@ -25,6 +25,8 @@ CORE_SPEAKS = b"vireo: core entered"
 # Vireo's last words: with them the session is over, and what its exit status is.
 LAST_WORDS = {
     b"vireo: all guests have ended": (0, "all guests have ended"),
+    b"vireo: no guest can run": (1, "this machine can't run guests; Vireo's message is above"),
+    b"vireo: no guest could be started": (1, "no guest could be started; Vireo's messages are above"),
     b"vireo: the machine is halted": (1, "Vireo halted the machine; its message is above"),
 }
 GUEST_SPEAKS = re.compile(rb"vireo-init: up|login:|[#$] $")

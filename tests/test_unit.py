@@ -1,4 +1,4 @@
-"""Every unit test (cmocka) and, for a moment, every fuzzer: one pytest test for each program."""
+"""Every unit test (cmocka) and, for a moment, every fuzzer and the soak test of VMs' lives: one test for each."""
 # SPDX-License-Identifier: MIT
 import subprocess
 
@@ -31,3 +31,24 @@ def test_unit(name):
 def test_fuzzer_for_a_moment(name, tmp_path):
     run_program([machine.BUILD / "fuzz" / name, f"-runs={FUZZ_RUNS}", "-max_total_time=5", "-seed=1",
                  f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"])
+
+
+SOAK = machine.BUILD / "soak" / "lifecycle"
+SOAK_SEEDS = (3, 5, 7)  # round robin and shares, on two to four CPUs
+
+
+@pytest.mark.parametrize("seed", SOAK_SEEDS)
+def test_soak_of_a_seed(seed):
+    run_program([SOAK, "--seed", str(seed)])
+
+
+@pytest.mark.long  # seeds of the moment: a find is for who looks for one
+def test_soak_for_a_moment():
+    run_program([SOAK, "--seconds", "5"])
+
+
+def test_soak_can_be_replayed():
+    def said():
+        return subprocess.run([SOAK, "--seed", "2"], capture_output=True, text=True, timeout=120, check=True).stdout
+
+    assert said() == said() != ""

@@ -1,4 +1,4 @@
-# What a person types: run, test, usb, bench, lint, help. Each first sees to the packages, then builds what it needs.
+# What a person types: run, test, usb, bench, soak, lint, help. Each first sees to the packages, then builds what it needs.
 # SPDX-License-Identifier: MIT
 #
 # CONF      vireo.conf of the image            guests/linux/vireo.conf
@@ -17,12 +17,17 @@ CPU ?= corei7_skylake_x
 MEMORY ?= 512
 BACKEND ?= auto
 FUZZ_SECONDS ?= 60
+SOAK_SECONDS ?= 3600
+# For soak: minutes of random commands, the machine's CPUs, the number that replays a run.
+SOAK_MINUTES ?= 20
+SOAK_CPUS ?= 2
+SEED ?=
 JOBS := $(shell nproc)
 BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
 PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
-export CMDLINE
+export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 
-.PHONY: packages run test unit fuzz usb bench lint help always
+.PHONY: packages run test test-long unit fuzz soak soak-host usb bench scale lint help always
 packages:
 	@tests/install.sh
 
@@ -32,10 +37,14 @@ run: packages ## boot Vireo with Debian's Linux as its guest, in this terminal (
 
 test: packages ## everything: unit tests, fuzzers for a moment, lint, boot tests
 	$(BUILD_NOW) test-files
-	@exec $(PYTEST) -n $(JOBS) tests
+	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m "not long" tests
+
+test-long: packages ## tests that take long: hostile guests, lives of VMs, Linux on many vCPUs, four Linux guests at once
+	$(BUILD_NOW) test-files
+	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m long tests
 
 unit: packages ## only the unit tests, and fuzzers for a moment
-	$(BUILD_NOW) $(UNIT_BIN) $(FUZZ_BIN)
+	$(BUILD_NOW) $(UNIT_BIN) $(FUZZ_BIN) $(BUILD)/soak/lifecycle
 	@exec $(PYTEST) tests/test_unit.py
 
 fuzz: packages ## each fuzzer for FUZZ_SECONDS (60)
@@ -44,6 +53,10 @@ fuzz: packages ## each fuzzer for FUZZ_SECONDS (60)
 		corpus=$(BUILD)/corpus/$$(basename $$fuzzer); mkdir -p $$corpus; echo "== $$fuzzer"; \
 		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/corpus/ -print_final_stats=1 $$corpus; \
 	done
+
+soak-host: packages ## random lives of VMs on a simulated machine, for SOAK_SECONDS (3600), under sanitizers
+	$(BUILD_NOW) $(BUILD)/soak/lifecycle
+	@exec $(BUILD)/soak/lifecycle --seconds $(SOAK_SECONDS)
 
 usb: packages ## write build/vireo-usb.img, ready for a USB stick
 	$(BUILD_NOW) $(BUILD)/run.img
@@ -54,6 +67,15 @@ usb: packages ## write build/vireo-usb.img, ready for a USB stick
 bench: packages ## measure boot and exits beside KVM's figures, write build/bench.json
 	$(BUILD_NOW) efi linux
 	@exec $(PYTHON) tests/bench/bench.py
+
+scale: packages ## as many guests as memory holds: what each costs as their number grows (half an hour)
+	$(BUILD_NOW) efi linux
+	@exec $(PYTHON) tests/bench/scale.py
+
+soak: packages ## random commands for VMs for SOAK_MINUTES (20) on SOAK_CPUS (2), then 1,000 lives of one (SEED= replays)
+	$(BUILD_NOW) all efi linux
+	@$(PYTHON) tests/soak/soak.py
+	@CYCLES=1000 exec $(PYTEST) tests/boot/test_lifecycle.py -k many_lives
 
 lint: packages ## layers, layout, cppcheck, clang-tidy
 	$(BUILD_NOW) generated
@@ -84,7 +106,7 @@ $(BUILD)/run.files: always
 	@echo '$(FILES)' | cmp -s - $@ || echo '$(FILES)' > $@
 
 .PHONY: test-files
-test-files: all efi linux $(BUILD)/run.img $(UNIT_BIN) $(FUZZ_BIN)
+test-files: all efi linux $(BUILD)/run.img $(UNIT_BIN) $(FUZZ_BIN) $(BUILD)/soak/lifecycle
 
 # tests/lint.py asks for the compilers' flags: `make -s print-CORE_CFLAGS`.
 print-%:

@@ -16,6 +16,7 @@ struct frame {
 
 typedef void interrupt_handler(struct frame *frame);
 void interrupt_init(void);					 /* IDT with all 256 gates; called before guest_main */
+void interrupt_load(void);					 /* the same IDT for another processor */
 void interrupt_set(unsigned vector, interrupt_handler *handler); /* NULL: an exception ends the guest with a report */
 
 /* Calls fn(arg). When it raises an exception that nobody handles, it is abandoned there. The vector, or NO_FAULT. */

@@ -21,20 +21,25 @@ static interrupt_handler *handlers[256];
 static struct fault last_fault;
 static unsigned last_vector;
 
-void interrupt_init(void)
+void interrupt_load(void)
 {
 	struct {
 		uint16_t limit;
 		const struct gate *base;
 	} __attribute__((packed)) idtr = {sizeof(idt) - 1, idt};
 
+	__asm__ volatile("lidt %0" : : "m"(idtr));
+}
+
+void interrupt_init(void)
+{
 	for (unsigned i = 0; i < 256; i++) {
 		uint64_t a = (uint64_t)interrupt_stubs + 16 * i;
 
 		idt[i] =
 		    (struct gate){(uint16_t)a, 8, GATE_PRESENT_INTERRUPT, (uint16_t)(a >> 16), (uint32_t)(a >> 32), 0};
 	}
-	__asm__ volatile("lidt %0" : : "m"(idtr));
+	interrupt_load();
 }
 
 void interrupt_set(unsigned vector, interrupt_handler *handler)

@@ -2,7 +2,6 @@
 /* SPDX-License-Identifier: MIT */
 #include "guests/lib/pc.h"
 
-#define LAPIC_BASE  0xfee00000u
 #define IOAPIC_BASE 0xfec00000u
 
 /* ICW1 to ICW4: edge-triggered, cascaded at line 2, 8086 mode, no automatic EOI. */
@@ -99,21 +98,21 @@ bool wait_for(const volatile unsigned *counter, unsigned n, unsigned ms)
 	return *counter >= n;
 }
 
-static bool is_x2apic(void)
+bool lapic_is_x2apic(void)
 {
 	return rdmsr(MSR_APIC_BASE) & APIC_BASE_EXTD;
 }
 
 uint32_t lapic_read(unsigned reg)
 {
-	if (is_x2apic())
+	if (lapic_is_x2apic())
 		return (uint32_t)rdmsr(0x800 + reg / 16);
 	return *(volatile uint32_t *)(uint64_t)(LAPIC_BASE + reg);
 }
 
 void lapic_write(unsigned reg, uint32_t value)
 {
-	if (is_x2apic())
+	if (lapic_is_x2apic())
 		wrmsr(0x800 + reg / 16, value);
 	else
 		*(volatile uint32_t *)(uint64_t)(LAPIC_BASE + reg) = value;

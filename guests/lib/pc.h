@@ -24,6 +24,7 @@ uint64_t wait_ms(unsigned ms);
 /* Waits until *counter is at least n, for at most ms (a multiple of 10). */
 bool wait_for(const volatile unsigned *counter, unsigned n, unsigned ms);
 
+#define LAPIC_BASE 0xfee00000u
 enum {
 	LAPIC_ID = 0x20,
 	LAPIC_VERSION = 0x30,
@@ -49,6 +50,7 @@ enum {
 uint32_t lapic_read(unsigned reg);
 void lapic_write(unsigned reg, uint32_t value);
 void lapic_enable(void); /* software enable, spurious vector 0xff */
+bool lapic_is_x2apic(void);
 bool lapic_x2apic(void); /* switches; false: there is no x2APIC mode */
 void lapic_send_self(unsigned vector);
 

@@ -154,6 +154,7 @@ save_and_call:
 
 	section .data
 	align 8
+	global gdt
 gdt:
 	dq 0
 	dq 0x00af9b000000ffff ; 8: 64-bit code
@@ -166,6 +167,7 @@ recovery_rsp:
 
 	section .bss
 	alignb 4096
+	global pml4
 pml4:
 	resb 4096
 pdpt:

@@ -1,5 +1,6 @@
 #!/bin/bash
-# Fetches Debian's cloud kernel, whatever version is current, and puts its bzImage at DIR/vmlinuz.
+# Fetches Debian's cloud kernel, whatever version is current, and puts its bzImage at DIR/vmlinuz and the modules that
+# the guest's power button needs at DIR/modules.
 # Usage: guests/linux/fetch.sh DIR. Called by make; needs no root and no installed kernel.
 # SPDX-License-Identifier: MIT
 set -eu
@@ -39,6 +40,12 @@ if ! download; then
 fi
 dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >vmlinuz.new
 [ "$(head -c 518 vmlinuz.new | tail -c 4)" = HdrS ] || { echo "fetch: $package holds no bzImage" >&2; exit 1; }
+rm -rf modules
+mkdir modules
+for module in acpi/button input/evdev; do
+	dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -xO --wildcards "./lib/modules/*/kernel/drivers/$module.ko" \
+		>"modules/${module#*/}.ko"
+done
 mv vmlinuz.new vmlinuz
 echo "$package" >version
 rm -rf ./linux-image-*.deb fetch.log apt

@@ -1,19 +1,24 @@
 #!/bin/bash
-# Makes the Linux guest's initramfs out of busybox-static, /init (init.c) and /etc/inittab.
-# Usage: guests/linux/initramfs.sh OUT INIT (the compiled init.c). The same input gives the same bytes.
+# Makes the Linux guest's initramfs out of busybox-static, /init (init.c), /etc/inittab and the modules of the power button.
+# Usage: guests/linux/initramfs.sh OUT INIT MODULES (the compiled init.c; a folder). The same input gives the same bytes.
 # SPDX-License-Identifier: MIT
 set -eu
 here=$(dirname "$(readlink -f "$0")")
 out=$(readlink -f "$1")
 init=$(readlink -f "$2")
+modules=$(readlink -f "$3")
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT
 
 umask 022
-mkdir -p "$root"/{bin,dev,etc,proc,root,sys,tmp}
+mkdir -p "$root"/{bin,dev,etc/acpi/PWRF,lib,proc,root,sys,tmp}
 install -m 755 /bin/busybox "$root/bin/busybox"
 install -m 755 "$init" "$root/init"
 install -m 644 "$here/inittab" "$root/etc/inittab"
+install -m 644 "$modules"/*.ko "$root/lib/"
+# What busybox's acpid runs when the power button is pressed.
+printf '#!/bin/sh\nexec poweroff\n' >"$root/etc/acpi/PWRF/00000080"
+chmod 755 "$root/etc/acpi/PWRF/00000080"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd" # the shell's prompt shows ~ for this home
 echo "export HOME=/root; cd" >"$root/etc/profile"
 for applet in $("$root/bin/busybox" --list); do

@@ -30,7 +30,8 @@ BOOT_SECONDS = 300
 # What Vireo's log says once: id, unit, pattern with the number as its group.
 VIREO_SAYS = [
     ("core-to-guest", "ticks", r"vm linux: first instruction (\d+) ticks after core entry"),
-    ("zero-memory", "ticks", r"vm linux: first instruction .* zeroing memory took (\d+)"),
+    ("zero-before-start", "ticks", r"vm linux: first instruction .* zeroing memory took (\d+)"),
+    ("zero-memory", "ticks", r"vm linux: touched .* zeroing memory took (\d+)"),
     ("load-images", "ticks", r"vm linux: first instruction .* loading images (\d+)"),
     ("linux-boot-exits", "exits", r"vm linux: powered off after (\d+) exits"),
     ("own-memory-bytes", "KiB", r"memory: (\d+) KiB used by Vireo itself"),
@@ -38,6 +39,9 @@ VIREO_SAYS = [
     ("vm-create", "ticks", r"vm linux: created in (\d+) ticks"),
 ]
 
+
+# Rows of guests/bench.c that are measured with `apicv = off` as well.
+SOFTWARE_APIC = ["self-ipi", "x2apic-eoi"]
 
 # On the kernel's command line, natively and as a guest: init powers off at once, so that Vireo's count of exits is that of
 # the boot (and of a hundred or two for the power-off).
@@ -76,26 +80,36 @@ def measure_vireo(folder, conf_text):
     said = boot("vireo", folder, ([], [conf, *LINUX]), MACHINE_MEMORY, "vireo: all guests have ended")
     figures = {name: (unit, number(pattern, said)) for name, unit, pattern in VIREO_SAYS}
     figures = {name: ("bytes", 1024 * value) if unit == "KiB" else (unit, value) for name, (unit, value) in figures.items()}
-    # What the size of memory and images decides is a row of its own.
-    sized = figures["zero-memory"][1] + figures["load-images"][1]
+    # What the size of the images decides is a row of its own.
+    sized = figures.pop("zero-before-start")[1] + figures["load-images"][1]
     figures["core-to-guest"] = ("ticks", figures["core-to-guest"][1] - sized)
     # The guest's time-stamp counter starts at 0 just before its first instruction.
     figures["linux-boot"] = ("ticks", number(r"vireo-init: tsc (\d+)", said))
     return figures
 
 
-def measure_exits(folder):
-    """What guests/bench.c prints of the cost of single exits: {id: (unit, minimum)}."""
-    image = pathlib.Path(folder) / "exits.img"
-    subprocess.run([ROOT / "boot" / "mkimage.sh", image, ROOT / "guests" / "bench.conf", BUILD / "guests" / "bench.elf"],
-                   check=True)
-    print("bench: booting exits", flush=True)
-    with machine.Machine("bench-exits", image, memory=MACHINE_MEMORY, timeout=BOOT_SECONDS) as booted:
+def measure_guest(folder, name, guest, cpus, before="", after=""):
+    """What a measuring guest prints: {id: minimum in ticks}. `before` and `after` its section are lines of vireo.conf."""
+    image, conf = pathlib.Path(folder) / f"{name}.img", pathlib.Path(folder) / f"{name}.conf"
+    conf.write_text(f"{before}{(ROOT / 'guests' / f'{guest}.conf').read_text()}{after}")
+    subprocess.run([ROOT / "boot" / "mkimage.sh", image, conf, BUILD / "guests" / f"{guest}.elf"], check=True)
+    print(f"bench: booting {name}", flush=True)
+    with machine.Machine(f"bench-{name}", image, cpus=cpus, memory=MACHINE_MEMORY, timeout=BOOT_SECONDS) as booted:
         booted.expect("vireo: all guests have ended")
         said = booted.output()
-    if "guest bench: ok" not in said:
-        raise SystemExit("bench: the guest that measures exits did not say ok")
-    return {name: ("ticks", int(ticks)) for name, ticks in re.findall(r"bench ([a-z0-9-]+) ticks (\d+)", said)}
+    if f"guest {guest}: ok" not in said:
+        raise SystemExit(f"bench: the guest that measures {name} did not say ok")
+    return {row: int(ticks) for row, ticks in re.findall(r"bench ([a-z0-9-]+) ticks (\d+)", said)}
+
+
+def measure_exits(folder):
+    """The cost of single exits and of what vCPUs do to each other: {id: (unit, ticks)}."""
+    rows = measure_guest(folder, "exits", "bench", 1)
+    software = measure_guest(folder, "exits-no-apicv", "bench", 1, before="[hypervisor]\napicv = off\n")
+    rows |= {f"{row}-no-apicv": software[row] for row in SOFTWARE_APIC}
+    rows |= measure_guest(folder, "smp", "bench_smp", 2)
+    rows |= measure_guest(folder, "switch", "bench_smp", 1, after="cmdline = one-processor\n")
+    return {row: ("ticks", ticks) for row, ticks in rows.items()}
 
 
 def collect():
@@ -118,9 +132,9 @@ def collect():
 
 def show(rows):
     columns = ["vireo", "kvm", "kvm_default", "native"]
-    print(f"{'id':18} {'unit':6}" + "".join(f"{column:>14}" for column in columns))
+    print(f"{'id':20} {'unit':6}" + "".join(f"{column:>14}" for column in columns))
     for row in rows:
-        print(f"{row['id']:18} {row['unit']:6}" + "".join(f"{row.get(column, '-'):>14}" for column in columns))
+        print(f"{row['id']:20} {row['unit']:6}" + "".join(f"{row.get(column, '-'):>14}" for column in columns))
     boot_row = next(row for row in rows if row["id"] == "linux-boot")
     print(f"Linux under Vireo takes {boot_row['vireo'] / boot_row['native']:.3f} of its native time to init")
 

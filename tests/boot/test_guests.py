@@ -36,18 +36,36 @@ def test_lessons(boot, make_image, hypervisor, cpu, cpus):
         assert re.search(rf"vm {name}: debug exit with code 0 ", output), f"{name} did not end with code 0"
 
 
+@pytest.mark.parametrize("hypervisor, more, cpus", [
+    pytest.param("", "", 2, id="two-cpus"),
+    pytest.param(ALL_OFF, "", 2, id="two-cpus-software-paths"),
+    pytest.param("", "cmdline = one-processor\n", 1, id="two-vcpus-on-one-cpu"),
+])
+def test_smp_guest(boot, make_image, hypervisor, more, cpus):
+    """Start-up IPIs, and IPIs between two vCPUs, beside each other and in turns. What they cost is tests/bench's matter."""
+    conf = hypervisor + (ROOT / "guests" / "bench_smp.conf").read_text() + more
+    booted = boot(make_image(conf, [machine.BUILD / "guests" / "bench_smp.elf"]), cpus=cpus, timeout=BOOT_SECONDS)
+    booted.expect("guest bench_smp: ok")
+    booted.expect("vm bench_smp: debug exit with code 0 ")
+    booted.expect("vireo: all guests have ended")
+
+
 def test_two_linux_guests_share_a_cpu(boot, make_image):
-    """Ctrl-] moves the console to the other guest; one's power-off leaves the other alone."""
+    """The console moves to the other guest and back by way of the shell; one's power-off leaves the other alone."""
     one = LINUX_CONF.replace("256M", "128M")
     booted = boot(make_image(one + one.replace("[vm linux]", "[vm other]"), LINUX), timeout=BOOT_SECONDS)
     booted.expect(r"other\| vireo-init: tsc")
     booted.command("true")
-    booted.send("\x1d")
+    booted.to_shell()
+    booted.send("console other\r")
     booted.expect("console: vm other")
     booted.expect("~ # ")
     assert "Linux" in booted.command("uname -a")
     booted.send("poweroff\n")
     booted.expect("vm other: powered off")
+    booted.expect("console: Vireo's shell;")  # it was the other guest's
+    booted.expect(machine.SHELL_PROMPT)
+    booted.send("console linux\r")
     booted.expect("console: vm linux")
     booted.send("\n")
     booted.expect("~ # ")

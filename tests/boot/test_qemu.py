@@ -9,4 +9,5 @@ import machine
 def test_says_that_there_is_no_vtx(boot, storage):
     booted = boot(machine.BUILD / "run.img", backend="qemu", storage=storage, timeout=120)
     booted.expect(r"Vireo")
+    booted.expect(r"keyboard: PS/2")
     booted.expect(r"vireo: .*no VT-x")
