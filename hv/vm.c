@@ -470,10 +470,10 @@ void vm_start(struct vm *vm)
 	atomic_store(&vm->end, VM_RUNS);
 	for (unsigned i = 0; i < vm->vcpu_count; i++) /* from here on they can be woken */
 		atomic_store(&vm->vcpu[i]->state, VCPU_BLOCKED);
-	/* The others wait for a SIPI, but see what was asked before a restart, or during it: a snapshot, a pause. */
+	/* The others wait for a SIPI, but see a snapshot that was asked for before a restart, or during it. */
 	for (unsigned i = 1; i < vm->vcpu_count; i++)
-		if (atomic_load(&vm->vcpu[i]->snapshot) || vm_is_paused(vm))
-			vcpu_request(vm->vcpu[i], REQUEST_SNAPSHOT | REQUEST_LEAVE);
+		if (atomic_load(&vm->vcpu[i]->snapshot))
+			vcpu_request(vm->vcpu[i], REQUEST_SNAPSHOT);
 	vcpu_request(vm->vcpu[0], REQUEST_EVENT | REQUEST_SNAPSHOT);
 }
 
