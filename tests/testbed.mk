@@ -35,7 +35,7 @@ run: packages ## boot Vireo with Debian's Linux as its guest, in this terminal (
 	$(BUILD_NOW) $(BUILD)/run.img
 	@exec $(PYTHON) tests/run.py $(BUILD)/run.img --backend $(BACKEND) --cpus $(CPUS) --memory $(MEMORY) --cpu $(CPU)
 
-test: packages ## everything: unit tests, fuzzers for a moment, lint, boot tests
+test: packages ## unit tests, fuzzers for a moment, lint, boot tests (but the long ones)
 	$(BUILD_NOW) test-files
 	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m "not long" tests
 
