@@ -228,6 +228,7 @@ _Noreturn void run_loop(void)
 		bool runnable;
 
 		pcpu_let_go(p);
+		cpu_take_interrupts(); /* see exit_timer() */
 		run_due(p, clock_now());
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
 		v = sched_pick(p);
