@@ -14,6 +14,8 @@ from conftest import LINUX, LINUX_CONF, ROOT
 LESSONS = ["real", "protected", "long", "interrupts", "faults", "timer", "cpuid_msr", "mb", "devices"]
 FILES = [machine.BUILD / "guests" / f"{name}.{'bin' if name in ('real', 'protected', 'long') else 'elf'}" for name in LESSONS]
 BOOT_SECONDS = 240
+# Vireo's own lines, which come between the letters of the guest at the console while another processor starts VMs.
+LOG_IN_A_LINE = re.compile(r"\n(\[ *\d+\.\d{3}\] (?!\w+\| )[^\n]*\n)+")
 ALL_OFF = "[hypervisor]\napicv = off\nvpid = off\npreemption_timer = off\n"
 
 
@@ -30,9 +32,10 @@ def test_lessons(boot, make_image, hypervisor, cpu, cpus):
     booted = boot(make_image(hypervisor + sections(LESSONS), FILES), cpu=cpu, cpus=cpus, timeout=BOOT_SECONDS)
     booted.expect("vireo: all guests have ended")
     output = booted.output()
-    assert "FAILED" not in output
+    said = LOG_IN_A_LINE.sub("", output)
+    assert "FAILED" not in said
     for name in LESSONS:
-        assert f"guest {name}: ok" in output, f"{name} did not say ok"
+        assert f"guest {name}: ok" in said, f"{name} did not say ok"
         assert re.search(rf"vm {name}: debug exit with code 0 ", output), f"{name} did not end with code 0"
 
 

@@ -28,6 +28,7 @@ VMS = {
     "fast": ("teller", 1, {"WHO": "F", "PERIOD": 100000}),
     "spin": ("spin", 2, {}),
 }
+pytestmark = pytest.mark.xdist_group("shell")  # all by one worker: they share the machine and its log
 CONF = "".join(section(name, vcpus) for name, (_, vcpus, _) in VMS.items()) + section("triple", mode="real")
 
 

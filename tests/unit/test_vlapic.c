@@ -968,7 +968,7 @@ static void lint_modes(void **state)
 	assert_int_equal(nmis[0], 0);
 }
 
-#define ROUNDS 20000U
+#define ROUNDS 2000U
 
 static atomic_bool kicked, gave_up;
 static _Atomic unsigned delivered[2];
@@ -1000,7 +1000,7 @@ static void no_kick_is_lost(void **state)
 {
 	pthread_t thread[2];
 	unsigned who[2] = {0, 1};
-	time_t end = time(NULL) + 20;
+	time_t end = time(NULL) + 100; /* a round takes three turns of a busy machine */
 	int vector;
 
 	(void)state;
