@@ -391,7 +391,8 @@ static const char *owes(const struct vm *vm, struct vcpu *v)
 
 	switch (atomic_load(&v->state)) {
 	case VCPU_BLOCKED:
-		if (vm_is_away(vm))
+		/* One that waits for its SIPI stays as it is when its VM, paused before it began, is paused still. */
+		if (!vm_runs(vm) || (vm_is_paused(vm) && v->started))
 			return "sleeps, and its VM is paused or ends";
 		if (requests)
 			return "sleeps, and something is asked of it";

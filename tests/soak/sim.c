@@ -39,13 +39,15 @@ struct sim_cpu {
 	uint64_t timer; /* local APIC's; FOREVER: stopped */
 	bool kicked, rung;
 	bool asleep;
+	bool parked; /* at the end */
 	_Alignas(16) uint8_t stack[STACK];
 };
 
 static struct sim {
 	uint64_t seed, random, now, steps;
 	unsigned cpus;
-	int running;	  /* CPU, or -1: outside */
+	int running; /* CPU, or -1: outside */
+	bool ends;
 	unsigned stretch; /* basic blocks left to the running one */
 	const struct sim_owner *owner;
 	void *outside_rsp;
@@ -283,6 +285,10 @@ void cpu_take_interrupts(void)
 {
 	struct sim_cpu *c = &sim.cpu[sim.running];
 
+	while (sim.ends) {
+		c->parked = true;
+		sim_yield();
+	}
 	if (c->timer <= sim.now) {
 		c->timer = FOREVER;
 		sim.irq[VECTOR_TIMER](sim.irq_ctx[VECTOR_TIMER]);
@@ -461,6 +467,23 @@ static void move_clock(void)
 	sim.now += sim_random(sim_chance(990) ? SLOT_NS : sim_chance(900) ? 50 * SLOT_NS : 1000 * SLOT_NS);
 }
 
+/* Each CPU goes on to where it sleeps or takes interrupts: it holds no lock there. */
+static void end_run(void)
+{
+	bool busy;
+
+	sim.ends = true;
+	do {
+		busy = false;
+		for (unsigned i = 0; i < sim.cpus; i++) {
+			if (sim.cpu[i].asleep || sim.cpu[i].parked)
+				continue;
+			busy = true;
+			go_on(i);
+		}
+	} while (busy);
+}
+
 void sim_run(void)
 {
 	while (!sim.owner->over()) {
@@ -474,4 +497,5 @@ void sim_run(void)
 		if (++sim.steps % 64 == 0)
 			sim.owner->look();
 	}
+	end_run();
 }
