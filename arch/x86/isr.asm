@@ -1,4 +1,5 @@
-; The 256 entry points of the IDT. Each brings the stack to the shape of struct trap_frame and calls trap_handle().
+; The 256 entry points of the IDT. An exception brings the stack to the shape of struct trap_frame and calls
+; trap_handle(); an interrupt, which nobody wants to see registers of, saves what C does not and calls irq_handle().
 ; No SWAPGS: there is no user mode, and GS is the core's own whenever the core runs. SDM Vol. 3A 6.14.
 ; SPDX-License-Identifier: MIT
 
@@ -6,6 +7,7 @@ BITS 64
 DEFAULT REL
 
 extern trap_handle
+extern irq_handle
 global isr_entry_points
 
 section .text
@@ -18,14 +20,41 @@ section .text
 align 16
 isr_%+v:
 %if v >= 32
-	push qword 0
-%elif HAS_ERROR(v) == 0
+	push rdi
+	mov edi, v
+	jmp irq_common
+%else
+%if HAS_ERROR(v) == 0
 	push qword 0
 %endif
 	push qword v
 	jmp isr_common
+%endif
 %assign v v + 1
 %endrep
+
+align 16
+irq_common:
+	push rax
+	push rcx
+	push rdx
+	push rsi
+	push r8
+	push r9
+	push r10
+	push r11
+	cld
+	call irq_handle         ; the processor aligned RSP, 14 words followed: 16-byte aligned
+	pop r11
+	pop r10
+	pop r9
+	pop r8
+	pop rsi
+	pop rdx
+	pop rcx
+	pop rax
+	pop rdi
+	iretq
 
 align 16
 isr_common:

@@ -162,12 +162,10 @@ void irq_handle(unsigned vector)
 		lapic_eoi();
 }
 
-/* Called by isr.asm for every vector. */
+/* Called by isr.asm for every exception. */
 void trap_handle(struct trap_frame *frame)
 {
-	if (frame->vector >= VECTOR_LEGACY)
-		irq_handle((unsigned)frame->vector);
-	else if (frame->vector == VECTOR_NMI)
+	if (frame->vector == VECTOR_NMI)
 		trap_nmi();
 	else if (!trap_fix_up(frame))
 		trap_die(frame);
