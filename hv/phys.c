@@ -15,6 +15,7 @@
 #define CHUNK_FRAMES (PHYS_CHUNK / PAGE_SIZE)
 #define WORD_BITS    64
 #define NO_CHUNK     UINT32_MAX
+#define ZERO_STEP    256 /* bytes: who waits for an idle CPU waits for that much at most */
 
 struct pool {
 	uint64_t first; /* frame number of bit 0; a multiple of CHUNK_FRAMES above 1 MiB */
@@ -24,14 +25,14 @@ struct pool {
 
 enum chunk_state {
 	CHUNK_SPLIT, /* the bitmap counts; on the list `split` while it has a free frame */
-	CHUNK_FREE,  /* on the list `clean` or `dirty`, or in the hands of a CPU that zeroes a page of it */
+	CHUNK_FREE,  /* on the list `clean` or `dirty`, or in the hands of a CPU that zeroes a step of it */
 	CHUNK_TAKEN,
 };
 
 struct chunk {
 	uint32_t next, prev; /* neighbours in the list it is on */
 	uint16_t free;	     /* frames, while split */
-	uint16_t zeroed;     /* pages from its start, while free */
+	uint16_t zeroed;     /* steps of ZERO_STEP from its start, while free */
 	uint8_t state;
 };
 
@@ -439,7 +440,7 @@ hpa_t phys_take_chunk(uint64_t *zeroed)
 	index = take_promised();
 	spin_unlock(&lock);
 	ASSERT(index != NO_CHUNK);
-	*zeroed = chunks[index].zeroed * PAGE_SIZE;
+	*zeroed = chunks[index].zeroed * ZERO_STEP;
 	return chunk_hpa(index);
 }
 
@@ -456,18 +457,32 @@ void phys_give_chunk(hpa_t hpa)
 	spin_unlock(&lock);
 }
 
-bool phys_zero_page(void)
+/* Zeroes steps of a chunk that is in our hands. Answers how many of its steps are zero then. */
+static unsigned zero_steps(const struct chunk *chunk, uint8_t *at, bool (*go_on)(void *ctx), void *ctx)
+{
+	unsigned step = chunk->zeroed, end = step + PAGE_SIZE / ZERO_STEP;
+
+	if (end > PHYS_CHUNK / ZERO_STEP)
+		end = PHYS_CHUNK / ZERO_STEP;
+	for (; step < end && go_on(ctx); step++)
+		memset(at + (size_t)step * ZERO_STEP, 0, ZERO_STEP);
+	return step;
+}
+
+bool phys_zero_page(bool (*go_on)(void *ctx), void *ctx)
 {
 	uint32_t index;
+	struct chunk *c;
 
 	spin_lock(&lock);
 	index = list_pop(&dirty);
 	spin_unlock(&lock);
 	if (index == NO_CHUNK)
 		return false;
-	memset((uint8_t *)phys_to_virt(chunk_hpa(index)) + chunks[index].zeroed * PAGE_SIZE, 0, PAGE_SIZE);
+	c = &chunks[index];
+	c->zeroed = (uint16_t)zero_steps(c, phys_to_virt(chunk_hpa(index)), go_on, ctx);
 	spin_lock(&lock);
-	list_push(++chunks[index].zeroed == CHUNK_FRAMES ? &clean : &dirty, index);
+	list_push(c->zeroed == PHYS_CHUNK / ZERO_STEP ? &clean : &dirty, index);
 	spin_unlock(&lock);
 	return true;
 }

@@ -29,13 +29,16 @@ int phys_reserve(uint64_t chunks) MUST_CHECK;
 void phys_unreserve(uint64_t chunks);
 /*
  * One of the promised chunks, which never fails, and back into the promise. *zeroed: bytes from its start that are
- * zero. May wait for another CPU to finish zeroing a page.
+ * zero. May wait for another CPU to finish zeroing a step.
  */
 hpa_t phys_take_chunk(uint64_t *zeroed);
 void phys_give_chunk(hpa_t hpa);
 
-/* For idle CPUs, any number at a time: zeroes the next page of a free chunk. False: all free chunks are zero. */
-bool phys_zero_page(void);
+/*
+ * For idle CPUs, any number at a time: zeroes the next page of a free chunk, or what part of it can be done while
+ * go_on(), which is asked every 256 bytes, says true. False: all free chunks are zero.
+ */
+bool phys_zero_page(bool (*go_on)(void *ctx), void *ctx);
 
 /* At or above 1 MiB. */
 uint64_t phys_free_bytes(void);	 /* neither used nor promised */

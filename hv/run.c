@@ -24,40 +24,58 @@ static void arm(struct pcpu *p, uint64_t deadline)
 	lapic_timer_set(deadline);
 }
 
-#define LONGEST_ENTRY_NS 100000000
-
-static uint64_t longest_entry; /* in ticks */
+static uint64_t longest_turn; /* in ticks; 0: a vCPU owns its CPU and runs without a bound */
 
 /*
- * Makes sure that the coming entry ends by the earliest timer's deadline. With a preemption timer that is one VMWRITE;
- * without, the local APIC's timer ends it by an interrupt. False: the deadline has passed.
- *
- * Who owns its CPU runs without a bound. Others don't, as a belt to the braces: a kick that were lost, as Bochs loses
- * it while the guest's IF is 0, would leave a CPU to a guest that spins there for ever.
+ * Makes sure that the coming entry ends by the earliest timer's deadline, and by the end of the longest turn: a kick
+ * that were lost, as Bochs loses it while the guest's IF is 0, would leave a CPU to a guest that spins there for ever.
+ * With a preemption timer that is one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of
+ * both has passed.
  */
 static bool bound_entry(struct pcpu *p, uint64_t now)
 {
 	uint64_t deadline = atomic_load_explicit(&p->timers.next, memory_order_relaxed);
 
+	if (deadline > p->turn_end)
+		deadline = p->turn_end;
 	if (deadline <= now)
 		return false;
 	if (virt_features()->preemption_timer)
-		virt_set_bound(deadline - now < longest_entry ? deadline - now : longest_entry);
+		virt_set_bound(deadline - now);
 	else
 		arm(p, deadline);
 	return true;
 }
 
+static void begin_turn(struct pcpu *p, uint64_t now)
+{
+	p->turn_end = longest_turn ? now + longest_turn : TIMER_NEVER;
+}
+
+/* What a vCPU runs counts for others of its VM only when its turn is over: policy.h, SCHED_LONGEST_MS. */
+static void mind_turn_end(struct pcpu *p, const struct vcpu *v, uint64_t now)
+{
+	if (p->turn_end > now)
+		return;
+	if (atomic_load_explicit(&v->vm->sched.active, memory_order_relaxed) > 1)
+		atomic_fetch_or(&p->attention, ATTENTION_RESCHEDULE);
+	begin_turn(p, now);
+}
+
+static NOINLINE void run_timers(struct pcpu *p, uint64_t now, uint64_t due)
+{
+	trace(TRACE_TIMER, p->current, 0, due);
+	p->armed = TIMER_NEVER;
+	timer_queue_run(&p->timers, now);
+}
+
 /* Timers and work that are due; may set requests of the current vCPU. */
-static void run_due(struct pcpu *p, uint64_t now)
+static inline void run_due(struct pcpu *p, uint64_t now)
 {
 	uint64_t due = atomic_load_explicit(&p->timers.next, memory_order_relaxed);
 
-	if (due <= now) {
-		trace(TRACE_TIMER, p->current, 0, due);
-		p->armed = TIMER_NEVER;
-		timer_queue_run(&p->timers, now);
-	}
+	if (due <= now)
+		run_timers(p, now, due);
 	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_WORK) {
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_WORK);
 		work_run(p);
@@ -70,18 +88,18 @@ static struct exit_stat *stat_of(struct vcpu *v, uint32_t reason)
 }
 
 /* Before the handler, so that a report tells of the exit that led to it. */
-static void record(struct vcpu *v, const struct exit *exit)
-{
-	trace_at(TRACE_EXIT, v, exit->tsc, exit->reason, 0);
-	stat_of(v, exit->reason)->count++;
-	v->history[v->history_next++ % VCPU_HISTORY] = (struct exit_record){exit->reason, exit->tsc};
-}
-
-static void account(struct vcpu *v, const struct exit *exit, uint64_t now)
+static struct exit_stat *record(struct vcpu *v, const struct exit *exit)
 {
 	struct exit_stat *stat = stat_of(v, exit->reason);
-	uint64_t ticks = now - exit->tsc;
 
+	trace_at(TRACE_EXIT, v, exit->tsc, exit->reason, 0);
+	stat->count++;
+	v->history[v->history_next++ % VCPU_HISTORY] = (struct exit_record){exit->reason, exit->tsc};
+	return stat;
+}
+
+static void account(struct exit_stat *stat, uint64_t ticks)
+{
 	stat->ticks += ticks;
 	if (ticks > stat->max)
 		stat->max = ticks;
@@ -112,10 +130,12 @@ static void entry_refused(struct vcpu *v)
 /* What an exit leads to; false: the vCPU leaves the CPU. */
 static bool follow(struct vcpu *v, enum outcome outcome)
 {
-	switch (outcome) {
-	case OUTCOME_NEXT:
+	if (outcome == OUTCOME_NEXT) {
 		virt_advance();
 		return true;
+	}
+	switch (outcome) {
+	case OUTCOME_NEXT:
 	case OUTCOME_RETRY:
 		return true;
 	case OUTCOME_BLOCK:
@@ -135,11 +155,12 @@ static bool turn_is_over(struct pcpu *p)
 }
 
 /* One vCPU until it blocks, ends, or another one's turn comes. Answers whether it could go on. */
-static bool run_vcpu(struct pcpu *p, struct vcpu *v)
+static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	struct exit exit;
-	uint64_t now = clock_now();
+	struct exit_stat *stat;
 
+	begin_turn(p, now);
 	for (;;) {
 		pcpu_let_go(p);
 		atomic_store(&p->away, true); /* whoever sets a flag from here on also sends an interrupt */
@@ -151,12 +172,12 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v)
 			if (!vcpu_prepare(v))
 				return false;
 			now = clock_now();
-			pcpu_let_go(p);
 			atomic_store(&p->away, true);
 		}
 		if (!bound_entry(p, now)) {
 			atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
 			run_due(p, now);
+			mind_turn_end(p, v, now);
 			now = clock_now();
 			continue;
 		}
@@ -166,46 +187,41 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v)
 			return false;
 		}
 		atomic_store_explicit(&p->away, false, memory_order_relaxed);
-		record(v, &exit);
+		stat = record(v, &exit);
 		if (!follow(v, exit_handle(v, &exit)))
 			return false;
 		now = clock_now();
-		account(v, &exit, now);
+		account(stat, now - exit.tsc);
 	}
 }
 
 #define PAGES_AT_ONCE 16
 
 /* Nothing asks for the CPU. It may be told so by memory alone, since it is not `away`. */
-static bool is_left_alone(struct pcpu *p)
+static bool is_left_alone(void *ctx)
 {
+	struct pcpu *p = ctx;
+
 	return !atomic_load(&p->attention) && atomic_load(&p->timers.next) > clock_now();
 }
 
-/* A page at a time, so that who needs the CPU waits for one at most; interrupts come in now and then. */
-static bool zero_pages(struct pcpu *p)
+/* Interrupts come in now and then. */
+static bool zero_memory(struct pcpu *p)
 {
 	unsigned pages = 0;
 
-	while (pages < PAGES_AT_ONCE && is_left_alone(p) && phys_zero_page())
+	while (pages < PAGES_AT_ONCE && is_left_alone(p) && phys_zero_page(is_left_alone, p))
 		pages++;
 	if (pages)
 		cpu_take_interrupts();
 	return pages;
 }
 
-/*
- * Nothing to run: a short step of what can wait until now (the screen, zeroing memory), or, when all of that is done,
- * sleep until an interrupt, the next timer included.
- */
-static void idle(struct pcpu *p)
+/* Until an interrupt comes, the next timer's included. Answers the time. */
+static uint64_t sleep(struct pcpu *p)
 {
-	uint64_t from;
+	uint64_t from, now;
 
-	if (p == pcpu_at(0)) /* whose interrupt the UART's is: what is typed has one reader */
-		log_pump();
-	if (log_paint(4) || zero_pages(p))
-		return;
 	atomic_store(&p->away, true); /* first: who sets an earlier timer from here on sends an interrupt */
 	arm(p, atomic_load(&p->timers.next));
 	from = clock_now();
@@ -213,34 +229,49 @@ static void idle(struct pcpu *p)
 	if (!atomic_load(&p->attention) && p->armed > from)
 		cpu_wait_for_interrupt();
 	atomic_store(&p->away, false);
-	p->idle_ticks += clock_now() - from;
+	now = clock_now();
+	p->idle_ticks += now - from;
 	atomic_store_explicit(&p->idle_since, 0, memory_order_relaxed);
+	return now;
+}
+
+/*
+ * Nothing to run: a short step of what can wait until now (the screen, zeroing memory), or, when that is done, sleep.
+ * Answers the time.
+ */
+static uint64_t idle(struct pcpu *p)
+{
+	if (p == pcpu_at(0)) /* whose interrupt the UART's is: what is typed has one reader */
+		log_pump();
+	return log_paint(4) || zero_memory(p) ? clock_now() : sleep(p);
 }
 
 _Noreturn void run_loop(void)
 {
 	struct pcpu *p = this_pcpu();
+	uint64_t now = clock_now();
 
-	p->started = clock_now();
-	longest_entry = sched_policy() == &policy_dedicated ? TIMER_NEVER : clock_from_ns(LONGEST_ENTRY_NS);
+	p->started = now;
+	longest_turn = sched_policy() == &policy_dedicated ? 0 : clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
 	for (;;) {
 		struct vcpu *v;
 		bool runnable;
 
 		pcpu_let_go(p);
-		cpu_take_interrupts(); /* see exit_timer() */
-		run_due(p, clock_now());
+		run_due(p, now);
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
 		v = sched_pick(p);
 		if (!v) {
-			idle(p);
+			now = idle(p);
 			continue;
 		}
 		p->current = v;
 		vcpu_load(v, p);
-		runnable = run_vcpu(p, v);
+		runnable = run_vcpu(p, v, now);
 		atomic_store(&p->away, false);
 		p->current = NULL;
 		vcpu_put(v, p, runnable);
+		cpu_take_interrupts(); /* see exit_timer() */
+		now = clock_now();
 	}
 }

@@ -12,6 +12,11 @@
 #define CAP_PERIOD_MS 10
 #define CAP_TURN_US   100 /* the shortest turn: less is not worth the switch */
 
+static inline bool has_cap(const struct sched_group *g)
+{
+	return atomic_load_explicit(&g->cap, memory_order_relaxed);
+}
+
 /*
  * May a vCPU of `g` run from `now` on? Answers for how many ticks (SCHED_NEVER: no cap) and counts it as running on
  * the budget; 0: not before `*again`, when the caller asks anew.

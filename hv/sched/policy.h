@@ -20,7 +20,8 @@
 #define SCHED_WEIGHT_MIN     1
 #define SCHED_WEIGHT_MAX     10000
 #define SCHED_WEIGHT_DEFAULT 256
-#define SCHED_SLICE_MS	     5 /* a turn, while others wait */
+#define SCHED_SLICE_MS	     5	 /* a turn, while others wait */
+#define SCHED_LONGEST_MS     100 /* and while none does, if its VM has others that what it runs counts for */
 
 /* What a group may still use of its cap: hv/sched/cap.h. All zero at first. */
 struct sched_cap {
@@ -91,13 +92,14 @@ struct sched_cpu {
 	_Atomic uint32_t wait_count; /* its count, for a look without the lock */
 
 	struct heap parked; /* share: used up their cap; the key is when to look again. Touched by this CPU only */
-	struct sched_entity *next; /* share: waiting, and was yielded to; it goes first */
-	uint64_t vtime;		   /* share: how far this CPU's queue is */
-	uint64_t vtime_shift;	   /* share: what to add to virtual times here to compare them with other CPUs' */
-	uint64_t vtime_step;	   /* share: virtual time of a turn of the lightest vCPU that ran here lately */
-	uint32_t weight_changes;   /* share: that this queue has seen */
-	uint64_t load;		   /* share: of those that run and wait here */
-	unsigned partner;	   /* share: distance to the CPU that was compared with last */
+	struct sched_entity *next;	     /* share: waiting, and was yielded to; it goes first */
+	struct sched_entity *_Atomic handed; /* share: current, though the CPU has not picked it yet */
+	uint64_t vtime;			     /* share: how far this CPU's queue is */
+	uint64_t vtime_shift;	 /* share: what to add to virtual times here to compare them with other CPUs' */
+	uint64_t vtime_step;	 /* share: virtual time of a turn of the lightest vCPU that ran here lately */
+	uint32_t weight_changes; /* share: that this queue has seen */
+	uint64_t load;		 /* share: of those that run and wait here */
+	unsigned partner;	 /* share: distance to the CPU that was compared with last */
 
 	struct sched_entity *owner; /* dedicated */
 	bool ready;		    /* dedicated: the owner wants to run */
@@ -185,7 +187,10 @@ int sched_find_idle(const struct sched *s, unsigned from);
 /* A CPU on which `e` may run: `from` or the next one that will do. `from` as well if there is none at all. */
 unsigned sched_next_allowed(const struct sched *s, const struct sched_entity *e, unsigned from);
 
-/* What pick answers: run `entity` (NULL: be idle) until `until` at the latest (SCHED_NEVER: until somebody asks). */
+/*
+ * What pick answers: run `entity` (NULL: be idle) until `until` at the latest. SCHED_NEVER: until somebody asks, or
+ * for SCHED_LONGEST_MS if more vCPUs of the group are active and the policy is not `dedicated`.
+ */
 struct sched_turn {
 	struct sched_entity *entity;
 	uint64_t until;

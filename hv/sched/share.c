@@ -109,6 +109,47 @@ static NOINLINE int place_waiting(struct sched *s, struct sched_entity *e, unsig
 	return pick ? (int)cpu : -1;
 }
 
+/* `e`, which is in no queue, is the current one of `c` from now on. The CPU's lock is held. */
+static inline void start(struct sched_cpu *c, struct sched_entity *e, uint64_t now)
+{
+	e->running_since = now;
+	c->load += e->load;
+	c->current = e;
+	c->until = SCHED_NEVER;
+}
+
+/*
+ * `e` comes to an idle CPU that was claimed for it. Its turn begins at once, so that the CPU has nothing to look for
+ * when it picks; only if somebody else has come there meanwhile, or its VM has a cap, it waits like any other.
+ */
+static inline void hand_over(struct sched *s, unsigned cpu, struct sched_entity *e, uint64_t now, bool rested)
+{
+	struct sched_cpu *c = &s->cpu[cpu];
+
+	spin_lock(&c->lock);
+	vtime_enter(s, c, e, now, rested);
+	if (c->current || c->waiting.count || has_cap(e->group)) {
+		line_up(s, cpu, e);
+	} else {
+		atomic_store_explicit(&e->cpu, cpu, memory_order_relaxed);
+		e->capped = false;
+		vtime_begin_alone(c, e);
+		start(c, e, now);
+		atomic_store_explicit(&c->handed, e, memory_order_release);
+	}
+	spin_unlock(&c->lock);
+}
+
+/* The one that was handed over to `c`, whose CPU asks; NULL: none. */
+static inline struct sched_entity *take_handed(struct sched_cpu *c)
+{
+	struct sched_entity *e = atomic_load_explicit(&c->handed, memory_order_acquire);
+
+	if (e)
+		atomic_store_explicit(&c->handed, NULL, memory_order_relaxed);
+	return e;
+}
+
 /* Finds a CPU for `e`, which is in no queue: its last one if idle, another idle one, the last one. Answers as wake. */
 static inline int place(struct sched *s, struct sched_entity *e, unsigned last, uint64_t now, bool rested)
 {
@@ -116,7 +157,7 @@ static inline int place(struct sched *s, struct sched_entity *e, unsigned last, 
 
 	if (idle < 0)
 		return place_waiting(s, e, sched_next_allowed(s, e, last), now, rested);
-	arrive(s, (unsigned)idle, e, now, rested);
+	hand_over(s, (unsigned)idle, e, now, rested);
 	return idle;
 }
 
@@ -298,7 +339,7 @@ static bool is_ahead(struct sched *s, unsigned other, uint64_t vtime, uint64_t l
 	bool ahead;
 
 	spin_lock(&c->lock);
-	ahead = c->load < load && vtime_position(c, now, &at) && at + c->vtime_shift > vtime;
+	ahead = c->load <= load && vtime_position(c, now, &at) && at + c->vtime_shift > vtime;
 	spin_unlock(&c->lock);
 	return ahead;
 }
@@ -393,16 +434,16 @@ static bool begin(struct sched *s, struct sched_cpu *c, struct sched_entity *e, 
 		heap_push(&c->parked, &e->node, again);
 		return false;
 	}
-	e->capped = ticks != SCHED_NEVER;
-	e->running_since = now;
 	vtime_begin(s, c, e);
-	c->load += e->load;
-	c->current = e;
-	c->until = *until = e->capped ? now + ticks : SCHED_NEVER;
+	start(c, e, now);
+	e->capped = ticks != SCHED_NEVER;
+	if (e->capped)
+		c->until = *until = now + ticks;
 	return true;
 }
 
-/* Begins with the first that waits here. NULL: there is none that may run here, or its cap is used up. */
+/* Begins with the first that waits here, or the one that was handed over just now. NULL: there is none that may run
+ * here, or its cap is used up. */
 static NOINLINE struct sched_entity *begin_first(struct sched *s, struct sched_cpu *c, unsigned cpu, uint64_t now,
 						 uint64_t *until)
 {
@@ -413,9 +454,12 @@ static NOINLINE struct sched_entity *begin_first(struct sched *s, struct sched_c
 	changes = atomic_load_explicit(&s->weight_changes, memory_order_acquire);
 	if (c->weight_changes != changes)
 		reweigh(s, cpu, changes);
-	e = take_first(c, cpu);
-	if (e && !begin(s, c, e, now, until))
-		e = NULL;
+	e = take_handed(c);
+	if (!e) {
+		e = take_first(c, cpu);
+		if (e && !begin(s, c, e, now, until))
+			e = NULL;
+	}
 	spin_unlock(&c->lock);
 	return e;
 }
@@ -447,7 +491,8 @@ static NOINLINE void mind_others(struct sched *s, unsigned cpu, uint64_t now, st
 		turn->until = min(turn->until, now + turn_length(s, turn->entity, first));
 	else if (first)
 		turn->until = now + slice(s);
-	c->until = turn->until;
+	if (c->current == turn->entity) /* not so if one was handed over just now: the next pick is for that one */
+		c->until = turn->until;
 	spin_unlock(&c->lock);
 }
 
@@ -462,9 +507,13 @@ static struct sched_turn share_pick(struct sched *s, unsigned cpu, uint64_t now)
 	sched_claim(s, cpu);
 	if (heap_first(&c->parked))
 		turn.kick = unpark(s, cpu, now);
-	do
-		turn.entity = anybody(c) ? begin_first(s, c, cpu, now, &turn.until) : NULL;
-	while (!turn.entity && steal_or_idle(s, cpu, now, &others));
+	turn.entity = take_handed(c);
+	while (!turn.entity) {
+		if (anybody(c))
+			turn.entity = begin_first(s, c, cpu, now, &turn.until);
+		if (turn.entity || !steal_or_idle(s, cpu, now, &others))
+			break;
+	}
 	if (others)
 		turn.until = min(turn.until, now + slice(s));
 	if (anybody(c))

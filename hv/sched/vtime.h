@@ -49,5 +49,11 @@ void vtime_refresh(const struct sched *s, const struct sched_cpu *c, struct sche
 void vtime_enter(const struct sched *s, struct sched_cpu *c, struct sched_entity *e, uint64_t now, bool rested);
 /* `e`, which waited on `c` until now, runs there. */
 void vtime_begin(struct sched *s, struct sched_cpu *c, struct sched_entity *e);
+/* `e`, which has just entered `c`, runs there at once, as nobody else is there: where that brings the CPU is seen when
+ * the turn ends. */
+static inline void vtime_begin_alone(struct sched_cpu *c, const struct sched_entity *e)
+{
+	c->vtime_step = e->turn;
+}
 /* The current one of `c` has run for `ticks`. */
 void vtime_end(struct sched *s, struct sched_cpu *c, uint64_t ticks);

@@ -202,6 +202,9 @@ static inline void sim_cpu_event(unsigned cpu)
 		if (v->burst && sim.now + v->left < turn.until)
 			turn.until = sim.now + v->left;
 	}
+	if (turn.entity && turn.until == SCHED_NEVER && turn.entity->group->active > 1 &&
+	    sim.sched.ops != &policy_dedicated)
+		turn.until = sim.now + SIM_MS(SCHED_LONGEST_MS);
 	if (turn.until != SCHED_NEVER || !heap_holds(&c->event))
 		sim_at(&c->event, turn.until < sim.now ? sim.now : turn.until);
 }

@@ -19,6 +19,12 @@
 #define ARENA (64 * MIB)
 #define SIZE  (20 * MIB + 8 * KIB) /* the last chunk is not full */
 
+static bool always(void *ctx)
+{
+	(void)ctx;
+	return true;
+}
+
 static uint8_t *arena;
 static struct guest_ram ram;
 static unsigned shown[ARENA / GUEST_RAM_PIECE]; /* how often each piece was */
@@ -98,7 +104,7 @@ static void is_zero_after_reset(void **state)
 	uint8_t *first;
 
 	(void)state;
-	while (phys_zero_page())
+	while (phys_zero_page(always, NULL))
 		;
 	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
 	for (unsigned round = 0; round < 3; round++) {
@@ -198,7 +204,7 @@ static void many_touch_at_once(void **state)
 	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, touch_all, NULL), 0);
-	while (phys_zero_page()) /* meanwhile another zeroes */
+	while (phys_zero_page(always, NULL)) /* meanwhile another zeroes */
 		;
 	for (unsigned i = 0; i < 4; i++)
 		pthread_join(thread[i], NULL);

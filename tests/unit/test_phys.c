@@ -14,6 +14,19 @@
 
 #define ARENA (64 * MIB)
 
+static bool always(void *ctx)
+{
+	(void)ctx;
+	return true;
+}
+
+static bool thrice(void *ctx)
+{
+	unsigned *asked = ctx;
+
+	return (*asked)++ < 3;
+}
+
 static struct boot_info info;
 static uint64_t base; /* of the memory that stands for the machine's, 2 MiB-aligned */
 static jmp_buf panicked;
@@ -183,17 +196,19 @@ static bool is_zero(hpa_t hpa, uint64_t from, uint64_t end)
 static void idle_time_zeroes_what_is_free(void **state)
 {
 	uint64_t zeroed, pieces = 0;
+	unsigned asked = 0;
 	hpa_t a, b;
 
 	memset((void *)base, 0xa5, ARENA);
 	setup(state);
 	assert_int_equal(phys_reserve(3), 0);
 	for (unsigned i = 0; i < 5; i++)
-		assert_true(phys_zero_page());
-	a = phys_take_chunk(&zeroed); /* none is clean yet: the one that has been begun */
-	assert_true(zeroed == 5 * PAGE_SIZE);
+		assert_true(phys_zero_page(always, NULL));
+	assert_true(phys_zero_page(thrice, &asked)); /* the CPU is needed */
+	a = phys_take_chunk(&zeroed);		     /* none is clean yet: the one that has been begun */
+	assert_true(zeroed == 5 * PAGE_SIZE + 3 * 256);
 	assert_true(is_zero(a, 0, zeroed) && !is_zero(a, zeroed, zeroed + 8));
-	while (phys_zero_page())
+	while (phys_zero_page(always, NULL))
 		pieces++;
 	assert_true(pieces == (WHOLE_CHUNKS - 1) * PHYS_CHUNK / PAGE_SIZE);
 	b = phys_take_chunk(&zeroed);
@@ -202,7 +217,7 @@ static void idle_time_zeroes_what_is_free(void **state)
 	b = phys_take_chunk(&zeroed);
 	assert_true(zeroed == PHYS_CHUNK && b.value != a.value);
 	assert_true(phys_alloc(512, 1).value == a.value); /* small things don't cost a clean one */
-	assert_false(phys_zero_page());
+	assert_false(phys_zero_page(always, NULL));
 }
 
 static void freed_frames_come_back(void **state)
@@ -349,7 +364,7 @@ static void random_use(void **state)
 		if (seed >> 28 == 0)
 			change_promise(seed >> 8);
 		else if (seed >> 28 == 1)
-			(void)phys_zero_page();
+			(void)phys_zero_page(always, NULL);
 		else if (held[slot].pages)
 			let_go(slot);
 		else

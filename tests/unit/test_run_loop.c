@@ -138,8 +138,9 @@ bool log_paint(unsigned max_rows)
 	(void)max_rows;
 	return false;
 }
-bool phys_zero_page(void)
+bool phys_zero_page(bool (*go_on)(void *ctx), void *ctx)
 {
+	(void)go_on, (void)ctx;
 	return false;
 }
 void work_run(struct pcpu *p)
