@@ -96,6 +96,7 @@ static void take_init(struct vcpu *v)
 	vcpu_apic_changed(v);
 	v->nmi_pending = false;
 	v->halted = false;
+	atomic_store(&v->halted_forever, false);
 	v->started = v->lapic.base & VLAPIC_BASE_BSP;
 }
 
@@ -111,7 +112,7 @@ static void take_startup(struct vcpu *v)
 	v->started = true;
 }
 
-static bool has_extint(const struct vcpu *v)
+static inline bool has_extint(const struct vcpu *v)
 {
 	return v->index == 0 && vpic_has_interrupt(&v->vm->pc.pic) && vlapic_accepts_extint(&v->lapic);
 }
@@ -157,15 +158,14 @@ static void choose_event(struct vcpu *v)
 
 	if (v->nmi_pending)
 		offer_nmi(v);
-	virt_want_nmi_window(&v->virt, v->nmi_pending);
 	extint = has_extint(v);
 	vector = apic_vector(v);
 	if ((extint || vector >= 0) && !virt_event_pending(&v->virt) && virt_can_take_interrupt()) {
 		take_interrupt(v, extint, vector);
-		extint = has_extint(v);
-		vector = apic_vector(v);
+		vector = extint ? apic_vector(v) : -1; /* what is left in IRR waits for this one's EOI */
+		extint = extint && has_extint(v);
 	}
-	virt_want_interrupt_window(&v->virt, extint || vector >= 0);
+	virt_want_windows(&v->virt, extint || vector >= 0, v->nmi_pending);
 }
 
 /*
@@ -180,8 +180,7 @@ static void take_posted(struct vcpu *v)
 		return;
 	top = v->lapic.merged_top;
 	trace(TRACE_INJECT, v, (uint32_t)top, TRACE_INJECT_OFFER);
-	if (top > virt_apic_rvi())
-		virt_apic_set_rvi((uint8_t)top);
+	virt_apic_raise_rvi((uint8_t)top);
 }
 
 /* What exits on EOI; without APICv, below which priority to exit. */
@@ -213,6 +212,16 @@ static bool wakes_up(const struct vcpu *v)
 	return virt_apic_rvi() >> 4 > vlapic_ppr(&v->lapic) >> 4 || has_extint(v);
 }
 
+/* False: nothing ends its HLT. */
+static bool leave_halt(struct vcpu *v)
+{
+	bool wakes = wakes_up(v);
+
+	v->halted = !wakes;
+	atomic_store_explicit(&v->halted_forever, !wakes && !(virt_rflags() & RFLAGS_IF), memory_order_release);
+	return wakes;
+}
+
 static void take_snapshot(struct vcpu *v)
 {
 	struct cpu_state *into = atomic_load(&v->snapshot);
@@ -235,16 +244,8 @@ static void keep_for_later(struct vcpu *v, uint32_t requests)
 	atomic_fetch_or(&v->requests, (requests & ~(uint32_t)(REQUEST_LEAVE | REQUEST_SNAPSHOT)) | REQUEST_EVENT);
 }
 
-bool vcpu_prepare(struct vcpu *v)
+static void take_requests(struct vcpu *v, uint32_t requests)
 {
-	uint32_t requests = atomic_exchange(&v->requests, 0);
-
-	if (requests & REQUEST_SNAPSHOT)
-		take_snapshot(v);
-	if (vm_is_away(v->vm)) {
-		keep_for_later(v, requests);
-		return false;
-	}
 	if (requests & REQUEST_TIMER) {
 		vlapic_timer_expired(&v->lapic);
 		/* The interrupt that it posted is seen below. What else was asked meanwhile is not, and stays. */
@@ -256,15 +257,25 @@ bool vcpu_prepare(struct vcpu *v)
 		take_startup(v);
 	if (requests & REQUEST_NMI)
 		v->nmi_pending = true;
+}
+
+bool vcpu_prepare(struct vcpu *v)
+{
+	uint32_t requests = atomic_exchange(&v->requests, 0);
+
+	if (requests & REQUEST_SNAPSHOT)
+		take_snapshot(v);
+	if (vm_is_away(v->vm)) {
+		keep_for_later(v, requests);
+		return false;
+	}
+	if (requests & ~(uint32_t)REQUEST_EVENT)
+		take_requests(v, requests);
 	if (!v->started)
 		return false;
 	take_posted(v);
-	if (v->halted && !wakes_up(v)) {
-		atomic_store(&v->halted_forever, !(virt_rflags() & RFLAGS_IF));
+	if (v->halted && !leave_halt(v))
 		return false;
-	}
-	v->halted = false;
-	atomic_store(&v->halted_forever, false);
 	update_apic(v);
 	choose_event(v);
 	if (!v->first_entry)

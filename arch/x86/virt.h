@@ -144,7 +144,7 @@ struct virt_vcpu {
 	hpa_t vmcs;
 	struct virt_space *space;
 	uint16_t vpid;		     /* 0: none */
-	struct cpu *flushed_on;	     /* the CPU it was loaded on last; NULL: none */
+	struct cpu *loaded_on;	     /* the CPU it was loaded on last; NULL: none, or its state was changed since */
 	uint64_t flushed_generation; /* and the space's generation then */
 	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
@@ -258,15 +258,15 @@ bool virt_can_take_interrupt(void); /* RFLAGS.IF and no shadow */
 bool virt_can_take_nmi(void);
 /* The exit cut an IRET short that had unblocked NMIs; it will run again, and until then they are blocked. */
 void virt_block_nmi(void);
-/* Exit as soon as the guest can take an interrupt (or an NMI). */
-void virt_want_interrupt_window(struct virt_vcpu *v, bool want);
-void virt_want_nmi_window(struct virt_vcpu *v, bool want);
+/* Exit as soon as the guest can take an interrupt, an NMI. */
+void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi);
 /* --- the virtual APIC's hardware side --------------------------------------------------------------------------------
  */
 void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap);
 /* Virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
 uint8_t virt_apic_rvi(void);
 void virt_apic_set_rvi(uint8_t vector);
+void virt_apic_raise_rvi(uint8_t vector); /* unless it is as high already */
 void virt_apic_set_svi(uint8_t vector);
 /* Vectors whose EOI exits (level-triggered ones). */
 void virt_apic_eoi_exits(const uint64_t bitmap[4]);

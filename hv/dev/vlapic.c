@@ -29,41 +29,43 @@ static bool test_vector(const struct vlapic *v, uint32_t first, uint8_t vector)
 	return vlapic_reg(v, vector_reg(first, vector)) & vector_bit(vector);
 }
 
-static void set_vector(struct vlapic *v, uint32_t first, uint8_t vector, bool on)
+/* The highest vector set in the eight words from register `first` on, of which only `words` are not zero; -1: none. */
+static int highest(const struct vlapic *v, uint32_t first, uint32_t words)
 {
-	uint32_t reg = vector_reg(first, vector);
-	uint32_t old = vlapic_reg(v, reg);
+	int word;
 
-	vlapic_set_reg(v, reg, on ? old | vector_bit(vector) : old & ~vector_bit(vector));
+	if (!words)
+		return -1;
+	word = 31 - __builtin_clz(words);
+	return word * 32 + 31 - __builtin_clz(vlapic_reg(v, first + (uint32_t)word * 16));
 }
 
-/* The highest vector set at or below the word that holds `from`, or -1. */
-static int scan_down(const struct vlapic *v, uint32_t first, int from)
+static uint8_t words_in_use(const struct vlapic *v, uint32_t first)
 {
-	for (int word = from / 32; word >= 0; word--) {
-		uint32_t bits = vlapic_reg(v, first + (uint32_t)word * 16);
+	uint32_t words = 0;
 
-		if (bits)
-			return word * 32 + 31 - __builtin_clz(bits);
-	}
-	return -1;
+	for (uint32_t word = 0; word < 8; word++)
+		words |= (uint32_t)(vlapic_reg(v, first + word * 16) != 0) << word;
+	return (uint8_t)words;
 }
 
 void vlapic_set_apicv(struct vlapic *v, bool on)
 {
 	v->apicv = on;
-	v->irr_top = scan_down(v, VLAPIC_IRR, 255);
-	v->isr_top = scan_down(v, VLAPIC_ISR, 255);
+	v->irr_words = words_in_use(v, VLAPIC_IRR);
+	v->isr_words = words_in_use(v, VLAPIC_ISR);
+	v->irr_top = highest(v, VLAPIC_IRR, v->irr_words);
+	v->isr_top = highest(v, VLAPIC_ISR, v->isr_words);
 }
 
 int vlapic_highest_irr(const struct vlapic *v)
 {
-	return v->apicv ? scan_down(v, VLAPIC_IRR, 255) : v->irr_top;
+	return v->apicv ? highest(v, VLAPIC_IRR, words_in_use(v, VLAPIC_IRR)) : v->irr_top;
 }
 
 int vlapic_highest_isr(const struct vlapic *v)
 {
-	return v->apicv ? scan_down(v, VLAPIC_ISR, 255) : v->isr_top;
+	return v->apicv ? highest(v, VLAPIC_ISR, words_in_use(v, VLAPIC_ISR)) : v->isr_top;
 }
 
 /* SDM Vol. 3C 30.1.3 "PPR Virtualization", which settles what Vol. 3A 11.8.3.1 leaves to the model. */
@@ -113,6 +115,7 @@ static void merge_word(struct vlapic *v, unsigned word, uint32_t bits)
 	int top = (int)word * 32 + 31 - __builtin_clz(bits);
 
 	vlapic_set_reg(v, irr, vlapic_reg(v, irr) | bits);
+	v->irr_words |= (uint8_t)(1U << word);
 	for (uint32_t rest = bits; rest; rest &= rest - 1)
 		v->received++;
 	if (levels != old) {
@@ -125,17 +128,25 @@ static void merge_word(struct vlapic *v, unsigned word, uint32_t bits)
 		v->merged_top = top;
 }
 
+/* As the owner of an APIC that is software's, so past `posted`: what vlapic_post and vlapic_merge do for an edge. */
 void vlapic_request(struct vlapic *v, uint8_t vector)
 {
-	unsigned word = vector / 32U;
+	uint32_t word = vector / 32U, bit = vector_bit(vector), irr = VLAPIC_IRR + word * 16;
 
 	if (v->apicv) {
 		vlapic_post(v, vector, false);
 		return;
 	}
-	if (atomic_load_explicit(&v->level[word], memory_order_relaxed) & vector_bit(vector))
-		atomic_fetch_and(&v->level[word], ~vector_bit(vector));
-	merge_word(v, word, vector_bit(vector));
+	if (vlapic_reg(v, VLAPIC_TMR + word * 16) & bit) { /* it has been a level so far */
+		atomic_fetch_and(&v->level[word], ~bit);
+		merge_word(v, word, bit);
+		return;
+	}
+	vlapic_set_reg(v, irr, vlapic_reg(v, irr) | bit);
+	v->irr_words |= (uint8_t)(1U << word);
+	v->received++;
+	if (vector > v->irr_top)
+		v->irr_top = vector;
 }
 
 bool vlapic_merge(struct vlapic *v)
@@ -157,13 +168,17 @@ bool vlapic_merge(struct vlapic *v)
 
 void vlapic_deliver(struct vlapic *v, uint8_t vector)
 {
-	set_vector(v, VLAPIC_IRR, vector, false);
-	set_vector(v, VLAPIC_ISR, vector, true);
-	if (vector == v->irr_top)
-		v->irr_top = scan_down(v, VLAPIC_IRR, vector);
-	if (vector > v->isr_top)
-		v->isr_top = vector;
-	vlapic_update_ppr(v);
+	uint32_t word = vector / 32U, bit = vector_bit(vector);
+	uint32_t irr = vlapic_reg(v, VLAPIC_IRR + word * 16) & ~bit;
+
+	vlapic_set_reg(v, VLAPIC_IRR + word * 16, irr);
+	vlapic_set_reg(v, VLAPIC_ISR + word * 16, vlapic_reg(v, VLAPIC_ISR + word * 16) | bit);
+	if (!irr)
+		v->irr_words &= (uint8_t) ~(1U << word);
+	v->isr_words |= (uint8_t)(1U << word);
+	v->irr_top = highest(v, VLAPIC_IRR, v->irr_words);
+	v->isr_top = vector;
+	vlapic_set_reg(v, VLAPIC_PPR, vector & 0xf0U);
 }
 
 void vlapic_eoi_vector(struct vlapic *v, uint8_t vector)
@@ -176,11 +191,16 @@ void vlapic_eoi_vector(struct vlapic *v, uint8_t vector)
 void vlapic_eoi(struct vlapic *v)
 {
 	int vector = vlapic_highest_isr(v);
+	uint32_t reg, isr;
 
 	if (vector < 0)
 		return;
-	set_vector(v, VLAPIC_ISR, (uint8_t)vector, false);
-	v->isr_top = scan_down(v, VLAPIC_ISR, vector);
+	reg = vector_reg(VLAPIC_ISR, (uint8_t)vector);
+	isr = vlapic_reg(v, reg) & ~vector_bit((uint8_t)vector);
+	vlapic_set_reg(v, reg, isr);
+	if (!isr)
+		v->isr_words &= (uint8_t) ~(1U << (vector / 32));
+	v->isr_top = highest(v, VLAPIC_ISR, v->isr_words);
 	vlapic_update_ppr(v);
 	if (test_vector(v, VLAPIC_TMR, (uint8_t)vector))
 		vlapic_eoi_vector(v, (uint8_t)vector);
@@ -275,6 +295,7 @@ static void clear_state(struct vlapic *v)
 	}
 	atomic_store(&v->errors, 0);
 	v->irr_top = v->isr_top = -1;
+	v->irr_words = v->isr_words = 0;
 	v->level_changed = true;
 	vlapic_timer_reset(v);
 }

@@ -66,7 +66,8 @@ struct vlapic {
 
 	/* Highest bit set in IRR and ISR of the page, -1 for none; not maintained with apicv. */
 	int irr_top, isr_top;
-	int merged_top; /* highest vector of the last merge that found any */
+	uint8_t irr_words, isr_words; /* bit n: word n is not zero; likewise */
+	int merged_top;		      /* highest vector of the last merge that found any */
 
 	/* What other CPUs write. `level` holds the trigger mode that came with the vector's latest post. */
 	_Atomic uint32_t posted[8];
@@ -180,7 +181,8 @@ static inline uint8_t vlapic_tpr_threshold(const struct vlapic *v)
 	return (uint8_t)(irr >> 4);
 }
 
-void vlapic_deliver(struct vlapic *v, uint8_t vector); /* injected: IRR -> ISR */
+/* What vlapic_pending() answered is injected: IRR -> ISR. Nothing else that waits can go before its EOI. */
+void vlapic_deliver(struct vlapic *v, uint8_t vector);
 void vlapic_eoi(struct vlapic *v);
 void vlapic_eoi_vector(struct vlapic *v, uint8_t vector); /* EOI-induced exit: only the broadcast is left to do */
 void vlapic_update_ppr(struct vlapic *v);		  /* after TPR changed behind our back (TPR shadow) */

@@ -266,25 +266,34 @@ static const struct msr_row *find(uint32_t msr)
 	return NULL;
 }
 
-/* IPIs and timers are the MSR accesses that count, and the table holds none of theirs. */
-static const struct msr_row *find_row(uint32_t msr)
-{
-	return is_apic_msr(msr) ? NULL : find(msr);
-}
-
 enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 {
 	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
-	const struct msr_row *row = find_row(msr);
+	const struct msr_row *row;
 	uint64_t value;
 
 	(void)exit;
-	if (row && row->read)
+	if (is_apic_msr(msr)) {
+		if (vlapic_msr_read(&v->lapic, msr, &value))
+			return vcpu_raise_gp(v);
+	} else {
+		row = find(msr);
+		if (!row || !row->read)
+			return vcpu_raise_gp(v);
 		value = row->read(v, msr);
-	else if (!is_apic_msr(msr) || vlapic_msr_read(&v->lapic, msr, &value))
-		return vcpu_raise_gp(v);
+	}
 	v->virt.reg[REG_RAX] = (uint32_t)value;
 	v->virt.reg[REG_RDX] = value >> 32;
+	return OUTCOME_NEXT;
+}
+
+/* IPIs and timers: the MSR accesses that count, so nobody looks for them in the table. */
+static enum outcome write_apic_msr(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	if (vlapic_msr_write(&v->lapic, msr, value))
+		return vcpu_raise_gp(v);
+	if (msr != VLAPIC_MSR_TSC_DEADLINE)
+		vcpu_look_again(v); /* EOI, TPR and an IPI to itself may have made something deliverable */
 	return OUTCOME_NEXT;
 }
 
@@ -292,16 +301,13 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 {
 	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
 	uint64_t value = v->virt.reg[REG_RDX] << 32 | (uint32_t)v->virt.reg[REG_RAX];
-	const struct msr_row *row = find_row(msr);
+	const struct msr_row *row;
 
 	(void)exit;
-	if (row)
-		return row->write && row->write(v, msr, value) == 0 ? OUTCOME_NEXT : vcpu_raise_gp(v);
-	if (!is_apic_msr(msr) || vlapic_msr_write(&v->lapic, msr, value))
-		return vcpu_raise_gp(v);
-	if (msr != VLAPIC_MSR_TSC_DEADLINE)
-		vcpu_look_again(v); /* EOI, TPR and an IPI to itself may have made something deliverable */
-	return OUTCOME_NEXT;
+	if (is_apic_msr(msr))
+		return write_apic_msr(v, msr, value);
+	row = find(msr);
+	return row && row->write && row->write(v, msr, value) == 0 ? OUTCOME_NEXT : vcpu_raise_gp(v);
 }
 
 /* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ---------------

@@ -440,13 +440,10 @@ bool virt_can_take_nmi(void)
 {
 	return !here()->nmi_blocked;
 }
-void virt_want_interrupt_window(struct virt_vcpu *v, bool want)
+void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 {
-	here_of(v)->interrupt_window = want;
-}
-void virt_want_nmi_window(struct virt_vcpu *v, bool want)
-{
-	here_of(v)->nmi_window = want;
+	here_of(v)->interrupt_window = interrupt;
+	here_of(v)->nmi_window = nmi;
 }
 
 /* --- the virtual APIC ----------------------------------------------------------------------------------------------
@@ -464,6 +461,11 @@ uint8_t virt_apic_rvi(void)
 void virt_apic_set_rvi(uint8_t vector)
 {
 	here()->rvi = vector;
+}
+void virt_apic_raise_rvi(uint8_t vector)
+{
+	if (vector > here()->rvi)
+		here()->rvi = vector;
 }
 void virt_apic_set_svi(uint8_t vector)
 {

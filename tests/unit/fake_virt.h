@@ -282,15 +282,11 @@ bool virt_can_take_nmi(void)
 {
 	return !fake.nmi_blocked && !fake.blocked;
 }
-void virt_want_interrupt_window(struct virt_vcpu *v, bool want)
+void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 {
 	(void)v;
-	fake.interrupt_window = want;
-}
-void virt_want_nmi_window(struct virt_vcpu *v, bool want)
-{
-	(void)v;
-	fake.nmi_window = want;
+	fake.interrupt_window = interrupt;
+	fake.nmi_window = nmi;
 }
 
 /* --- the virtual APIC's hardware side ----------------------------------------------------------------------------- */
@@ -311,6 +307,11 @@ uint8_t virt_apic_rvi(void)
 void virt_apic_set_rvi(uint8_t vector)
 {
 	fake.rvi = vector;
+}
+void virt_apic_raise_rvi(uint8_t vector)
+{
+	if (vector > fake.rvi)
+		fake.rvi = vector;
 }
 void virt_apic_set_svi(uint8_t vector)
 {

@@ -22,9 +22,10 @@ int virt_enter(struct virt_vcpu *v, struct exit *exit)
 {
 	uint32_t reason;
 
-	v->refused_early = vmx_enter(v, v->launched) != 0;
-	if (v->refused_early)
+	if (vmx_enter(v, v->launched)) {
+		v->refused_early = true;
 		return -E_FAULT;
+	}
 	exit->tsc = rdtsc();
 	reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
 	if (reason & EXIT_REASON_ENTRY_FAILURE)

@@ -110,21 +110,13 @@ void virt_block_nmi(void)
 	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
 }
 
-static void set_cpu_control(struct virt_vcpu *v, uint32_t bit, bool on)
+void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 {
-	uint32_t value = on ? v->cpu_ctl | bit : v->cpu_ctl & ~bit;
+	uint32_t value = v->cpu_ctl & ~(uint32_t)(CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW);
 
+	value |= (interrupt ? CPU_INTERRUPT_WINDOW : 0) | (nmi ? CPU_NMI_WINDOW : 0);
 	if (value == v->cpu_ctl)
 		return;
 	v->cpu_ctl = value;
 	vmcs_write(VMCS_CPU_CONTROLS, value);
-}
-
-void virt_want_interrupt_window(struct virt_vcpu *v, bool want)
-{
-	set_cpu_control(v, CPU_INTERRUPT_WINDOW, want);
-}
-void virt_want_nmi_window(struct virt_vcpu *v, bool want)
-{
-	set_cpu_control(v, CPU_NMI_WINDOW, want);
 }

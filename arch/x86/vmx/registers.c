@@ -25,6 +25,9 @@ void virt_set_rflags(uint64_t rflags)
 	vmcs_write(VMCS_GUEST_RFLAGS, rflags);
 }
 
+#define SHADOW	   (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)
+#define RARE_FLAGS (RFLAGS_RF | RFLAGS_TF)
+
 /* Outside 64-bit mode EIP wraps at 4 GiB; only an address that crossed bit 32 needs the look at CS. */
 static uint64_t wrap_rip(uint64_t from, uint64_t to)
 {
@@ -43,24 +46,29 @@ static void finish_flags(uint64_t rflags)
 }
 
 /* RIP past the instruction, and the end of the shadow that covered it. */
-static void step_over(uint64_t length)
+static NOINLINE void step_over(uint64_t rip, uint64_t length, uint64_t state)
 {
-	const uint64_t shadow = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
-	uint64_t rip = vmcs_read(VMCS_GUEST_RIP);
-	uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY);
-
 	vmcs_write(VMCS_GUEST_RIP, wrap_rip(rip, rip + length));
-	if (state & shadow)
-		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, state & ~shadow);
+	if (state & SHADOW)
+		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, state & ~SHADOW);
 }
 
+static NOINLINE void advance_with_care(uint64_t rip, uint64_t length, uint64_t state, uint64_t rflags)
+{
+	step_over(rip, length, state);
+	finish_flags(rflags);
+}
+
+/* Nearly always there is nothing to it but another RIP: every exit that emulates goes this way. */
 void virt_advance_by(uint64_t length)
 {
-	uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS);
+	uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS), rip = vmcs_read(VMCS_GUEST_RIP);
+	uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY), next = rip + length;
 
-	step_over(length);
-	if (rflags & (RFLAGS_RF | RFLAGS_TF))
-		finish_flags(rflags);
+	if ((rflags & RARE_FLAGS) | (state & SHADOW) | (rip ^ next) >> 32)
+		advance_with_care(rip, length, state, rflags);
+	else
+		vmcs_write(VMCS_GUEST_RIP, next);
 }
 
 void virt_advance(void)
@@ -70,7 +78,7 @@ void virt_advance(void)
 
 void virt_step_over_int1(void)
 {
-	step_over(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
+	step_over(virt_rip(), vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH), vmcs_read(VMCS_GUEST_INTERRUPTIBILITY));
 }
 
 uint64_t virt_reg(struct virt_vcpu *v, unsigned n)
