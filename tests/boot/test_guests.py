@@ -53,6 +53,7 @@ def test_smp_guest(boot, make_image, hypervisor, more, cpus):
     booted.expect("vireo: all guests have ended")
 
 
+@pytest.mark.long
 def test_two_linux_guests_share_a_cpu(boot, make_image):
     """The console moves to the other guest and back by way of the shell; one's power-off leaves the other alone."""
     one = LINUX_CONF.replace("256M", "128M")
