@@ -15,6 +15,8 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
+#define EPT_NEEDED (VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_INVEPT)
+
 struct vmx_machine vmx;
 
 /*
@@ -228,8 +230,10 @@ int virt_probe(const struct virt_wish *wish, char *why, size_t size)
 	choose_features(wish);
 	if (choose_controls(why, size))
 		return -E_NOTSUP;
-	if (!(vmx.caps.ept_vpid & VMX_EPT_WALK_4) || !(vmx.caps.ept_vpid & VMX_EPT_WB)) {
-		snprintf(why, size, "EPT with 4 levels and write-back tables is missing: EPT/VPID capability 0x%llx",
+	if ((vmx.caps.ept_vpid & EPT_NEEDED) != EPT_NEEDED ||
+	    !(vmx.caps.ept_vpid & (VMX_EPT_INVEPT_SINGLE | VMX_EPT_INVEPT_ALL))) {
+		snprintf(why, size,
+			 "EPT with 4 levels, write-back tables and INVEPT is missing: EPT/VPID capability 0x%llx",
 			 (unsigned long long)vmx.caps.ept_vpid);
 		return -E_NOTSUP;
 	}
