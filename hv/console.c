@@ -169,8 +169,11 @@ static void press_switch_key(void)
 static void on_byte(void *ctx, uint8_t byte)
 {
 	(void)ctx;
-	if (input_head - input_tail == INPUT_SIZE)
-		return; /* typed faster than anybody reads: lost, as on a real line */
+	if (input_head - input_tail == INPUT_SIZE) { /* typed faster than anybody reads: lost, as on a real line */
+		if (byte != SWITCH_KEY)
+			return;
+		input_head--; /* but for this one, which leads away from who does not read */
+	}
 	input[input_head++ % INPUT_SIZE] = byte;
 	work_queue(pcpu_at(0), &input_work);
 }
