@@ -224,16 +224,13 @@ static bool leave_halt(struct vcpu *v)
 
 static void take_snapshot(struct vcpu *v)
 {
-	struct cpu_state *into = atomic_load(&v->snapshot);
-
-	if (into)
-		virt_get_state(&v->virt, into);
-	atomic_store(&v->snapshot, NULL);
+	virt_get_state(&v->virt, &v->snapshot);
+	atomic_store(&v->snapshot_due, false);
 }
 
-void vcpu_snapshot(struct vcpu *v, struct cpu_state *into)
+void vcpu_snapshot(struct vcpu *v)
 {
-	atomic_store(&v->snapshot, into);
+	atomic_store(&v->snapshot_due, true);
 	vcpu_request(v, REQUEST_SNAPSHOT);
 	sched_wake(v, VCPU_PAUSED); /* it looks, and finds itself still paused */
 }

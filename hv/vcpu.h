@@ -24,7 +24,7 @@ enum {
 	REQUEST_STARTUP = 8,   /* vector in startup_vector */
 	REQUEST_LEAVE = 16,    /* the VM ends, restarts or pauses: look at it */
 	REQUEST_TIMER = 32,    /* the local APIC's timer may have run out */
-	REQUEST_SNAPSHOT = 64, /* its registers into *snapshot */
+	REQUEST_SNAPSHOT = 64, /* its registers into `snapshot` */
 };
 
 enum vcpu_state {
@@ -74,9 +74,10 @@ struct vcpu {
 	uint32_t cpuid_signature;						       /* what RESET leaves in EDX */
 	uint64_t misc_enable, tsc_adjust, mtrr_def_type, mtrr_fixed[11], mtrr_var[16]; /* MSRs that are only kept */
 
-	struct cpu_state *_Atomic snapshot; /* NULL when there is nothing to be done, or it is done */
-	uint64_t first_entry;		    /* clock_now() at the first one; 0: none yet */
-	uint64_t interrupts;		    /* of the 8259 that it took; lapic.received counts the others */
+	_Atomic bool snapshot_due; /* somebody waits for a new one */
+	struct cpu_state snapshot; /* its registers when it was last asked for them */
+	uint64_t first_entry;	   /* clock_now() at the first one; 0: none yet */
+	uint64_t interrupts;	   /* of the 8259 that it took; lapic.received counts the others */
 	unsigned history_next;
 	struct exit_record history[VCPU_HISTORY];
 	struct exit_stat stat[EXIT_REASONS];
@@ -115,8 +116,9 @@ bool vcpu_prepare(struct vcpu *v);
  */
 void vcpu_load(struct vcpu *v, struct pcpu *p);
 void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable);
-/* Asks for the vCPU's registers, whatever it is doing; they are there when v->snapshot is NULL again. Boot CPU. */
-void vcpu_snapshot(struct vcpu *v, struct cpu_state *into);
+/* Asks for the vCPU's registers, whatever it is doing; v->snapshot holds them when snapshot_due is false again. Any
+ * CPU. */
+void vcpu_snapshot(struct vcpu *v);
 /* After vm->paused was cleared or the VM ended: lets a paused vCPU go on. Any CPU. */
 void vcpu_resume(struct vcpu *v);
 /* What the local APICs of a VM tell each other: struct apic_bus.signal, ctx is the VM. Any CPU. */

@@ -472,7 +472,7 @@ void vm_start(struct vm *vm)
 		atomic_store(&vm->vcpu[i]->state, VCPU_BLOCKED);
 	/* The others wait for a SIPI, but see a snapshot that was asked for before a restart, or during it. */
 	for (unsigned i = 1; i < vm->vcpu_count; i++)
-		if (atomic_load(&vm->vcpu[i]->snapshot))
+		if (atomic_load(&vm->vcpu[i]->snapshot_due))
 			vcpu_request(vm->vcpu[i], REQUEST_SNAPSHOT);
 	vcpu_request(vm->vcpu[0], REQUEST_EVENT | REQUEST_SNAPSHOT);
 }

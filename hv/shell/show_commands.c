@@ -222,9 +222,8 @@ static void run_stat(struct shell_call *call)
 
 /* --- regs --------------------------------------------------------------------------------------------------------- */
 
-/* The vCPU puts them here when it comes by. */
+/* The vCPU that was asked for them. */
 static struct {
-	struct cpu_state state;
 	struct vms_entry *entry;
 	struct vm *vm;
 	unsigned index;
@@ -245,7 +244,7 @@ static void print_regs(struct shell_call *call)
 	static const char *const names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
 					    "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
 	static const char *const segments[] = {"es", "cs", "ss", "ds", "fs", "gs", "ldtr", "tr"};
-	const struct cpu_state *s = &regs.state;
+	const struct cpu_state *s = &regs.vm->vcpu[regs.index]->snapshot;
 	struct table t;
 
 	object_begin(&t, *call->out, call->json);
@@ -270,7 +269,7 @@ static int64_t look_for_regs(struct shell_call *call)
 		shell_error(call, "vm %s is %s", regs.entry->config.name, vms_state(regs.entry));
 		return SHELL_DONE;
 	}
-	if (atomic_load(&regs.vm->vcpu[regs.index]->snapshot))
+	if (atomic_load(&regs.vm->vcpu[regs.index]->snapshot_due))
 		return REGS_LOOK_NS;
 	print_regs(call);
 	return SHELL_DONE;
@@ -291,7 +290,7 @@ static void run_regs(struct shell_call *call)
 	regs.entry = e;
 	regs.vm = e->vm;
 	regs.index = (unsigned)index;
-	vcpu_snapshot(e->vm->vcpu[index], &regs.state);
+	vcpu_snapshot(e->vm->vcpu[index]);
 	shell_start_job(call, look_for_regs);
 }
 

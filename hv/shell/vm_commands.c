@@ -21,7 +21,7 @@ static int apply_settings(struct shell_call *call, struct vms_entry *e, unsigned
 	for (unsigned i = from; i < call->count; i++) {
 		char *value = cut_setting(call->word[i]);
 
-		if (!value) {
+		if (!value || !*call->word[i]) {
 			shell_error(call, "found '%s', expected KEY=VALUE", call->word[i]);
 			return -E_INVAL;
 		}

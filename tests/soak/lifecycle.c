@@ -42,7 +42,6 @@
 struct watch {
 	uint64_t owing_since; /* 0: nothing */
 	uint64_t snapshot_since;
-	struct cpu_state snapshot;
 };
 
 struct definition {
@@ -266,10 +265,10 @@ static void snapshot(struct definition *d)
 	unsigned index = (unsigned)sim_random(vm->vcpu_count);
 
 	sim_note("snapshot of %s, vCPU %u (%s)", d->name, index, vms_state(d->entry));
-	if (atomic_load(&vm->vcpu[index]->snapshot))
+	if (atomic_load(&vm->vcpu[index]->snapshot_due))
 		return;
 	d->watch[index].snapshot_since = sim_now();
-	vcpu_snapshot(vm->vcpu[index], &d->watch[index].snapshot);
+	vcpu_snapshot(vm->vcpu[index]);
 }
 
 static void command_vm(struct definition *d)
@@ -434,7 +433,7 @@ static void check_vcpu(const struct vm *vm, struct vcpu *v, struct watch *w)
 		sim_fail("vm %s: vCPU %u is stuck: it %s, for %" PRIu64 " ms (state %u, requests %#x)",
 			 vm->config->name, v->index, what, (sim_now() - w->owing_since) / SIM_MS, v->state,
 			 v->requests);
-	if (!atomic_load(&v->snapshot) || !vm_runs(vm))
+	if (!atomic_load(&v->snapshot_due) || !vm_runs(vm))
 		w->snapshot_since = 0;
 	else if (w->snapshot_since && sim_now() - w->snapshot_since > ANSWER_TICKS)
 		sim_fail("vm %s: vCPU %u did not answer for its snapshot (state %u, requests %#x)", vm->config->name,
