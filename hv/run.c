@@ -271,7 +271,6 @@ _Noreturn void run_loop(void)
 		atomic_store(&p->away, false);
 		p->current = NULL;
 		vcpu_put(v, p, runnable);
-		cpu_take_interrupts(); /* see exit_timer() */
 		now = clock_now();
 	}
 }
