@@ -23,6 +23,8 @@ enum cpu_online {
 
 struct trap_frame;
 
+struct virt_vcpu;
+
 struct cpu {
 	struct cpu *self; /* offset 0: this_cpu() reads it through GS */
 	uint32_t index;	  /* 0: BSP; dense */
@@ -31,6 +33,7 @@ struct cpu {
 	_Atomic uint32_t online;	/* enum cpu_online */
 	_Atomic uint32_t nmi_pending;	/* NMIs that arrived on this CPU; only counted: no device of ours raises one */
 	const struct trap_frame *fault; /* registers of the trap that led to panic(), for its report */
+	struct virt_vcpu *held; /* the vCPU that was loaded last: the registers that Vireo does not use are still its */
 	struct gdt gdt;
 	struct tss tss;
 };

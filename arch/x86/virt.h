@@ -144,7 +144,7 @@ struct virt_vcpu {
 	hpa_t vmcs;
 	struct virt_space *space;
 	uint16_t vpid;		     /* 0: none */
-	struct cpu *flushed_on;	     /* the CPU it was loaded on last; NULL: none */
+	struct cpu *loaded_on;	     /* the CPU it was loaded on last; NULL: none, or its state was changed since */
 	uint64_t flushed_generation; /* and the space's generation then */
 	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */

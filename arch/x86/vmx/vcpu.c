@@ -1,7 +1,8 @@
 /*
  * A virtual processor: its VMCS built, loaded on a CPU, put away, unmade. The part of the processor's state that the
  * VMCS does not switch (FPU, debug registers, SYSCALL MSRs) stays in the hardware while the vCPU is loaded and is
- * exchanged here, so that an exit costs nothing for it. SDM Vol. 3C chapters 25 and 27.
+ * exchanged here, so that an exit costs nothing for it; Vireo itself uses none of it, so it is still there when the
+ * same vCPU comes back to its CPU. SDM Vol. 3C chapters 25 and 27.
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/cpu.h"
@@ -146,6 +147,7 @@ void virt_vcpu_power_up(struct virt_vcpu *v)
 {
 	v->xcr0 = XCR0_X87;
 	v->cr2 = 0;
+	v->loaded_on = NULL;
 	memset(v->dr, 0, sizeof(v->dr));
 	v->dr6 = DR6_INIT;
 	v->star = v->lstar = v->cstar = v->fmask = v->kernel_gs = v->tsc_aux = 0;
@@ -199,7 +201,6 @@ static void load_fpu(struct virt_vcpu *v)
 	}
 	xsetbv(0, vmx.xcr0_mask);
 	xrstor(v->fpu, vmx.xcr0_mask);
-	xsetbv(0, v->xcr0);
 }
 
 static void save_fpu(struct virt_vcpu *v)
@@ -252,30 +253,39 @@ static void save_registers(struct virt_vcpu *v)
  * lost since: entries carry its VPID and its space's root (SDM Vol. 3C 29.4.1). In every other case they may be old,
  * or of a VM that had the same root or VPID before.
  */
-static void flush_if_stale(struct virt_vcpu *v, struct cpu *cpu)
+static void flush_if_stale(struct virt_vcpu *v, const struct cpu *cpu)
 {
 	uint64_t generation = atomic_load(&v->space->generation);
 
-	if (v->flushed_on == cpu && v->flushed_generation == generation)
+	if (v->loaded_on == cpu && v->flushed_generation == generation)
 		return;
-	v->flushed_on = cpu;
 	v->flushed_generation = generation;
 	virt_space_flush(v->space);
 	virt_vcpu_flush(v);
 }
 
+static void load_all(struct virt_vcpu *v, struct cpu *cpu)
+{
+	vmcs_write(VMCS_HOST_GS_BASE, (uint64_t)cpu);
+	vmcs_write(VMCS_HOST_TR_BASE, (uint64_t)&cpu->tss);
+	vmcs_write(VMCS_HOST_GDTR_BASE, (uint64_t)&cpu->gdt);
+	load_fpu(v);
+	load_registers(v);
+	cpu->held = v;
+}
+
+/* A vCPU that comes back to the CPU where it ran last, before any other did, finds everything as it left it. */
 void virt_load(struct virt_vcpu *v)
 {
 	struct cpu *cpu = this_cpu();
 
 	vmptrld(v->vmcs);
-	vmcs_write(VMCS_HOST_GS_BASE, (uint64_t)cpu);
-	vmcs_write(VMCS_HOST_TR_BASE, (uint64_t)&cpu->tss);
-	vmcs_write(VMCS_HOST_GDTR_BASE, (uint64_t)&cpu->gdt);
-	v->host_rsp = 0;
-	load_fpu(v);
-	load_registers(v);
+	if (cpu->held != v || v->loaded_on != cpu)
+		load_all(v, cpu);
+	if (vmx.xcr0_mask)
+		xsetbv(0, v->xcr0);
 	flush_if_stale(v, cpu);
+	v->loaded_on = cpu;
 }
 
 void virt_put(struct virt_vcpu *v)
