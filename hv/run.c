@@ -130,7 +130,7 @@ static void entry_refused(struct vcpu *v)
 /* What an exit leads to; false: the vCPU leaves the CPU. */
 static bool follow(struct vcpu *v, enum outcome outcome)
 {
-	if (outcome == OUTCOME_NEXT) {
+	if (outcome == OUTCOME_NEXT) { /* first: it is the commonest */
 		virt_advance();
 		return true;
 	}

@@ -27,9 +27,8 @@ enum outcome exit_window(struct vcpu *v, const struct exit *exit)
 
 /*
  * The run loop looks at the clock before each entry. An interrupt that came meanwhile would have ended guest mode, but
- * not in Bochs, which keeps it back as long as the guest's IF is 0: it is let in here. Not for a guest that takes
- * interrupts of its APIC, though: after STI and CLI in root mode Bochs delivers virtual interrupts whatever the IF of
- * the guest that is entered next (seen as an interrupt at an IRET of Linux, which that does not survive).
+ * not in Bochs, which keeps it back when a guest is entered with IF 0 until that sets it: it is let in here. A guest
+ * that takes interrupts of its own sets IF before long.
  */
 enum outcome exit_timer(struct vcpu *v, const struct exit *exit)
 {
