@@ -20,6 +20,7 @@ struct virt_features {
 	unsigned timer_shift;  /* preemption timer counts TSC >> timer_shift */
 	bool apicv;   /* APIC-register virtualisation and virtual-interrupt delivery, xAPIC accesses virtualised */
 	bool x2apicv; /* the same for x2APIC MSRs */
+	bool early_interrupts;	      /* a virtual interrupt may come although IF is 0: hv/exit/early.h */
 	bool rdtscp, invpcid, xsavec; /* may be shown to guests */
 	uint64_t cr4_guest;	      /* CR4 bits the processor allows in a guest */
 	uint64_t xcr0_mask;	      /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
@@ -267,6 +268,7 @@ void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr
 uint8_t virt_apic_rvi(void);
 void virt_apic_set_rvi(uint8_t vector);
 void virt_apic_raise_rvi(uint8_t vector); /* unless it is as high already */
+uint8_t virt_apic_svi(void);
 void virt_apic_set_svi(uint8_t vector);
 /* Vectors whose EOI exits (level-triggered ones). */
 void virt_apic_eoi_exits(const uint64_t bitmap[4]);

@@ -37,6 +37,7 @@ enum {
 	LAPIC_TIMER_INITIAL = 0x380,
 	LAPIC_TIMER_CURRENT = 0x390,
 	LAPIC_TIMER_DIVIDE = 0x3e0,
+	LAPIC_SELF_IPI = 0x3f0, /* x2APIC mode only */
 };
 #define MSR_APIC_BASE  0x1b
 #define APIC_BASE_EXTD (1u << 10)

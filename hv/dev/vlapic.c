@@ -181,6 +181,15 @@ void vlapic_deliver(struct vlapic *v, uint8_t vector)
 	vlapic_set_reg(v, VLAPIC_PPR, vector & 0xf0U);
 }
 
+void vlapic_take_back(struct vlapic *v, uint8_t vector)
+{
+	uint32_t isr = vector_reg(VLAPIC_ISR, vector), irr = vector_reg(VLAPIC_IRR, vector);
+
+	vlapic_set_reg(v, isr, vlapic_reg(v, isr) & ~vector_bit(vector));
+	vlapic_set_reg(v, irr, vlapic_reg(v, irr) | vector_bit(vector));
+	vlapic_update_ppr(v);
+}
+
 void vlapic_eoi_vector(struct vlapic *v, uint8_t vector)
 {
 	if (!(vlapic_reg(v, VLAPIC_SVR) &

@@ -183,6 +183,8 @@ static inline uint8_t vlapic_tpr_threshold(const struct vlapic *v)
 
 /* What vlapic_pending() answered is injected: IRR -> ISR. Nothing else that waits can go before its EOI. */
 void vlapic_deliver(struct vlapic *v, uint8_t vector);
+/* The contrary, with apicv: the delivery of `vector` has not been. The caller sets RVI and SVI. */
+void vlapic_take_back(struct vlapic *v, uint8_t vector);
 void vlapic_eoi(struct vlapic *v);
 void vlapic_eoi_vector(struct vlapic *v, uint8_t vector); /* EOI-induced exit: only the broadcast is left to do */
 void vlapic_update_ppr(struct vlapic *v);		  /* after TPR changed behind our back (TPR shadow) */

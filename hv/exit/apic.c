@@ -5,15 +5,17 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
 #include "arch/x86/trap.h"
+#include "hv/exit/early.h"
 #include "hv/exit/table.h"
 #include "hv/vm.h"
 
 /* The exit has acknowledged it, as the IDT's gate would have: only the handler is left to be called. */
 enum outcome exit_external_interrupt(struct vcpu *v, const struct exit *exit)
 {
-	(void)v;
 	(void)exit;
 	irq_handle(virt_exit_interrupt_info() & 0xff);
+	if (virt_features()->early_interrupts)
+		early_interrupt_check(v);
 	return OUTCOME_RETRY;
 }
 
@@ -25,16 +27,12 @@ enum outcome exit_window(struct vcpu *v, const struct exit *exit)
 	return OUTCOME_RETRY;
 }
 
-/*
- * The run loop looks at the clock before each entry. An interrupt that came meanwhile would have ended guest mode, but
- * not in Bochs, which keeps it back when a guest is entered with IF 0 until that sets it: it is let in here. A guest
- * that takes interrupts of its own sets IF before long.
- */
+/* The run loop looks at the clock before each entry. */
 enum outcome exit_timer(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
-	if (!v->lapic.received)
-		cpu_take_interrupts();
+	if (virt_features()->early_interrupts)
+		early_interrupt_check(v);
 	return OUTCOME_RETRY;
 }
 

@@ -53,6 +53,18 @@ def test_smp_guest(boot, make_image, hypervisor, more, cpus):
     booted.expect("vireo: all guests have ended")
 
 
+@pytest.mark.parametrize("hypervisor", [
+    pytest.param("", id="hardware-paths"),
+    pytest.param("[hypervisor]\napicv = off\n", id="software-paths"),
+])
+def test_interrupts_wait_for_if(boot, make_image, hypervisor):
+    """Bochs delivers virtual interrupts while IF is clear when one of the machine's comes in: Vireo takes that back."""
+    conf = hypervisor + (ROOT / "guests" / "masked.conf").read_text()
+    booted = boot(make_image(conf, [machine.BUILD / "guests" / "masked.elf"]), cpus=2, timeout=BOOT_SECONDS)
+    booted.expect("vireo: all guests have ended")
+    assert "guest masked: ok" in booted.output()
+
+
 @pytest.mark.long
 def test_two_linux_guests_share_a_cpu(boot, make_image):
     """The console moves to the other guest and back by way of the shell; one's power-off leaves the other alone."""

@@ -467,6 +467,10 @@ void virt_apic_raise_rvi(uint8_t vector)
 	if (vector > here()->rvi)
 		here()->rvi = vector;
 }
+uint8_t virt_apic_svi(void)
+{
+	return 0;
+}
 void virt_apic_set_svi(uint8_t vector)
 {
 	(void)vector, (void)here();

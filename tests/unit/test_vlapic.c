@@ -495,6 +495,22 @@ static void apicv_processor_moves_bits(void **state)
 	assert_int_equal(vlapic_pending(v), 0x24);
 }
 
+static void a_delivery_is_taken_back(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	vlapic_set_apicv(v, true);
+	page[0][(VLAPIC_ISR + 2 * 16) / 4] = 0x20; /* 0x45 */
+	page[0][(VLAPIC_ISR + 1 * 16) / 4] = 0x10; /* 0x24, which it has interrupted */
+	page[0][VLAPIC_PPR / 4] = 0x40;
+	vlapic_take_back(v, 0x45);
+	assert_int_equal(vlapic_highest_irr(v), 0x45);
+	assert_int_equal(vlapic_highest_isr(v), 0x24);
+	assert_int_equal(vlapic_ppr(v), 0x20);
+	assert_int_equal(vlapic_pending(v), 0x45);
+}
+
 /* What the processor did to the page since is what the software path goes on with: nothing comes twice or is lost. */
 static void leaving_apicv_reads_the_page(void **state)
 {
@@ -1049,6 +1065,7 @@ int main(void)
 	    T(eoi_suppressed),
 	    T(software_disable_masks),
 	    T(apicv_processor_moves_bits),
+	    T(a_delivery_is_taken_back),
 	    T(leaving_apicv_reads_the_page),
 	    T(apic_write_repairs_the_page),
 	    T(one_shot),

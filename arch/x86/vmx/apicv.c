@@ -38,12 +38,18 @@ void virt_apic_set_rvi(uint8_t vector)
 	if ((status & 0xff) != vector)
 		vmcs_write(VMCS_GUEST_INTERRUPT_STATUS, (status & 0xff00) | vector);
 }
+
 void virt_apic_raise_rvi(uint8_t vector)
 {
 	uint64_t status = vmcs_read(VMCS_GUEST_INTERRUPT_STATUS);
 
 	if ((status & 0xff) < vector)
 		vmcs_write(VMCS_GUEST_INTERRUPT_STATUS, (status & 0xff00) | vector);
+}
+
+uint8_t virt_apic_svi(void)
+{
+	return (uint8_t)(vmcs_read(VMCS_GUEST_INTERRUPT_STATUS) >> 8);
 }
 
 void virt_apic_set_svi(uint8_t vector)

@@ -17,6 +17,8 @@
 
 #define EPT_NEEDED (VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_INVEPT)
 
+#define BOCHS_REVISION 0x2bU
+
 struct vmx_machine vmx;
 
 /*
@@ -117,6 +119,12 @@ static bool allowed(enum vmx_word word, uint32_t bits)
 }
 
 /* Optional features: what the processor has and the user did not turn off. */
+/* Bochs, by the revision that it gives its VMCS; under a hypervisor that may be anyone's. */
+static bool is_bochs(void)
+{
+	return vmx.caps.revision == BOCHS_REVISION && !cpu_has(CPUID_HYPERVISOR);
+}
+
 static void choose_features(const struct virt_wish *wish)
 {
 	struct virt_features *f = &vmx.features;
@@ -127,6 +135,7 @@ static void choose_features(const struct virt_wish *wish)
 	f->timer_shift = vmx.caps.preemption_shift;
 	f->apicv = wish->apicv && allowed(VMX_WORD_CPU, CPU_TPR_SHADOW) && allowed(VMX_WORD_CPU2, APICV);
 	f->x2apicv = f->apicv && allowed(VMX_WORD_CPU2, CPU2_X2APIC_MODE);
+	f->early_interrupts = f->apicv && is_bochs();
 	f->rdtscp = vmx.rdtscp && allowed(VMX_WORD_CPU2, CPU2_RDTSCP);
 	f->invpcid = allowed(VMX_WORD_CPU2, CPU2_INVPCID);
 	f->xcr0_mask = vmx.xcr0_mask;
