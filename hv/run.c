@@ -28,7 +28,8 @@ static uint64_t longest_turn; /* in ticks; 0: a vCPU owns its CPU and runs witho
 
 /*
  * Makes sure that the coming entry ends by the earliest timer's deadline, and by the end of the longest turn: a kick
- * that were lost, as Bochs loses it while the guest's IF is 0, would leave a CPU to a guest that spins there for ever.
+ * that were lost would leave a CPU to a guest for ever, and Bochs, when it enters a guest with IF 0, keeps all interrupts
+ * back until that sets IF: hence they are let in whenever an entry's bound has passed.
  * With a preemption timer that is one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of
  * both has passed.
  */
@@ -176,6 +177,7 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 		}
 		if (!bound_entry(p, now)) {
 			atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
+			cpu_take_interrupts();
 			run_due(p, now);
 			mind_turn_end(p, v, now);
 			now = clock_now();
