@@ -39,7 +39,7 @@ test: packages ## unit tests, fuzzers for a moment, lint, boot tests (but the lo
 	$(BUILD_NOW) test-files
 	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m "not long" tests
 
-test-long: packages ## tests that take long: hostile guests, lives of VMs, Linux on many vCPUs and models, four Linux guests at once
+test-long: packages ## tests that take long: hostile guests, lives of VMs, Linux on many vCPUs and models
 	$(BUILD_NOW) test-files
 	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m long tests
 
