@@ -10,11 +10,14 @@
 #include "hv/phys.h"
 #include "hv/vm.h"
 
+/* VMs beyond these are numberless in a dump: names are looked through one by one, when a VM is created. */
+#define NAMES 256
+
 #define RING_PAGES (TRACE_RING_RECORDS * sizeof(struct trace_record) / PAGE_SIZE)
 
 bool trace_on;
 static struct trace_ring rings[MAX_CPUS];
-static char vm_name[CONFIG_MAX_VMS][CONFIG_NAME_MAX];
+static char vm_name[NAMES][CONFIG_NAME_MAX];
 
 /* Kept out of the loops that call it: all that they hold of it is the test. */
 __attribute__((noinline, cold)) void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_t a,
@@ -64,10 +67,10 @@ uint16_t trace_name_vm(const char *name)
 {
 	uint16_t i;
 
-	for (i = 0; i < CONFIG_MAX_VMS && vm_name[i][0]; i++)
+	for (i = 0; i < NAMES && vm_name[i][0]; i++)
 		if (strcmp(vm_name[i], name) == 0)
 			return i;
-	if (i == CONFIG_MAX_VMS)
+	if (i == NAMES)
 		return TRACE_NO_VM;
 	snprintf(vm_name[i], sizeof(vm_name[i]), "%s", name);
 	return i;
@@ -87,7 +90,7 @@ static bool vm_line(struct trace_cursor *c, char *line, size_t size)
 {
 	unsigned i = c->position++;
 
-	if (i >= CONFIG_MAX_VMS || !vm_name[i][0])
+	if (i >= NAMES || !vm_name[i][0])
 		return false;
 	snprintf(line, size, "T# vm %u %s", i, vm_name[i]);
 	return true;
