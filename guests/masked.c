@@ -1,7 +1,8 @@
 /*
  * Lesson 12: an interrupt that waits while IF is clear goes on waiting, whatever else comes in. The second processor
- * sends IPIs without a pause, each of which may stop the first one's guest mode; meanwhile the first has a vector of its
- * own pending with IF clear, once behind a self-IPI, once behind the EOI of a higher one. SDM Vol. 3A 6.8.1, 11.8.4.
+ * sends IPIs without a pause, each of which may stop the first one's guest mode; meanwhile the first has a vector of
+ * its own pending with IF clear, once behind a self-IPI, once behind the EOI of a higher one. SDM Vol.
+ * 3A 6.8.1, 11.8.4.
  */
 /* SPDX-License-Identifier: MIT */
 #include "guests/lib/pc.h"
@@ -29,8 +30,8 @@ static void spin(uint64_t ticks)
 }
 
 /*
- * Where there is x2APIC by the MSRs that need no exit under APICv. Whoever asks lapic_write() for the mode exits, and an
- * entry with IF clear makes Bochs keep back what this is about.
+ * Where there is x2APIC by the MSRs that need no exit under APICv. Whoever asks lapic_write() for the mode exits, and
+ * an entry with IF clear makes Bochs keep back what this is about.
  */
 static void eoi(void)
 {

@@ -28,10 +28,9 @@ static uint64_t longest_turn; /* in ticks; 0: a vCPU owns its CPU and runs witho
 
 /*
  * Makes sure that the coming entry ends by the earliest timer's deadline, and by the end of the longest turn: a kick
- * that were lost would leave a CPU to a guest for ever, and Bochs, when it enters a guest with IF 0, keeps all interrupts
- * back until that sets IF: hence they are let in whenever an entry's bound has passed.
- * With a preemption timer that is one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of
- * both has passed.
+ * that were lost would leave a CPU to a guest for ever, and Bochs, when it enters a guest with IF 0, keeps all
+ * interrupts back until that sets IF: hence they are let in whenever an entry's bound has passed. With a preemption
+ * timer that is one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of both has passed.
  */
 static bool bound_entry(struct pcpu *p, uint64_t now)
 {

@@ -39,8 +39,7 @@ static bool came_early(struct vcpu *v, const struct cpu_state *state, uint8_t ve
 {
 	uint32_t fault;
 
-	if (!(state->seg[SEG_CS].access & SEG_AR_L) || virt_cpl() != 0 ||
-	    gate_target(v, state, vector) != state->rip ||
+	if (!(state->seg[SEG_CS].access & SEG_AR_L) || virt_cpl() != 0 || gate_target(v, state, vector) != state->rip ||
 	    guest_linear_read(v, GVA(state->reg[REG_RSP]), frame, sizeof(*frame), &fault))
 		return false;
 	return !(frame->rflags & RFLAGS_IF) && frame->cs == state->seg[SEG_CS].selector && can_go_back(frame);
