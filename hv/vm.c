@@ -25,129 +25,11 @@
 #include "hv/report.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
+#include "hv/vm_memory.h"
 
-#define LOW_RAM_MAX	 (3 * GIB) /* RAM below the device registers under 4 GiB */
-#define BASE_RAM	 0xa0000ULL
-#define ROM_AREA	 0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
 #define RESTART_PAUSE_NS 10000000
 #define RESTART_LONGEST	 1000000000 /* pause before a VM that keeps restarting at once is started again */
 #define VGA_LOOK_US	 50000
-
-/* --- guest memory ------------------------------------------------------------------------------------------------- */
-
-static uint64_t low_ram(const struct vm *vm)
-{
-	return vm->config->memory < LOW_RAM_MAX ? vm->config->memory : LOW_RAM_MAX;
-}
-
-/* Text memory is read-only until it is written to: that is how its mirror knows when to look. */
-static unsigned rights_of(const struct guest_region *r)
-{
-	return r->gpa == PC_VGA_TEXT ? VIRT_READ | VIRT_EXEC : VIRT_RWX;
-}
-
-/* RAM is counted without the device registers' hole below 4 GiB, which is a multiple of what is filled at a time. */
-static uint64_t ram_offset(uint64_t gpa)
-{
-	return gpa < 4 * GIB ? gpa : gpa - (4 * GIB - LOW_RAM_MAX);
-}
-
-static uint64_t ram_address(uint64_t offset)
-{
-	return offset < LOW_RAM_MAX ? offset : offset + (4 * GIB - LOW_RAM_MAX);
-}
-
-static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *left)
-{
-	return guest_ram_reach(backing, ram_offset(gpa), left);
-}
-
-/*
- * RAM that has just been filled becomes visible to the guest where it has addresses for it. All that is filled at a
- * time lies in one region, or reaches over its end at most: this is one range, mapped or not. Page tables have been set
- * aside for all of RAM; only a chunk of mixed memory types needs more.
- */
-static int show_ram(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
-{
-	struct vm *vm = ctx;
-	uint64_t gpa = ram_address(offset);
-	int err = 0;
-
-	for (unsigned i = 0; i < vm->mem.count && !err; i++) {
-		const struct guest_region *r = &vm->mem.region[i];
-		uint64_t from = r->gpa > gpa ? r->gpa : gpa;
-		uint64_t end = r->gpa + r->size < gpa + size ? r->gpa + r->size : gpa + size;
-
-		if (from < end)
-			err = virt_space_map(vm->space, GPA(from), HPA(hpa.value + (from - gpa)), end - from,
-					     rights_of(r));
-	}
-	if (err)
-		log_error("vm %s: no memory for its page tables", vm->config->name);
-	return err;
-}
-
-/* The guest sees none of its memory any more. No vCPU runs. */
-static void hide_ram(struct vm *vm)
-{
-	for (unsigned i = 0; i < vm->mem.count; i++)
-		if (virt_space_unmap(vm->space, GPA(vm->mem.region[i].gpa), vm->mem.region[i].size))
-			panic("vm %s: memory can't be unmapped", vm->config->name);
-}
-
-static int add_memory(struct vm *vm, uint64_t gpa, uint64_t size, bool ram)
-{
-	struct guest_region region = {.gpa = gpa, .size = size, .ram = ram};
-
-	return guest_mem_add(&vm->mem, &region);
-}
-
-static int map_memory(struct vm *vm)
-{
-	uint64_t high = vm->config->memory - low_ram(vm);
-	int err;
-
-	vm->mem.reach = reach_ram;
-	vm->mem.backing = &vm->ram;
-	if ((err = add_memory(vm, 0, BASE_RAM, true)) || (err = add_memory(vm, PC_VGA_TEXT, PC_VGA_TEXT_SIZE, false)) ||
-	    (err = add_memory(vm, ROM_AREA, MIB - ROM_AREA, false)))
-		return err;
-	if (low_ram(vm) > MIB && (err = add_memory(vm, MIB, low_ram(vm) - MIB, true)))
-		return err;
-	if (high && (err = add_memory(vm, 4 * GIB, high, true)))
-		return err;
-	/* The page at which the processor virtualises the local APIC; without APICv accesses there must exit. */
-	if (!virt_features()->apicv)
-		return 0;
-	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
-}
-
-static int create_memory(struct vm *vm, char *why, size_t size)
-{
-	if (guest_ram_create(&vm->ram, vm->config->memory, show_ram, vm)) {
-		snprintf(why, size,
-			 "memory: found %llu MiB, expected at most %llu MiB, what is free in whole chunks of 2 MiB",
-			 (unsigned long long)(vm->config->memory / MIB),
-			 (unsigned long long)(phys_free_chunks() * PHYS_CHUNK / MIB));
-		return -E_NOMEM;
-	}
-	vm->apic_access = phys_alloc(1, 1);
-	vm->space = virt_space_create(vm->config->memory);
-	if (hpa_is_none(vm->apic_access) || !vm->space || map_memory(vm)) {
-		snprintf(why, size, "no memory for the VM's page tables");
-		return -E_NOMEM;
-	}
-	return 0;
-}
-
-static void destroy_memory(struct vm *vm)
-{
-	if (vm->space)
-		virt_space_destroy(vm->space);
-	if (!hpa_is_none(vm->apic_access))
-		phys_free(vm->apic_access, 1);
-	guest_ram_destroy(&vm->ram);
-}
 
 /* --- the PC ------------------------------------------------------------------------------------------------------- */
 
@@ -209,7 +91,7 @@ static int create_pc(struct vm *vm, char *why, size_t size)
 	    .lock = &vm->lock,
 	    .apics = &vm->apic_bus,
 	    .vga_text = (uint8_t *)phys_to_virt(vm->ram.first) + PC_VGA_TEXT,
-	    .memory = low_ram(vm),
+	    .memory = vm_memory_low(vm),
 	    .unix_seconds = wallclock_read(),
 	    .platform = {vm, on_platform},
 	    .console = console_sink(vm->console),
@@ -545,7 +427,7 @@ static void on_restart(struct timer *timer)
 		return;
 	}
 	vm->begun = clock_now();
-	hide_ram(vm);
+	vm_memory_hide(vm);
 	guest_ram_reset(&vm->ram);
 	if (power_up(vm, why) == 0) {
 		vm_start(vm);
@@ -652,7 +534,7 @@ struct vm *vm_create(const struct vm_config *config, struct vm_console *console,
 	vm->apic_bus.eoi = on_eoi;
 	vm->finish.run = on_finish;
 	timer_init(&vm->restart, &pcpu_at(0)->timers, NULL, on_restart);
-	if (create_memory(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size))
+	if (vm_memory_create(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size))
 		goto fail;
 	if (power_up(vm, load_error)) {
 		snprintf(why, size, "%s", load_error);
@@ -673,6 +555,6 @@ void vm_destroy(struct vm *vm)
 	}
 	while (vm->vcpu_count)
 		destroy_vcpu(vm->vcpu[--vm->vcpu_count]);
-	destroy_memory(vm);
+	vm_memory_destroy(vm);
 	phys_free(virt_to_phys(vm), vm_pages());
 }

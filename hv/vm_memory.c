@@ -1,0 +1,126 @@
+/* The memory of a VM: which guest-physical addresses are RAM, and what the guest sees of it; see vm_memory.h. */
+/* SPDX-License-Identifier: MIT */
+#include "hv/vm_memory.h"
+
+#include "hv/lib/panic.h"
+#include "hv/lib/printf.h"
+#include "hv/log.h"
+#include "hv/pc_map.h"
+#include "hv/phys.h"
+
+#define LOW_RAM_MAX (3 * GIB) /* RAM below the device registers under 4 GiB */
+#define BASE_RAM    0xa0000ULL
+#define ROM_AREA    0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
+
+uint64_t vm_memory_low(const struct vm *vm)
+{
+	return vm->config->memory < LOW_RAM_MAX ? vm->config->memory : LOW_RAM_MAX;
+}
+
+/* Text memory is read-only until it is written to: that is how its mirror knows when to look. */
+static unsigned rights_of(const struct guest_region *r)
+{
+	return r->gpa == PC_VGA_TEXT ? VIRT_READ | VIRT_EXEC : VIRT_RWX;
+}
+
+/* RAM is counted without the device registers' hole below 4 GiB, which is a multiple of what is filled at a time. */
+static uint64_t ram_offset(uint64_t gpa)
+{
+	return gpa < 4 * GIB ? gpa : gpa - (4 * GIB - LOW_RAM_MAX);
+}
+
+static uint64_t ram_address(uint64_t offset)
+{
+	return offset < LOW_RAM_MAX ? offset : offset + (4 * GIB - LOW_RAM_MAX);
+}
+
+static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *left)
+{
+	return guest_ram_reach(backing, ram_offset(gpa), left);
+}
+
+/*
+ * RAM that has just been filled becomes visible to the guest where it has addresses for it. All that is filled at a
+ * time lies in one region, or reaches over its end at most: this is one range, mapped or not. Page tables have been set
+ * aside for all of RAM; only a chunk of mixed memory types needs more.
+ */
+static int show_ram(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
+{
+	struct vm *vm = ctx;
+	uint64_t gpa = ram_address(offset);
+	int err = 0;
+
+	for (unsigned i = 0; i < vm->mem.count && !err; i++) {
+		const struct guest_region *r = &vm->mem.region[i];
+		uint64_t from = r->gpa > gpa ? r->gpa : gpa;
+		uint64_t end = r->gpa + r->size < gpa + size ? r->gpa + r->size : gpa + size;
+
+		if (from < end)
+			err = virt_space_map(vm->space, GPA(from), HPA(hpa.value + (from - gpa)), end - from,
+					     rights_of(r));
+	}
+	if (err)
+		log_error("vm %s: no memory for its page tables", vm->config->name);
+	return err;
+}
+
+void vm_memory_hide(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->mem.count; i++)
+		if (virt_space_unmap(vm->space, GPA(vm->mem.region[i].gpa), vm->mem.region[i].size))
+			panic("vm %s: memory can't be unmapped", vm->config->name);
+}
+
+static int add_memory(struct vm *vm, uint64_t gpa, uint64_t size, bool ram)
+{
+	struct guest_region region = {.gpa = gpa, .size = size, .ram = ram};
+
+	return guest_mem_add(&vm->mem, &region);
+}
+
+static int map_memory(struct vm *vm)
+{
+	uint64_t high = vm->config->memory - vm_memory_low(vm);
+	int err;
+
+	vm->mem.reach = reach_ram;
+	vm->mem.backing = &vm->ram;
+	if ((err = add_memory(vm, 0, BASE_RAM, true)) || (err = add_memory(vm, PC_VGA_TEXT, PC_VGA_TEXT_SIZE, false)) ||
+	    (err = add_memory(vm, ROM_AREA, MIB - ROM_AREA, false)))
+		return err;
+	if (vm_memory_low(vm) > MIB && (err = add_memory(vm, MIB, vm_memory_low(vm) - MIB, true)))
+		return err;
+	if (high && (err = add_memory(vm, 4 * GIB, high, true)))
+		return err;
+	/* The page at which the processor virtualises the local APIC; without APICv accesses there must exit. */
+	if (!virt_features()->apicv)
+		return 0;
+	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
+}
+
+int vm_memory_create(struct vm *vm, char *why, size_t size)
+{
+	if (guest_ram_create(&vm->ram, vm->config->memory, show_ram, vm)) {
+		snprintf(why, size,
+			 "memory: found %llu MiB, expected at most %llu MiB, what is free in whole chunks of 2 MiB",
+			 (unsigned long long)(vm->config->memory / MIB),
+			 (unsigned long long)(phys_free_chunks() * PHYS_CHUNK / MIB));
+		return -E_NOMEM;
+	}
+	vm->apic_access = phys_alloc(1, 1);
+	vm->space = virt_space_create(vm->config->memory);
+	if (hpa_is_none(vm->apic_access) || !vm->space || map_memory(vm)) {
+		snprintf(why, size, "no memory for the VM's page tables");
+		return -E_NOMEM;
+	}
+	return 0;
+}
+
+void vm_memory_destroy(struct vm *vm)
+{
+	if (vm->space)
+		virt_space_destroy(vm->space);
+	if (!hpa_is_none(vm->apic_access))
+		phys_free(vm->apic_access, 1);
+	guest_ram_destroy(&vm->ram);
+}

@@ -1,0 +1,16 @@
+/*
+ * The memory of a VM: guest_mem says where it lies, guest_ram fills it at first touch, the virt_space shows the guest
+ * what has been filled. Part of vm.c, which calls all of it on the boot CPU.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/vm.h"
+
+/* As vm->config says. 0, or -E_NOMEM with `why`; then, too, vm_memory_destroy() gives back what there is. */
+int vm_memory_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
+void vm_memory_destroy(struct vm *vm);
+/* The guest sees none of its memory any more, until it touches it again. No vCPU runs. */
+void vm_memory_hide(struct vm *vm);
+/* Bytes of RAM below 4 GiB. */
+uint64_t vm_memory_low(const struct vm *vm);
