@@ -73,7 +73,7 @@ def power_off(booted):
 # Every model, both kinds of firmware, every count and both ways of delivering interrupts, in as few boots as that takes.
 @pytest.mark.parametrize("cpu, acpi, cpus, apicv", [
     pytest.param("corei7_skylake_x", False, 1, True, id="skylake"),
-    pytest.param("corei7_skylake_x", True, 2, False, id="skylake-acpi-2cpus-no-apicv"),
+    pytest.param("corei7_skylake_x", True, 2, False, id="skylake-acpi-2cpus-no-apicv", marks=pytest.mark.long),
     pytest.param("corei7_haswell_4770", False, 2, True, id="haswell-2cpus", marks=pytest.mark.long),
     pytest.param("corei7_haswell_4770", True, 1, True, id="haswell-acpi"),
     pytest.param("corei7_icelake_u", True, 4, True, id="icelake-acpi-4cpus"),
