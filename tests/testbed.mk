@@ -65,11 +65,11 @@ usb: packages ## write build/vireo-usb.img, ready for a USB stick
 	@echo "  sudo dd if=$(BUILD)/vireo-usb.img of=/dev/sdX bs=4M conv=fsync status=progress"
 
 bench: packages ## measure boot and exits beside KVM's figures, write build/bench.json
-	$(BUILD_NOW) efi linux
+	$(BUILD_NOW) all efi linux
 	@exec $(PYTHON) tests/bench/bench.py
 
 scale: packages ## as many guests as memory holds: what each costs as their number grows (half an hour)
-	$(BUILD_NOW) efi linux
+	$(BUILD_NOW) all efi linux
 	@exec $(PYTHON) tests/bench/scale.py
 
 soak: packages ## random commands for VMs for SOAK_MINUTES (20) on SOAK_CPUS (2), then 1,000 lives of one (SEED= replays)
