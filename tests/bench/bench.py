@@ -43,6 +43,8 @@ VIREO_SAYS = [
 # Rows of guests/bench.c that are measured with `apicv = off` as well.
 SOFTWARE_APIC = ["self-ipi", "x2apic-eoi"]
 
+CREATED_MIB = [64, 1024]
+
 # On the kernel's command line, natively and as a guest: init powers off at once, so that Vireo's count of exits is that of
 # the boot (and of a hundred or two for the power-off).
 OFF = "vireo-init-off"
@@ -112,6 +114,26 @@ def measure_exits(folder):
     return {row: ("ticks", ticks) for row, ticks in rows.items()}
 
 
+def measure_creation(folder):
+    """From the request for a VM to its first instruction, whatever its size: {id: (unit, ticks)}."""
+    guest, image, conf = (pathlib.Path(folder) / name for name in ("idle.bin", "creation.img", "creation.conf"))
+    subprocess.run(["nasm", "-f", "bin", "-o", guest, ROOT / "tests" / "guest" / "idle.asm"], check=True)
+    conf.write_text("".join(f"[vm m{mib}]\nprotocol = flat\nmode = protected\nmemory = {mib}M\nkernel = idle.bin\n"
+                            "autostart = off\n" for mib in CREATED_MIB))
+    subprocess.run([ROOT / "boot" / "mkimage.sh", image, conf, guest], check=True)
+    print("bench: booting creation", flush=True)
+    with machine.Machine("bench-creation", image, memory=1536, cpus=2, timeout=BOOT_SECONDS) as booted:
+        booted.expect("console: Vireo's shell")
+        booted.shell("")
+        for mib in CREATED_MIB:
+            booted.shell(f"start m{mib}")
+            booted.expect(f"vm m{mib}: first instruction")
+            booted.shell("")
+        said = booted.output()
+    return {f"creation-{mib}m": ("ticks", number(rf"vm m{mib}: first instruction .*, (\d+) since", said))
+            for mib in CREATED_MIB}
+
+
 def collect():
     rows = {row["id"]: dict(row) for row in json.loads((HERE / "kvm.json").read_text())}
 
@@ -125,7 +147,7 @@ def collect():
         command_line = re.search(r'^cmdline\s*=\s*"(.*)"', conf, re.M)[1]
         put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line} {OFF}"))
         linux = measure_vireo(folder, conf.replace(command_line, f"{command_line} {OFF}"))
-        for name, (unit, value) in (linux | measure_exits(folder)).items():
+        for name, (unit, value) in (linux | measure_exits(folder) | measure_creation(folder)).items():
             put(name, unit, "vireo", value)
     return list(rows.values())
 
