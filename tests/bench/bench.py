@@ -124,7 +124,7 @@ def measure_creation(folder):
     print("bench: booting creation", flush=True)
     with machine.Machine("bench-creation", image, memory=1536, cpus=2, timeout=BOOT_SECONDS) as booted:
         booted.expect("console: Vireo's shell")
-        booted.shell("")
+        booted.expect(machine.SHELL_PROMPT)
         for mib in CREATED_MIB:
             booted.shell(f"start m{mib}")
             booted.expect(f"vm m{mib}: first instruction")

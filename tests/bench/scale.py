@@ -5,6 +5,7 @@ the other, and prints for each what its creation took and what it costs beside i
 grows: the last tenth may cost at most 5 % more than the first, once the very first has paid for what is shared.
 """
 # SPDX-License-Identifier: MIT
+import contextlib
 import pathlib
 import re
 import statistics
@@ -28,16 +29,17 @@ LINUX_GUEST = (ROOT / "guests" / "linux" / "vireo.conf").read_text().replace("25
 TEACHING_GUEST = "[vm lesson]\nprotocol = flat\nmode = protected\nmemory = 2M\nautostart = off\nkernel = idle.bin\n"
 
 
+@contextlib.contextmanager
 def boot(folder, name, conf, files, **options):
+    """A machine at Vireo's shell."""
     image = pathlib.Path(folder) / f"{name}.img"
     conf_file = pathlib.Path(folder) / f"{name}.conf"
     conf_file.write_text("[hypervisor]\nbackground = hide\n" + conf)
     subprocess.run([ROOT / "boot" / "mkimage.sh", image, conf_file, *files], check=True)
-    booted = machine.Machine(f"scale-{name}", image, timeout=120, **options)
-    booted.start()
-    booted.expect("console: Vireo's shell", 300)
-    booted.shell("")
-    return booted
+    with machine.Machine(f"scale-{name}", image, timeout=120, **options) as booted:
+        booted.expect("console: Vireo's shell", 300)
+        booted.expect(machine.SHELL_PROMPT)
+        yield booted
 
 
 def start(booted, name, like):
@@ -69,9 +71,8 @@ def report(what, costs):
 
 
 def scale_linux(folder):
-    booted = boot(folder, "linux", LINUX_GUEST, LINUX, cpus=2, memory=2048)
     costs = []
-    with booted:
+    with boot(folder, "linux", LINUX_GUEST, LINUX, cpus=2, memory=2048) as booted:
         while cost := start(booted, f"linux{len(costs) + 1}", "linux"):
             costs.append(cost)
             print(f"scale: {len(costs)} Linux guests", flush=True)
@@ -87,9 +88,8 @@ def scale_linux(folder):
 def scale_teaching(folder):
     guest = pathlib.Path(folder) / "idle.bin"
     subprocess.run(["nasm", "-f", "bin", "-o", guest, ROOT / "tests" / "guest" / "idle.asm"], check=True)
-    booted = boot(folder, "teaching", TEACHING_GUEST, [guest], cpus=2, memory=1024)
     costs = []
-    with booted:
+    with boot(folder, "teaching", TEACHING_GUEST, [guest], cpus=2, memory=1024) as booted:
         for n in range(TEACHING):
             cost = start(booted, f"l{n + 1}", "lesson")
             if not cost:
