@@ -10,14 +10,14 @@
 #include "hv/phys.h"
 #include "hv/vm.h"
 
-/* VMs beyond these are numberless in a dump: names are looked through one by one, when a VM is created. */
-#define NAMES 256
+#define NAMES 256 /* VMs beyond these have no number in a dump */
 
 #define RING_PAGES (TRACE_RING_RECORDS * sizeof(struct trace_record) / PAGE_SIZE)
 
 bool trace_on;
 static struct trace_ring rings[MAX_CPUS];
 static char vm_name[NAMES][CONFIG_NAME_MAX];
+static uint32_t vm_hash[NAMES]; /* of the name: to create one more VM costs nearly the same, however many there are */
 
 /* Kept out of the loops that call it: all that they hold of it is the test. */
 __attribute__((noinline, cold)) void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_t a,
@@ -63,15 +63,26 @@ void trace_clear(void)
 		atomic_store(&rings[i].start, atomic_load(&rings[i].head));
 }
 
+static uint32_t hash_of(const char *name)
+{
+	uint32_t hash = 0;
+
+	while (*name)
+		hash = hash * 31 + (uint8_t)*name++;
+	return hash;
+}
+
 uint16_t trace_name_vm(const char *name)
 {
+	uint32_t hash = hash_of(name);
 	uint16_t i;
 
 	for (i = 0; i < NAMES && vm_name[i][0]; i++)
-		if (strcmp(vm_name[i], name) == 0)
+		if (vm_hash[i] == hash && strcmp(vm_name[i], name) == 0)
 			return i;
 	if (i == NAMES)
 		return TRACE_NO_VM;
+	vm_hash[i] = hash;
 	snprintf(vm_name[i], sizeof(vm_name[i]), "%s", name);
 	return i;
 }
