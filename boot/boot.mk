@@ -57,7 +57,8 @@ IMAGE_FILES ?=
 .PHONY: efi image
 efi: $(BUILD)/BOOTX64.EFI $(BUILD)/ACPI.EFI ## the EFI file, and the test bed's stand-in for ACPI tables
 image: $(BUILD)/vireo.img ## build/vireo.img from IMAGE_CONF= and IMAGE_FILES=
-$(BUILD)/vireo.img: $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(IMAGE_CONF) $(foreach f,$(IMAGE_FILES),$(firstword $(subst =, ,$f)))
+# Made each time: another IMAGE_CONF may be an older file than the image.
+$(BUILD)/vireo.img: always $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(IMAGE_CONF) $(foreach f,$(IMAGE_FILES),$(firstword $(subst =, ,$f)))
 	$(call say,IMAGE,$@)
 	$(Q)boot/mkimage.sh $@ $(IMAGE_CONF) $(IMAGE_FILES)
 
