@@ -12,6 +12,7 @@
 #include "hv/phys.h"
 #include "hv/report.h"
 #include "hv/sched/sched.h"
+#include "hv/totals.h"
 
 typedef unsigned long long ull;
 
@@ -144,11 +145,13 @@ static struct vms_entry *entry_of(const struct vm *vm)
 static void on_ended(struct vm *vm)
 {
 	struct vms_entry *e = entry_of(vm);
+	struct totals sum;
 
 	e->end = (enum vm_end)atomic_load(&vm->end);
 	e->end_code = vm->end_code;
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		e->ticks_before += sched_time(vm->vcpu[i]);
+	totals_of(vm, &sum);
+	e->ticks_before += sum.ticks;
+	e->exits_before += sum.exits;
 	e->vm = NULL;
 	console_vm_ends(&e->console);
 	vm_destroy(vm);

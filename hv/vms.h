@@ -20,7 +20,7 @@ struct vms_entry {
 	bool ran;		 /* was started once: the next two say how it ended */
 	enum vm_end end;
 	uint32_t end_code;
-	uint64_t ticks_before; /* CPU time of its former lives */
+	uint64_t ticks_before, exits_before; /* CPU time and exits of its former lives */
 	struct vm_console console;
 	char cmdline[VMS_CMDLINE_MAX]; /* where config.cmdline points to when it was typed */
 	/* What the present VM was made by and restarts by: it must not change under it. */

@@ -61,12 +61,12 @@ static int64_t end_machine(struct shell_call *call)
 			each_running(switch_off);
 		return LOOK_NS;
 	}
-	log_info("vireo: the machine %s", ending.reboot ? "reboots" : "is switched off");
+	log_info("vireo: no guest runs; %s the machine", ending.reboot ? "restarting" : "switching off");
 	log_flush();
 	if (ending.reboot)
 		power_reboot();
 	if (power_off(&why))
-		shell_error(call, "the machine can't be switched off: %s", why);
+		shell_error(call, "the machine can't be switched off: %s; it is left to you", why);
 	return SHELL_DONE;
 }
 

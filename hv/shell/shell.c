@@ -110,7 +110,8 @@ struct vms_entry *shell_vm(const struct shell_call *call, unsigned n, bool runni
 	struct vms_entry *e = vms_find(call->word[n]);
 
 	if (!e) {
-		shell_error(call, "there is no vm %s; `list` shows those that are defined", call->word[n]);
+		shell_error(call, "there is no vm %s; `list` shows those there are, `dmesg` what vireo.conf got wrong",
+			    call->word[n]);
 		return NULL;
 	}
 	if (running && !e->vm) {

@@ -41,7 +41,7 @@ static void list_row(struct table *t, const struct vms_entry *e)
 	table_u64(t, c->vcpus);
 	table_u64(t, c->memory / MIB);
 	table_u64(t, milliseconds(e->ticks_before + sum.ticks));
-	table_u64(t, sum.exits);
+	table_u64(t, e->exits_before + sum.exits);
 }
 
 static void run_list(struct shell_call *call)

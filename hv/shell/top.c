@@ -172,6 +172,8 @@ static void run_top(struct shell_call *call)
 		shell_error(call, "found '%s', expected a number of looks", call->word[1]);
 		return;
 	}
+	if (!call->json)
+		shell_print(call->out, "measuring for a second; q ends\r\n");
 	shell_start_job(call, first_look);
 }
 

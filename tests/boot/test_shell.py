@@ -135,7 +135,7 @@ def test_unknown_and_dead_vms(vireo):
     for name, more in calls.items():
         vm = "new nosuch" if name == "create" else "nosuch"
         said = vireo.shell(f"{name} {vm}{more}")
-        assert said == "error: there is no vm nosuch; `list` shows those that are defined\n", name
+        assert said == "error: there is no vm nosuch; `list` shows those there are, `dmesg` what vireo.conf got wrong\n", name
         assert vireo.shell_json(f"{name} {vm}{more}") == {"error": said[len("error: "):].rstrip()}
     for name in ("shutdown", "destroy", "reset", "pause", "resume", "stat", "regs", "vcpus"):
         assert vireo.shell(f"{name} a") == "error: vm a is not running\n"
