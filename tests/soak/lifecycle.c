@@ -22,6 +22,7 @@
 #include "hv/trace.h"
 #include "hv/vms.h"
 #include "hv/work.h"
+#include "tests/soak/guest.h"
 #include "tests/soak/lifecycle.h"
 #include "tests/soak/processor.h"
 #include "tests/soak/sched_peek.h"
@@ -136,7 +137,7 @@ static void make_memory(void)
 	map_at(ARENA_BASE, ARENA + 4 * PAGE_SIZE);
 	soak.info.memory[soak.info.memory_count++] =
 	    (struct boot_memory){.base = ARENA_BASE, .length = ARENA, .type = BOOT_MEMORY_FREE};
-	add_file("guest.bin", processor_image, sizeof(processor_image));
+	add_file("guest.bin", guest_image, sizeof(guest_image));
 	add_file("junk.bin", junk, sizeof(junk));
 	if (phys_init(&soak.info))
 		sim_fail("phys_init");
@@ -164,7 +165,7 @@ static void define(struct definition *d)
 	snprintf(c.name, sizeof(c.name), "%s", d->name);
 	c.vcpus = 1 + (uint32_t)sim_random(sim_chance(500) ? 3 : 8);
 	c.memory = (1 + sim_random(sim_chance(900) ? 3 : 12)) * MIB;
-	c.load_address = c.entry = PROCESSOR_CODE;
+	c.load_address = c.entry = GUEST_CODE;
 	c.mode = (enum cpu_mode)sim_random(3);
 	c.weight = CONFIG_WEIGHT_DEFAULT;
 	c.cap = sim_chance(200) ? (uint32_t)sim_random(150) : 0;

@@ -1,5 +1,5 @@
 /*
- * Guests without code: each entry ends by a random exit, as if the guest had just done that. Little is kept of a
+ * A processor without instructions: each entry ends by an exit that guest.c thinks of. Little is kept of a
  * processor: RFLAGS, the event of the next entry, where its registers live. What the core may not do is checked: load
  * a vCPU twice, ask for one that is not loaded, inject two events at once or one that can't be taken.
  */
@@ -9,51 +9,21 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "arch/x86/msr.h"
 #include "arch/x86/virt.h"
-#include "hv/guest_mem.h"
-#include "hv/pc_map.h"
+#include "tests/soak/guest.h"
 #include "tests/soak/sim.h"
 
-#define MAX_GPA_WRITTEN (2 * MIB)
-#define HOG_STEP	100000 /* ticks */
+#define HOG_STEP 100000 /* ticks */
 
 struct virt_space {
 	uint64_t mapped;
 };
 
-/* A vCPU's state in the processor. */
-struct soft {
-	struct virt_vcpu *v;
-	int cpu; /* on which it is loaded, or -1 */
-	bool pending, nmi_blocked, interrupt_window, nmi_window;
-	struct cpu_state state;
-	enum virt_apic_mode mode;
-	uint64_t eoi_exits[4];
-	uint8_t rvi;
-	uint32_t *apic;		/* the virtual APIC's page */
-	const uint16_t *script; /* port writes under way: port, value, ..., 0 */
-	unsigned booting;	/* steps left until it does anything */
-	bool going_to_halt;	/* its timer is set */
-	bool hog;		/* hardly ever exits by itself */
-};
-
-/* The last exit of a CPU. */
-struct last_exit {
-	uint64_t qualification, gpa;
-	uint32_t length;
-};
-
-const uint8_t processor_image[64] = {0x89, 0x03, 0x8b, 0x03, 0xf4}; /* mov [ebx],eax; mov eax,[ebx]; hlt */
-enum { CODE_STORE = PROCESSOR_CODE, CODE_LOAD = PROCESSOR_CODE + 2 };
-
 bool processor_short_of_memory;
 static struct virt_features features;
 static struct soft *loaded[SIM_CPUS];
-static struct last_exit last[SIM_CPUS];
 static uint64_t bound[SIM_CPUS]; /* time at which the coming entry ends; 0: none */
 static unsigned vcpus, spaces;
-static bool nmi_guests;
 static uint64_t entries;
 
 unsigned processor_vcpus(void)
@@ -76,7 +46,7 @@ void processor_init(void)
 	features.apicv = sim_chance(500);
 	features.x2apicv = features.apicv && sim_chance(700);
 	features.cr4_guest = ~0ULL;
-	nmi_guests = sim_chance(300);
+	guest_init();
 	sim_note("processor: preemption timer %d, APICv %d, for x2APIC %d", features.preemption_timer, features.apicv,
 		 features.x2apicv);
 }
@@ -242,19 +212,19 @@ void virt_set_bound(uint64_t ticks)
 
 uint64_t virt_exit_qualification(void)
 {
-	return last[sim_cpu()].qualification;
+	return here()->last.qualification;
 }
 uint64_t virt_exit_gpa(void)
 {
-	return last[sim_cpu()].gpa;
+	return here()->last.gpa;
 }
 uint64_t virt_exit_gla(void)
 {
-	return last[sim_cpu()].gpa;
+	return here()->last.gpa;
 }
 uint32_t virt_exit_length(void)
 {
-	return last[sim_cpu()].length;
+	return here()->last.length;
 }
 uint32_t virt_exit_insn_info(void)
 {
@@ -290,7 +260,7 @@ void virt_set_rflags(uint64_t rflags)
 }
 void virt_advance(void)
 {
-	here()->state.rip += last[sim_cpu()].length;
+	here()->state.rip += here()->last.length;
 }
 void virt_advance_by(uint64_t length)
 {
@@ -484,332 +454,20 @@ void virt_apic_set_threshold(uint8_t threshold)
 	(void)threshold, (void)here();
 }
 
-/* The highest vector in a 256-bit register of the page, or -1. */
-static int highest(const struct soft *s, unsigned reg)
-{
-	for (int vector = 255; vector >= 0; vector--)
-		if (s->apic[reg / 4 + vector / 32 * 4] & 1u << (vector & 31))
-			return vector;
-	return -1;
-}
-
-static void flip(struct soft *s, unsigned reg, int vector)
-{
-	s->apic[reg / 4 + vector / 32 * 4] ^= 1u << (vector & 31);
-}
-
 /* Virtual-interrupt delivery, SDM Vol. 3C 30.2: what is requested and of a higher class than the rest is taken. */
 static void deliver_virtually(struct soft *s)
 {
-	int isr = highest(s, VLAPIC_ISR), irr = highest(s, VLAPIC_IRR);
+	int isr = soft_highest(s, VLAPIC_ISR), irr = soft_highest(s, VLAPIC_IRR);
 
 	if (s->mode == VIRT_APIC_OFF || !(s->state.rflags & RFLAGS_IF) || s->pending || !s->rvi || irr != s->rvi)
 		return;
 	if (irr >> 4 <= isr >> 4 || irr >> 4 <= (int)(s->apic[VLAPIC_TPR / 4] & 0xff) >> 4)
 		return;
-	flip(s, VLAPIC_IRR, irr);
-	flip(s, VLAPIC_ISR, irr);
-	irr = highest(s, VLAPIC_IRR);
+	soft_flip(s, VLAPIC_IRR, irr);
+	soft_flip(s, VLAPIC_ISR, irr);
+	irr = soft_highest(s, VLAPIC_IRR);
 	s->rvi = (uint8_t)(irr < 0 ? 0 : irr);
 	s->state.rflags &= ~RFLAGS_IF;
-}
-
-/* --- what guests do -------------------------------------------------------------------------------------------------
- */
-
-static struct vcpu *vcpu_of(const struct soft *s)
-{
-	return CONTAINER_OF(s->v, struct vcpu, virt);
-}
-
-static uint32_t port_access(struct soft *s, uint16_t port, uint64_t value, unsigned size, bool in)
-{
-	s->v->reg[REG_RAX] = value;
-	last[sim_cpu()].qualification = (uint64_t)port << 16 | (in ? BIT(3) : 0) | (size - 1);
-	return EXIT_IO;
-}
-
-static uint32_t msr_write(struct soft *s, uint32_t msr, uint64_t value)
-{
-	s->v->reg[REG_RCX] = msr;
-	s->v->reg[REG_RAX] = (uint32_t)value;
-	s->v->reg[REG_RDX] = value >> 32;
-	return EXIT_WRMSR;
-}
-
-/* MOV to or from a device register in flat protected mode. */
-static uint32_t memory_access(struct soft *s, uint64_t gpa, uint32_t value, bool write)
-{
-	uint64_t flags = s->state.rflags;
-
-	cpu_state_protected(&s->state);
-	s->state.rflags = flags;
-	s->state.rip = write ? CODE_STORE : CODE_LOAD;
-	s->v->reg[REG_RAX] = value;
-	s->v->reg[REG_RBX] = gpa;
-	last[sim_cpu()].gpa = gpa;
-	last[sim_cpu()].qualification = BIT(7) | BIT(8) | (write ? BIT(1) : BIT(0));
-	return EXIT_EPT_VIOLATION;
-}
-
-/* A write to a register of the local APIC, in the way that fits its mode. */
-static uint32_t apic_write(struct soft *s, uint32_t reg, uint32_t value, uint32_t high)
-{
-	struct vcpu *v = vcpu_of(s);
-
-	if (vlapic_is_x2apic(&v->lapic))
-		return msr_write(s, VLAPIC_MSR_FIRST + reg / 16, (uint64_t)high << 32 | value);
-	if (s->mode != VIRT_APIC_XAPIC)
-		return memory_access(s, PC_LAPIC_ADDRESS + reg, value, true);
-	if (reg == VLAPIC_EOI)
-		return EXIT_PAUSE;
-	s->apic[reg / 4] = value; /* the processor has done that, and exits behind the instruction */
-	last[sim_cpu()].qualification = reg;
-	return EXIT_APIC_WRITE;
-}
-
-static uint32_t do_apic_timer(struct soft *s)
-{
-	uint64_t ticks = sim_random(sim_chance(900) ? 500000 : 50 * SIM_MS);
-
-	if (vcpu_of(s)->lapic.timer_mode == 2)
-		return msr_write(s, VLAPIC_MSR_TSC_DEADLINE, sim_now() + s->v->tsc_offset + ticks);
-	return apic_write(s, VLAPIC_INITIAL_COUNT, (uint32_t)ticks, 0);
-}
-
-/* Mostly with a timer set that will end it. */
-static uint32_t do_halt(struct soft *s)
-{
-	if (!s->going_to_halt && sim_chance(700)) {
-		s->going_to_halt = true;
-		return do_apic_timer(s);
-	}
-	s->going_to_halt = false;
-	if (sim_chance(980))
-		s->state.rflags |= RFLAGS_IF;
-	return EXIT_HLT;
-}
-
-static uint32_t do_spin(struct soft *s)
-{
-	(void)s;
-	return EXIT_PAUSE;
-}
-
-static uint32_t do_toggle_interrupts(struct soft *s)
-{
-	s->state.rflags ^= RFLAGS_IF;
-	return s->interrupt_window && (s->state.rflags & RFLAGS_IF) ? EXIT_INTERRUPT_WINDOW : EXIT_CPUID;
-}
-
-/* End of a handler: EOI to whoever, then IRET. */
-static uint32_t do_end_interrupt(struct soft *s)
-{
-	int isr = highest(s, VLAPIC_ISR);
-
-	s->nmi_blocked = false;
-	s->state.rflags |= RFLAGS_IF;
-	if (s->nmi_window)
-		return EXIT_NMI_WINDOW;
-	if (sim_chance(300))
-		return port_access(s, sim_chance(500) ? 0x20 : 0xa0, 0x20, 1, false);
-	if (s->mode == VIRT_APIC_OFF)
-		return apic_write(s, VLAPIC_EOI, 0, 0);
-	if (isr < 0)
-		return EXIT_CPUID;
-	flip(s, VLAPIC_ISR, isr);
-	last[sim_cpu()].qualification = (uint64_t)isr;
-	return s->eoi_exits[isr / 64] & BIT(isr & 63) ? EXIT_EOI_INDUCED : EXIT_CPUID;
-}
-
-static uint32_t do_apic_mode(struct soft *s)
-{
-	uint64_t base = vcpu_of(s)->lapic.base;
-
-	return msr_write(s, MSR_APIC_BASE,
-			 sim_chance(800)   ? base | VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC
-			 : sim_chance(500) ? base & ~(VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC)
-					   : base | VLAPIC_BASE_ENABLE);
-}
-
-static uint32_t do_apic_setup(struct soft *s)
-{
-	switch (sim_random(5)) {
-	case 0:
-		return apic_write(s, VLAPIC_SVR, 0x1ff, 0);
-	case 1:
-		return apic_write(s, VLAPIC_LVT_TIMER, 0x40 + (uint32_t)(sim_random(4) << 17), 0);
-	case 2:
-		return apic_write(s, VLAPIC_TPR, (uint32_t)sim_random(sim_chance(100) ? 256 : 32), 0);
-	case 3:
-		return apic_write(s, VLAPIC_DIVIDE, (uint32_t)sim_random(16), 0);
-	default:
-		return apic_write(s, 16 * (uint32_t)sim_random(64), (uint32_t)sim_random(1ULL << 32), 0);
-	}
-}
-
-static uint32_t do_ipi(struct soft *s)
-{
-	static const uint32_t mode[] = {0, 0, 0, 1, 4, 5, 6, 6};
-	uint32_t icr = mode[sim_random(8)] << 8 | BIT(14) | (uint32_t)sim_random(4) << 18 | (uint32_t)sim_random(256);
-	uint32_t dest = (uint32_t)sim_random(8);
-
-	if (sim_chance(300) && !vlapic_is_x2apic(&vcpu_of(s)->lapic))
-		return apic_write(s, VLAPIC_ICR_HIGH, dest << 24, 0);
-	return apic_write(s, VLAPIC_ICR, icr, dest);
-}
-
-/* Chips programmed the way that makes them interrupt: port, value, ..., 0. */
-static const uint16_t script[][24] = {
-    {0x20, 0x11, 0x21, 0x20, 0x21, 4, 0x21, 1, 0xa0, 0x11, 0xa1, 0x28, 0xa1, 2, 0xa1, 1, 0x21, 0, 0xa1, 0},
-    {0x43, 0x34, 0x40, 0x00, 0x40, 0x04},
-    {0x70, 0x0a, 0x71, 0x26, 0x70, 0x0b, 0x71, 0x42, 0x70, 0x0c},
-    {0x3fc, 0x0b, 0x3f9, 0x0f, 0x3f8, 'x', 0x3f8, '\n'},
-    {0x64, 0x60, 0x60, 0x47, 0x60, 0xf4},
-    {0x603, 0x01, 0x604, 0x01},
-    {0xe9, 'h', 0xe9, 'i', 0xe9, '\n'},
-};
-
-static uint32_t do_script(struct soft *s)
-{
-	uint16_t port;
-
-	if (!s->script || !*s->script)
-		s->script = script[sim_random(ARRAY_SIZE(script))];
-	port = s->script[0];
-	s->script += 2;
-	return port_access(s, port, s->script[-1], 1, false);
-}
-
-static uint32_t do_port(struct soft *s)
-{
-	static const uint16_t base[] = {0x20, 0xa0, 0x40, 0x60, 0x70, 0x3f8, 0x3d0, 0x600, 0x608, 0xcf8, 0x80, 0xe8};
-
-	return port_access(s, (uint16_t)(base[sim_random(ARRAY_SIZE(base))] + sim_random(8)), sim_random(0x100),
-			   1u << sim_random(3), sim_chance(600));
-}
-
-static uint32_t do_ioapic(struct soft *s)
-{
-	return memory_access(s, PC_IOAPIC_ADDRESS + (sim_chance(500) ? 0 : 0x10),
-			     (uint32_t)sim_random(sim_chance(500) ? 0x40 : 1ULL << 17) & ~0x600u, /* no NMI, no INIT */
-			     sim_chance(800));
-}
-
-static uint32_t do_text(struct soft *s)
-{
-	return memory_access(s, PC_VGA_TEXT + 2 * sim_random(2000), 0x0741, true);
-}
-
-static uint32_t do_memory(struct soft *s)
-{
-	struct vcpu *v = vcpu_of(s);
-	uint64_t value = sim_now();
-
-	if (guest_write(&v->vm->mem, GPA(0x10000 + sim_random(MAX_GPA_WRITTEN)), &value, sizeof(value)))
-		return EXIT_CPUID;
-	return memory_access(s, 0x10000 + 4 * sim_random(0x1000), (uint32_t)value, sim_chance(500));
-}
-
-static uint32_t do_msr(struct soft *s)
-{
-	static const uint32_t msr[] = {MSR_TSC, MSR_TSC_ADJUST, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, 0x12345};
-
-	if (sim_chance(500))
-		return msr_write(s, msr[sim_random(ARRAY_SIZE(msr))], sim_random(1ULL << 33));
-	s->v->reg[REG_RCX] = msr[sim_random(ARRAY_SIZE(msr))];
-	return EXIT_RDMSR;
-}
-
-static uint32_t do_power_off(struct soft *s)
-{
-	return port_access(s, PC_PORT_PM1_CNT, 1u << 13 | PC_SLP_TYP_S5 << 10, 2, false);
-}
-
-static uint32_t do_reset(struct soft *s)
-{
-	return sim_chance(500) ? port_access(s, PC_PORT_RESET, PC_RESET_VALUE, 1, false)
-			       : port_access(s, 0x64, 0xfe, 1, false);
-}
-
-static uint32_t do_debug_exit(struct soft *s)
-{
-	return port_access(s, 0xf4, sim_random(256), 1, false);
-}
-
-static uint32_t do_crash(struct soft *s)
-{
-	switch (sim_random(4)) {
-	case 0:
-		return EXIT_TRIPLE_FAULT;
-	case 1:
-		return memory_access(s, 0xd0000000 + sim_random(0x10000000), 0, sim_chance(500)); /* nothing there */
-	case 2:
-		return EXIT_VMCALL + (uint32_t)sim_random(10);
-	default:
-		return EXIT_REASONS + 1 + (uint32_t)sim_random(200);
-	}
-}
-
-static const struct act {
-	uint32_t (*act)(struct soft *s);
-	unsigned weight;
-} acts[] = {
-    {do_halt, 300},	     {do_spin, 100},	 {do_toggle_interrupts, 100},
-    {do_end_interrupt, 250}, {do_apic_mode, 6},	 {do_apic_setup, 60},
-    {do_apic_timer, 100},    {do_ipi, 120},	 {do_script, 150},
-    {do_port, 30},	     {do_ioapic, 20},	 {do_text, 20},
-    {do_memory, 30},	     {do_msr, 20},	 {do_power_off, 1},
-    {do_reset, 3},	     {do_debug_exit, 1}, {do_crash, 1},
-};
-
-/* What each processor of an operating system does first: its local APIC, then the other processors. */
-static uint32_t boot(struct soft *s)
-{
-	switch (s->booting--) {
-	case 5:
-		return sim_chance(700) ? do_apic_mode(s) : EXIT_CPUID;
-	case 4:
-		return apic_write(s, VLAPIC_SVR, 0x1ff, 0);
-	case 3:
-		return apic_write(s, VLAPIC_LVT_TIMER, 0x40 + (uint32_t)(sim_random(3) << 17), 0);
-	default:
-		/* Broadcast INIT, then start-up. */
-		return vcpu_of(s)->index ? EXIT_CPUID : apic_write(s, VLAPIC_ICR, s->booting ? 0xc4500 : 0xc4608, 0);
-	}
-}
-
-/* Guests that live by NMIs alone: whether they have halted for good is hard to tell. */
-static bool lives_by_nmis(const struct soft *s)
-{
-	return nmi_guests && vcpu_of(s)->vm->config->name[2] % 4 == 0;
-}
-
-static uint32_t send_or_await_nmi(struct soft *s)
-{
-	s->nmi_blocked = false;
-	s->state.rflags &= ~RFLAGS_IF;
-	if (sim_chance(600))
-		return apic_write(s, VLAPIC_ICR, 0xc4400, 0); /* to all others */
-	return EXIT_HLT;
-}
-
-static uint32_t act(struct soft *s)
-{
-	unsigned all = 0, n;
-
-	if (s->booting && sim_chance(950))
-		return boot(s);
-	if (lives_by_nmis(s) && sim_chance(990))
-		return send_or_await_nmi(s);
-	if (s->going_to_halt)
-		return do_halt(s);
-	for (unsigned i = 0; i < ARRAY_SIZE(acts); i++)
-		all += acts[i].weight;
-	n = (unsigned)sim_random(all);
-	for (unsigned i = 0;; n -= acts[i++].weight)
-		if (n < acts[i].weight)
-			return acts[i].act(s);
 }
 
 /* --- entry ---------------------------------------------------------------------------------------------------------
@@ -826,7 +484,7 @@ static void take_event(struct soft *s)
 
 static void check_entry(const struct soft *s)
 {
-	const struct vcpu *v = vcpu_of(s);
+	const struct vcpu *v = soft_vcpu(s);
 
 	if (atomic_load(&v->state) != VCPU_RUNNING)
 		sim_fail("vm %s: vCPU %u is entered in state %u", v->vm->config->name, v->index, v->state);
@@ -845,7 +503,7 @@ static uint32_t next_exit(struct soft *s)
 	if (bound[cpu] && sim_now() >= bound[cpu])
 		return EXIT_PREEMPTION_TIMER;
 	if (sim_chance(s->hog && !s->booting ? 1 : 300))
-		return act(s);
+		return guest_act(s);
 	if (s->hog)
 		sim_pass(sim_random(HOG_STEP));
 	return EXIT_REASONS;
@@ -858,7 +516,7 @@ int virt_enter(struct virt_vcpu *v, struct exit *exit)
 
 	entries++;
 	check_entry(s);
-	last[sim_cpu()] = (struct last_exit){.length = 2};
+	s->last = (struct last_exit){.length = 2};
 	if (sim_random(200000) == 0)
 		return -E_INVAL;
 	take_event(s);

@@ -1,7 +1,4 @@
-/*
- * The processor of the soak test, behind arch/x86/virt.h: guests that do at random what makes a hypervisor work. Owned
- * by processor.c; lifecycle.c sets it up and asks it what must hold.
- */
+/* The processor of the soak test, behind arch/x86/virt.h: lifecycle.c sets it up and asks it what must hold. */
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
@@ -9,9 +6,6 @@
 
 /* What the processor can do, by the run's seed. */
 void processor_init(void);
-/* What the guests of this run execute: a flat image for address PROCESSOR_CODE, which is where device accesses are. */
-#define PROCESSOR_CODE 0x7c00
-extern const uint8_t processor_image[64];
 /* Creating something fails now and then while this is set. */
 extern bool processor_short_of_memory;
 /* vCPUs and spaces that exist. */

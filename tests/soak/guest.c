@@ -1,0 +1,313 @@
+/*
+ * What guests do, at random: each act is one exit, with the registers and qualifications that the instruction would
+ * have left. See guest.h.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "tests/soak/guest.h"
+
+#include "arch/x86/msr.h"
+#include "hv/guest_mem.h"
+#include "hv/pc_map.h"
+#include "tests/soak/sim.h"
+
+#define MAX_GPA_WRITTEN (2 * MIB)
+
+const uint8_t guest_image[64] = {0x89, 0x03, 0x8b, 0x03, 0xf4}; /* mov [ebx],eax; mov eax,[ebx]; hlt */
+enum { CODE_STORE = GUEST_CODE, CODE_LOAD = GUEST_CODE + 2 };
+
+static bool nmi_guests;
+
+void guest_init(void)
+{
+	nmi_guests = sim_chance(300);
+}
+
+static uint32_t port_access(struct soft *s, uint16_t port, uint64_t value, unsigned size, bool in)
+{
+	s->v->reg[REG_RAX] = value;
+	s->last.qualification = (uint64_t)port << 16 | (in ? BIT(3) : 0) | (size - 1);
+	return EXIT_IO;
+}
+
+static uint32_t msr_write(struct soft *s, uint32_t msr, uint64_t value)
+{
+	s->v->reg[REG_RCX] = msr;
+	s->v->reg[REG_RAX] = (uint32_t)value;
+	s->v->reg[REG_RDX] = value >> 32;
+	return EXIT_WRMSR;
+}
+
+/* MOV to or from a device register in flat protected mode. */
+static uint32_t memory_access(struct soft *s, uint64_t gpa, uint32_t value, bool write)
+{
+	uint64_t flags = s->state.rflags;
+
+	cpu_state_protected(&s->state);
+	s->state.rflags = flags;
+	s->state.rip = write ? CODE_STORE : CODE_LOAD;
+	s->v->reg[REG_RAX] = value;
+	s->v->reg[REG_RBX] = gpa;
+	s->last.gpa = gpa;
+	s->last.qualification = BIT(7) | BIT(8) | (write ? BIT(1) : BIT(0));
+	return EXIT_EPT_VIOLATION;
+}
+
+/* A write to a register of the local APIC, in the way that fits its mode. */
+static uint32_t apic_write(struct soft *s, uint32_t reg, uint32_t value, uint32_t high)
+{
+	struct vcpu *v = soft_vcpu(s);
+
+	if (vlapic_is_x2apic(&v->lapic))
+		return msr_write(s, VLAPIC_MSR_FIRST + reg / 16, (uint64_t)high << 32 | value);
+	if (s->mode != VIRT_APIC_XAPIC)
+		return memory_access(s, PC_LAPIC_ADDRESS + reg, value, true);
+	if (reg == VLAPIC_EOI)
+		return EXIT_PAUSE;
+	s->apic[reg / 4] = value; /* the processor has done that, and exits behind the instruction */
+	s->last.qualification = reg;
+	return EXIT_APIC_WRITE;
+}
+
+static uint32_t do_apic_timer(struct soft *s)
+{
+	uint64_t ticks = sim_random(sim_chance(900) ? 500000 : 50 * SIM_MS);
+
+	if (soft_vcpu(s)->lapic.timer_mode == 2)
+		return msr_write(s, VLAPIC_MSR_TSC_DEADLINE, sim_now() + s->v->tsc_offset + ticks);
+	return apic_write(s, VLAPIC_INITIAL_COUNT, (uint32_t)ticks, 0);
+}
+
+/* Mostly with a timer set that will end it. */
+static uint32_t do_halt(struct soft *s)
+{
+	if (!s->going_to_halt && sim_chance(700)) {
+		s->going_to_halt = true;
+		return do_apic_timer(s);
+	}
+	s->going_to_halt = false;
+	if (sim_chance(980))
+		s->state.rflags |= RFLAGS_IF;
+	return EXIT_HLT;
+}
+
+static uint32_t do_spin(struct soft *s)
+{
+	(void)s;
+	return EXIT_PAUSE;
+}
+
+static uint32_t do_toggle_interrupts(struct soft *s)
+{
+	s->state.rflags ^= RFLAGS_IF;
+	return s->interrupt_window && (s->state.rflags & RFLAGS_IF) ? EXIT_INTERRUPT_WINDOW : EXIT_CPUID;
+}
+
+/* End of a handler: EOI to whoever, then IRET. */
+static uint32_t do_end_interrupt(struct soft *s)
+{
+	int isr = soft_highest(s, VLAPIC_ISR);
+
+	s->nmi_blocked = false;
+	s->state.rflags |= RFLAGS_IF;
+	if (s->nmi_window)
+		return EXIT_NMI_WINDOW;
+	if (sim_chance(300))
+		return port_access(s, sim_chance(500) ? 0x20 : 0xa0, 0x20, 1, false);
+	if (s->mode == VIRT_APIC_OFF)
+		return apic_write(s, VLAPIC_EOI, 0, 0);
+	if (isr < 0)
+		return EXIT_CPUID;
+	soft_flip(s, VLAPIC_ISR, isr);
+	s->last.qualification = (uint64_t)isr;
+	return s->eoi_exits[isr / 64] & BIT(isr & 63) ? EXIT_EOI_INDUCED : EXIT_CPUID;
+}
+
+static uint32_t do_apic_mode(struct soft *s)
+{
+	uint64_t base = soft_vcpu(s)->lapic.base;
+
+	return msr_write(s, MSR_APIC_BASE,
+			 sim_chance(800)   ? base | VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC
+			 : sim_chance(500) ? base & ~(VLAPIC_BASE_ENABLE | VLAPIC_BASE_X2APIC)
+					   : base | VLAPIC_BASE_ENABLE);
+}
+
+static uint32_t do_apic_setup(struct soft *s)
+{
+	switch (sim_random(5)) {
+	case 0:
+		return apic_write(s, VLAPIC_SVR, 0x1ff, 0);
+	case 1:
+		return apic_write(s, VLAPIC_LVT_TIMER, 0x40 + (uint32_t)(sim_random(4) << 17), 0);
+	case 2:
+		return apic_write(s, VLAPIC_TPR, (uint32_t)sim_random(sim_chance(100) ? 256 : 32), 0);
+	case 3:
+		return apic_write(s, VLAPIC_DIVIDE, (uint32_t)sim_random(16), 0);
+	default:
+		return apic_write(s, 16 * (uint32_t)sim_random(64), (uint32_t)sim_random(1ULL << 32), 0);
+	}
+}
+
+static uint32_t do_ipi(struct soft *s)
+{
+	static const uint32_t mode[] = {0, 0, 0, 1, 4, 5, 6, 6};
+	uint32_t icr = mode[sim_random(8)] << 8 | BIT(14) | (uint32_t)sim_random(4) << 18 | (uint32_t)sim_random(256);
+	uint32_t dest = (uint32_t)sim_random(8);
+
+	if (sim_chance(300) && !vlapic_is_x2apic(&soft_vcpu(s)->lapic))
+		return apic_write(s, VLAPIC_ICR_HIGH, dest << 24, 0);
+	return apic_write(s, VLAPIC_ICR, icr, dest);
+}
+
+/* Chips programmed the way that makes them interrupt: port, value, ..., 0. */
+static const uint16_t script[][24] = {
+    {0x20, 0x11, 0x21, 0x20, 0x21, 4, 0x21, 1, 0xa0, 0x11, 0xa1, 0x28, 0xa1, 2, 0xa1, 1, 0x21, 0, 0xa1, 0},
+    {0x43, 0x34, 0x40, 0x00, 0x40, 0x04},
+    {0x70, 0x0a, 0x71, 0x26, 0x70, 0x0b, 0x71, 0x42, 0x70, 0x0c},
+    {0x3fc, 0x0b, 0x3f9, 0x0f, 0x3f8, 'x', 0x3f8, '\n'},
+    {0x64, 0x60, 0x60, 0x47, 0x60, 0xf4},
+    {0x603, 0x01, 0x604, 0x01},
+    {0xe9, 'h', 0xe9, 'i', 0xe9, '\n'},
+};
+
+static uint32_t do_script(struct soft *s)
+{
+	uint16_t port;
+
+	if (!s->script || !*s->script)
+		s->script = script[sim_random(ARRAY_SIZE(script))];
+	port = s->script[0];
+	s->script += 2;
+	return port_access(s, port, s->script[-1], 1, false);
+}
+
+static uint32_t do_port(struct soft *s)
+{
+	static const uint16_t base[] = {0x20, 0xa0, 0x40, 0x60, 0x70, 0x3f8, 0x3d0, 0x600, 0x608, 0xcf8, 0x80, 0xe8};
+
+	return port_access(s, (uint16_t)(base[sim_random(ARRAY_SIZE(base))] + sim_random(8)), sim_random(0x100),
+			   1u << sim_random(3), sim_chance(600));
+}
+
+static uint32_t do_ioapic(struct soft *s)
+{
+	return memory_access(s, PC_IOAPIC_ADDRESS + (sim_chance(500) ? 0 : 0x10),
+			     (uint32_t)sim_random(sim_chance(500) ? 0x40 : 1ULL << 17) & ~0x600u, /* no NMI, no INIT */
+			     sim_chance(800));
+}
+
+static uint32_t do_text(struct soft *s)
+{
+	return memory_access(s, PC_VGA_TEXT + 2 * sim_random(2000), 0x0741, true);
+}
+
+static uint32_t do_memory(struct soft *s)
+{
+	struct vcpu *v = soft_vcpu(s);
+	uint64_t value = sim_now();
+
+	if (guest_write(&v->vm->mem, GPA(0x10000 + sim_random(MAX_GPA_WRITTEN)), &value, sizeof(value)))
+		return EXIT_CPUID;
+	return memory_access(s, 0x10000 + 4 * sim_random(0x1000), (uint32_t)value, sim_chance(500));
+}
+
+static uint32_t do_msr(struct soft *s)
+{
+	static const uint32_t msr[] = {MSR_TSC, MSR_TSC_ADJUST, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, 0x12345};
+
+	if (sim_chance(500))
+		return msr_write(s, msr[sim_random(ARRAY_SIZE(msr))], sim_random(1ULL << 33));
+	s->v->reg[REG_RCX] = msr[sim_random(ARRAY_SIZE(msr))];
+	return EXIT_RDMSR;
+}
+
+static uint32_t do_power_off(struct soft *s)
+{
+	return port_access(s, PC_PORT_PM1_CNT, 1u << 13 | PC_SLP_TYP_S5 << 10, 2, false);
+}
+
+static uint32_t do_reset(struct soft *s)
+{
+	return sim_chance(500) ? port_access(s, PC_PORT_RESET, PC_RESET_VALUE, 1, false)
+			       : port_access(s, 0x64, 0xfe, 1, false);
+}
+
+static uint32_t do_debug_exit(struct soft *s)
+{
+	return port_access(s, 0xf4, sim_random(256), 1, false);
+}
+
+static uint32_t do_crash(struct soft *s)
+{
+	switch (sim_random(4)) {
+	case 0:
+		return EXIT_TRIPLE_FAULT;
+	case 1:
+		return memory_access(s, 0xd0000000 + sim_random(0x10000000), 0, sim_chance(500)); /* nothing there */
+	case 2:
+		return EXIT_VMCALL + (uint32_t)sim_random(10);
+	default:
+		return EXIT_REASONS + 1 + (uint32_t)sim_random(200);
+	}
+}
+
+static const struct act {
+	uint32_t (*act)(struct soft *s);
+	unsigned weight;
+} acts[] = {
+    {do_halt, 300},	     {do_spin, 100},	 {do_toggle_interrupts, 100},
+    {do_end_interrupt, 250}, {do_apic_mode, 6},	 {do_apic_setup, 60},
+    {do_apic_timer, 100},    {do_ipi, 120},	 {do_script, 150},
+    {do_port, 30},	     {do_ioapic, 20},	 {do_text, 20},
+    {do_memory, 30},	     {do_msr, 20},	 {do_power_off, 1},
+    {do_reset, 3},	     {do_debug_exit, 1}, {do_crash, 1},
+};
+
+/* What each processor of an operating system does first: its local APIC, then the other processors. */
+static uint32_t boot(struct soft *s)
+{
+	switch (s->booting--) {
+	case 5:
+		return sim_chance(700) ? do_apic_mode(s) : EXIT_CPUID;
+	case 4:
+		return apic_write(s, VLAPIC_SVR, 0x1ff, 0);
+	case 3:
+		return apic_write(s, VLAPIC_LVT_TIMER, 0x40 + (uint32_t)(sim_random(3) << 17), 0);
+	default:
+		/* Broadcast INIT, then start-up. */
+		return soft_vcpu(s)->index ? EXIT_CPUID : apic_write(s, VLAPIC_ICR, s->booting ? 0xc4500 : 0xc4608, 0);
+	}
+}
+
+/* Guests that live by NMIs alone: whether they have halted for good is hard to tell. */
+static bool lives_by_nmis(const struct soft *s)
+{
+	return nmi_guests && soft_vcpu(s)->vm->config->name[2] % 4 == 0;
+}
+
+static uint32_t send_or_await_nmi(struct soft *s)
+{
+	s->nmi_blocked = false;
+	s->state.rflags &= ~RFLAGS_IF;
+	if (sim_chance(600))
+		return apic_write(s, VLAPIC_ICR, 0xc4400, 0); /* to all others */
+	return EXIT_HLT;
+}
+
+uint32_t guest_act(struct soft *s)
+{
+	unsigned all = 0, n;
+
+	if (s->booting && sim_chance(950))
+		return boot(s);
+	if (lives_by_nmis(s) && sim_chance(990))
+		return send_or_await_nmi(s);
+	if (s->going_to_halt)
+		return do_halt(s);
+	for (unsigned i = 0; i < ARRAY_SIZE(acts); i++)
+		all += acts[i].weight;
+	n = (unsigned)sim_random(all);
+	for (unsigned i = 0;; n -= acts[i++].weight)
+		if (n < acts[i].weight)
+			return acts[i].act(s);
+}
