@@ -37,6 +37,7 @@
 #define ROUND_TICKS  (20 * SIM_MS)   /* between looks at what does not move */
 #define ASLEEP_WAIT  (100 * SIM_MS)  /* owner's pause when nothing else happens */
 #define LEAVE_TICKS  (8000 * SIM_MS) /* in which a VM that is destroyed must be gone, whatever its share is */
+#define TYPED_TICKS  (10 * SIM_MS)   /* longer than the console waits before it gives a byte again */
 #define ANSWER_TICKS (8000 * SIM_MS) /* in which a vCPU must have done what was asked of it */
 
 /* What is watched of a vCPU: how long it has been owing something. */
@@ -60,6 +61,7 @@ static struct {
 	uint64_t free_at_start;
 	unsigned started, refused; /* VMs */
 	bool draining, drained;
+	uint64_t gone_at; /* since when nothing is left to wait for; 0: not yet */
 	uint64_t looked_at;
 	char value[64];
 } soak;
@@ -486,9 +488,14 @@ static void look(void)
 	}
 }
 
+/* What was typed for a VM that is gone is thrown away when the console tries again, which takes its timer. */
 static bool over(void)
 {
-	return soak.drained && !vms_alive();
+	if (!soak.drained || vms_alive())
+		soak.gone_at = 0;
+	else if (!soak.gone_at)
+		soak.gone_at = sim_now();
+	return soak.gone_at && sim_now() - soak.gone_at > TYPED_TICKS;
 }
 
 static void asleep(void)
