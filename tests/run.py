@@ -92,7 +92,7 @@ class Session:
 
     def __init__(self, booted, terminal):
         self.machine, self.terminal, self.progress = booted, terminal, Progress(terminal)
-        self.vireo_up = self.guest_up = self.escaped = self.last_words = None  # (exit status, text) once Vireo has said them
+        self.vireo_up = self.core_up = self.guest_up = self.escaped = self.last_words = None  # (exit status, text) once Vireo has said them
         self.recent = b""  # the latest output: patterns may be cut by the reads
         self.line_open = False  # the cursor is in the middle of a line
 
@@ -113,7 +113,7 @@ class Session:
         if not self.vireo_up:
             self.progress.show("firmware is starting")
         elif not self.guest_up and not self.line_open:
-            self.progress.show("the guest is starting" if CORE_SPEAKS in self.recent else "files are being read")
+            self.progress.show("the guest is starting" if self.core_up else "files are being read")
 
     def _from_machine(self):
         data = os.read(self.machine.fileno(), 65536)
@@ -129,6 +129,7 @@ class Session:
             self.progress.erase()
             self.terminal.write(data)
             self.line_open = not data.endswith((b"\n", b"\r"))
+            self.core_up = self.core_up or CORE_SPEAKS in self.recent
             self.guest_up = self.guest_up or bool(GUEST_SPEAKS.search(self.recent))
             for words, (status, text) in LAST_WORDS.items():
                 if words in self.recent:

@@ -24,6 +24,11 @@ com1.sendall(b"\\x1b[2Jfirmware noise\\r\\n")
 if mode == "slow":
     time.sleep(60)
 time.sleep(0.3)
+if mode == "talks":
+    for piece in (b"Vireo\\r\\nvireo: core entered\\r\\n", *2 * [b"a kernel's line\\r\\n" * 400]):
+        com1.sendall(piece)
+        time.sleep(0.1)
+    time.sleep(60)
 for piece in (b"more noise\\r\\nVi", b"reo\\r\\nvireo: hello\\r\\n", b"vireo-init: up\\r\\n~ # "):
     com1.sendall(piece)
     time.sleep(0.1)
@@ -82,6 +87,14 @@ def test_shows_vireo_and_guest_but_not_firmware(session):
     child.expect("firmware is starting")
     child.expect("Vireo\r\nvireo: hello\r\nvireo-init: up\r\n~ # ")
     assert "noise" not in child.before
+    child.send("\x01x")
+    expect_left(child, 0)
+
+
+def test_knows_where_it_is_behind_much_output(session):
+    child = session("talks")
+    child.expect(r"(the guest is starting|files are being read) \(Ctrl-A x leaves\)")
+    assert child.match[1] == "the guest is starting"
     child.send("\x01x")
     expect_left(child, 0)
 
