@@ -19,6 +19,7 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 import machine  # noqa: E402
+import scale  # noqa: E402
 
 BUILD, ROOT = machine.BUILD, machine.ROOT
 LINUX = [BUILD / "linux" / "vmlinuz", BUILD / "linux" / "initrd"]
@@ -116,15 +117,9 @@ def measure_exits(folder):
 
 def measure_creation(folder):
     """From the request for a VM to its first instruction, whatever its size: {id: (unit, ticks)}."""
-    guest, image, conf = (pathlib.Path(folder) / name for name in ("idle.bin", "creation.img", "creation.conf"))
-    subprocess.run(["nasm", "-f", "bin", "-o", guest, ROOT / "tests" / "guest" / "idle.asm"], check=True)
-    conf.write_text("".join(f"[vm m{mib}]\nprotocol = flat\nmode = protected\nmemory = {mib}M\nkernel = idle.bin\n"
-                            "autostart = off\n" for mib in CREATED_MIB))
-    subprocess.run([ROOT / "boot" / "mkimage.sh", image, conf, guest], check=True)
+    conf = "".join(scale.idle_section(f"m{mib}", mib) for mib in CREATED_MIB)
     print("bench: booting creation", flush=True)
-    with machine.Machine("bench-creation", image, memory=1536, cpus=2, timeout=BOOT_SECONDS) as booted:
-        booted.expect("console: Vireo's shell")
-        booted.expect(machine.SHELL_PROMPT)
+    with scale.boot(folder, "creation", conf, [scale.idle_guest(folder)], memory=1536, cpus=2) as booted:
         for mib in CREATED_MIB:
             booted.shell(f"start m{mib}")
             booted.expect(f"vm m{mib}: first instruction")

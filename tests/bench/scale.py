@@ -27,7 +27,17 @@ GROWTH = 1.05
 
 LINUX_GUEST = (ROOT / "guests" / "linux" / "vireo.conf").read_text().replace("256M", f"{LINUX_MEMORY}M") \
     + "autostart = off\n"
-TEACHING_GUEST = "[vm lesson]\nprotocol = flat\nmode = protected\nmemory = 2M\nautostart = off\nkernel = idle.bin\n"
+
+
+def idle_guest(folder):
+    """A small guest that sleeps."""
+    guest = pathlib.Path(folder) / "idle.bin"
+    subprocess.run(["nasm", "-f", "bin", "-o", guest, ROOT / "tests" / "guest" / "idle.asm"], check=True)
+    return guest
+
+
+def idle_section(name, mib):
+    return f"[vm {name}]\nprotocol = flat\nmode = protected\nmemory = {mib}M\nautostart = off\nkernel = idle.bin\n"
 
 
 @contextlib.contextmanager
@@ -93,10 +103,8 @@ def scale_linux(folder):
 
 
 def scale_teaching(folder):
-    guest = pathlib.Path(folder) / "idle.bin"
-    subprocess.run(["nasm", "-f", "bin", "-o", guest, ROOT / "tests" / "guest" / "idle.asm"], check=True)
     costs = []
-    with boot(folder, "teaching", TEACHING_GUEST, [guest], cpus=2, memory=1024) as booted:
+    with boot(folder, "teaching", idle_section("lesson", 2), [idle_guest(folder)], cpus=2, memory=1024) as booted:
         for n in range(TEACHING):
             cost = start(booted, f"l{n + 1}", "lesson")
             if not cost:

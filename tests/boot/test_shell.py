@@ -177,6 +177,10 @@ def test_listings(vireo):
     assert top["a"]["exits_s"] > 100 and top["a"]["reasons_s"]
     check_memory(vireo.shell_json("mem"))
     assert re.fullmatch(r"total_bytes: \d+\nfree_bytes: \d+\nguest_bytes: \d+\n", vireo.shell("mem"))
+    before = next(row for row in answers["list"] if row["name"] == "a")
+    destroy(vireo, "a")
+    after = next(row for row in vireo.shell_json("list") if row["name"] == "a")
+    assert after["exits"] >= before["exits"] and after["cpu_ms"] >= before["cpu_ms"], "of a VM that has ended"
 
 
 def check_vms(vms, vcpus, sched):

@@ -313,6 +313,10 @@ void virt_apic_raise_rvi(uint8_t vector)
 	if (vector > fake.rvi)
 		fake.rvi = vector;
 }
+uint8_t virt_apic_svi(void)
+{
+	return fake.svi;
+}
 void virt_apic_set_svi(uint8_t vector)
 {
 	fake.svi = vector;

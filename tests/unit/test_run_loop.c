@@ -29,7 +29,7 @@ static struct vcpu vcpu;
 static struct timer timer;
 static struct virt_features features = {.preemption_timer = true};
 static jmp_buf out;
-static unsigned ipis;
+static unsigned ipis, let_in;
 static bool away_in_callback;
 static uint64_t hardware; /* what the local APIC's timer is set to */
 static void (*on_arm)(void);
@@ -173,7 +173,10 @@ void cpu_wait_for_interrupt(void)
 {
 	longjmp(out, 1);
 }
-void cpu_take_interrupts(void) {}
+void cpu_take_interrupts(void)
+{
+	let_in++;
+}
 
 static void on_fire(struct timer *t)
 {
@@ -190,7 +193,7 @@ static int setup(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++)
 		cpus[i] = (struct cpu){.self = &cpus[i], .index = i, .apic_id = i};
 	vcpu.vm = &vm;
-	ipis = 0;
+	ipis = let_in = 0;
 	hardware = 0;
 	to_run = NULL;
 	on_arm = NULL;
@@ -230,11 +233,22 @@ static void a_callback_is_not_away(void **state)
 	assert_false(away_in_callback);
 }
 
+/* A guest that is entered with IF clear may keep them back for ever (Bochs). */
+static void a_bound_that_has_passed_lets_interrupts_in(void **state)
+{
+	(void)state;
+	to_run = &vcpu;
+	if (!setjmp(out))
+		run_loop();
+	assert_int_equal(let_in, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(no_timer_is_slept_through, setup),
 	    cmocka_unit_test_setup(a_callback_is_not_away, setup),
+	    cmocka_unit_test_setup(a_bound_that_has_passed_lets_interrupts_in, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
