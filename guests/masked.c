@@ -1,8 +1,7 @@
 /*
  * Lesson 12: an interrupt that waits while IF is clear goes on waiting, whatever else comes in. The second processor
- * sends IPIs without a pause, each of which may stop the first one's guest mode; meanwhile the first has a vector of
- * its own pending with IF clear, once behind a self-IPI, once behind the EOI of a higher one. SDM Vol.
- * 3A 6.8.1, 11.8.4.
+ * goes on sending IPIs, each of which may stop the first one's guest mode; meanwhile the first has a vector of its own
+ * pending with IF clear, once behind a self-IPI, once behind the EOI of a higher one. SDM Vol. 3A 6.8.1, 11.8.4.
  */
 /* SPDX-License-Identifier: MIT */
 #include "guests/lib/pc.h"

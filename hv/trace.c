@@ -10,8 +10,7 @@
 #include "hv/phys.h"
 #include "hv/vm.h"
 
-#define NAMES 256 /* VMs beyond these have no number in a dump */
-
+#define NAMES	   256 /* VMs beyond these have no number in a dump */
 #define RING_PAGES (TRACE_RING_RECORDS * sizeof(struct trace_record) / PAGE_SIZE)
 
 bool trace_on;

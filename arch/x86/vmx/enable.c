@@ -17,7 +17,7 @@
 
 #define EPT_NEEDED (VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_INVEPT)
 
-#define BOCHS_REVISION 0x2bU
+#define BOCHS_REVISION 0x2bU /* of its VMCS; Bochs 2.7 */
 
 struct vmx_machine vmx;
 
@@ -118,13 +118,13 @@ static bool allowed(enum vmx_word word, uint32_t bits)
 	return ((vmx_caps_word(&vmx.caps, word) >> 32) & bits) == bits;
 }
 
-/* Optional features: what the processor has and the user did not turn off. */
-/* Bochs, by the revision that it gives its VMCS; under a hypervisor that may be anyone's. */
+/* Under a hypervisor the revision may be anyone's. */
 static bool is_bochs(void)
 {
 	return vmx.caps.revision == BOCHS_REVISION && !cpu_has(CPUID_HYPERVISOR);
 }
 
+/* Optional features: what the processor has and the user did not turn off. */
 static void choose_features(const struct virt_wish *wish)
 {
 	struct virt_features *f = &vmx.features;
