@@ -119,10 +119,18 @@ static void leave_shell(void)
 	shell_focus = false;
 }
 
+/* Why nobody will answer what is typed. */
+static const char *silence(const struct vm_console *c)
+{
+	if (!c->vm)
+		return ", shut off";
+	return vm_is_paused(c->vm) ? ", paused" : "";
+}
+
 static void focus_vm(struct vm_console *c)
 {
 	leave_shell();
-	log_info("console: vm %s%s (Ctrl-] for Vireo's shell)", c->name, c->vm ? "" : ", shut off");
+	log_info("console: vm %s%s (Ctrl-] for Vireo's shell)", c->name, silence(c));
 	spin_lock(&c->lock);
 	if (!c->vm)
 		c->shown = 0; /* who looks at a dead guest wants its last words, shown before or not */

@@ -224,7 +224,7 @@ class Machine:
     def to_guest(self, timeout=None):
         """From the shell back to the guest that had the console before it; answers the VM's name."""
         self.serial.send(SWITCH_KEY)
-        return self.expect(r"console: vm (\S+?)(, shut off)? \(Ctrl-\][^\n]*\n", timeout)[1]
+        return self.expect(r"console: vm (\S+?)(, shut off|, paused)? \(Ctrl-\][^\n]*\n", timeout)[1]
 
     def shell(self, line, timeout=None):
         """Types a line at the shell's prompt and returns what was printed until the next prompt, log lines included."""

@@ -9,21 +9,32 @@
 
 /* --- help --------------------------------------------------------------------------------------------------------- */
 
+struct help {
+	const struct shell_call *call;
+	unsigned lines;
+};
+
 static void help_line(void *ctx, const struct shell_command *command)
 {
-	const struct shell_call *call = ctx;
+	struct help *help = ctx;
+	const struct shell_call *call = help->call;
 	char usage[64];
 
 	if (call->count > 1 && strcmp(call->word[1], command->name))
 		return;
 	snprintf(usage, sizeof(usage), "%s %s", command->name, command->arguments);
 	shell_print(call->out, "  %-32s %s\r\n", usage, command->help);
+	help->lines++;
 }
 
 static void run_help(struct shell_call *call)
 {
-	shell_each_command(help_line, call);
-	if (call->count == 1)
+	struct help help = {.call = call};
+
+	shell_each_command(help_line, &help);
+	if (!help.lines)
+		shell_error(call, "there is no command %.40s; `help` lists those there are", call->word[1]);
+	else if (call->count == 1)
 		shell_print(call->out,
 			    "Listings take --json. Tab completes, the arrows recall; Ctrl-] leads to the guest "
 			    "and back.\r\n");

@@ -190,6 +190,9 @@ def test_pause_and_reset(small):
     assert small.shell("top 3").count("top: 2 VMs") == 3  # two seconds
     destroy(small, "sipi")
     assert numbers(small.shell("log teller"), "A") == told, "a paused VM goes on"
+    small.send("console teller\r")
+    small.expect("console: vm teller, paused")
+    small.to_shell()
     small.shell("reset teller")
     small.expect("vm teller: restarts after")
     wait_for_states(small, teller="paused")

@@ -122,7 +122,8 @@ def test_wrong_usage(vireo):
             assert vireo.shell(name).rstrip() == usage
     assert vireo.shell("x " * 40) == "error: more than 32 words\n"
     assert vireo.shell("list 'a") == "error: a quote is not closed\n"
-    assert vireo.shell("frob") == "error: there is no command frob; `help` lists those there are\n"
+    for line in ("frob", "help frob"):
+        assert vireo.shell(line) == "error: there is no command frob; `help` lists those there are\n"
     assert vireo.shell("") == vireo.shell("   ") == ""
     assert vireo.shell("trace draw") == "error: found 'draw', expected start, stop, clear or dump\n"
     assert vireo.shell("top often") == "error: found 'often', expected a number of looks\n"
