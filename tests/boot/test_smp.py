@@ -62,14 +62,7 @@ def check(booted, vcpus):
 
 
 @pytest.mark.parametrize("vcpus, cpus", [
-    pytest.param(4, 2, marks=pytest.mark.long),
-    pytest.param(1, 2, marks=pytest.mark.long),
-    pytest.param(2, 1, marks=pytest.mark.long),
-    pytest.param(2, 2, marks=pytest.mark.long),
-    pytest.param(4, 1, marks=pytest.mark.long),
-    pytest.param(4, 4, marks=pytest.mark.long),
-    pytest.param(8, 1, marks=pytest.mark.long),
-    pytest.param(8, 4, marks=pytest.mark.long),
+    pytest.param(vcpus, cpus, marks=pytest.mark.long) for vcpus in (1, 2, 4, 8) for cpus in (1, 2, 4)
 ])
 def test_vcpus(boot, make_image, vcpus, cpus):
     check(boot_linux(boot, make_image, vcpus, cpus), vcpus)
