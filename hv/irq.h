@@ -10,7 +10,7 @@
 struct irq_line {
 	void (*set)(void *ctx, unsigned line, bool level);
 	void *ctx;
-	unsigned line; /* ISA IRQ number, 0 to 15 */
+	unsigned line; /* ISA IRQ number, 0 to 15; 16 to 19: INTA to INTD of the PCI bus */
 };
 
 static inline void irq_line_set(const struct irq_line *l, bool level)

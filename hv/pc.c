@@ -9,11 +9,26 @@
 _Static_assert(CONFIG_MAX_VCPUS == PC_MAX_VCPUS, "the tables have room for all vCPUs that can be configured");
 _Static_assert(CONFIG_MAX_VCPUS <= APIC_BUS_MAX, "every vCPU's local APIC has a place on the bus");
 
-/* An ISA line leads to the 8259s and to the IOAPIC; which of them the guest listens to is the guest's choice. */
+/* INTA and INTC share one input of the 8259s, INTB and INTD the other. */
+static void set_intx(struct pc *pc, unsigned intx, bool level)
+{
+	pc->intx = (uint8_t)(level ? pc->intx | 1u << intx : pc->intx & ~(1u << intx));
+	vpic_set_line(&pc->pic, intx % 2 ? PC_PCI_PIC_IRQ_ODD : PC_PCI_PIC_IRQ_EVEN, pc->intx & (intx % 2 ? 10 : 5));
+	vioapic_set_line(&pc->ioapic, PC_GSI_INTX + intx, level);
+}
+
+/*
+ * An ISA line leads to the 8259s and to the IOAPIC; which of them the guest listens to is the guest's choice. PCI's
+ * lines have pins of the IOAPIC for themselves.
+ */
 static void set_line(void *ctx, unsigned line, bool level)
 {
 	struct pc *pc = ctx;
 
+	if (line >= PC_GSI_INTX) {
+		set_intx(pc, line - PC_GSI_INTX, level);
+		return;
+	}
 	vpic_set_line(&pc->pic, line, level);
 	vioapic_set_line(&pc->ioapic, line == PC_IRQ_PIT ? PC_PIT_IOAPIC_PIN : line, level);
 }
@@ -25,7 +40,11 @@ static struct irq_line line(struct pc *pc, unsigned irq)
 
 int pc_init(struct pc *pc, const struct pc_setup *s)
 {
+	struct pci_host_setup pci = {.pio = &pc->pio, .mmio = &pc->mmio, .platform = &pc->platform, .apics = s->apics};
 	int err;
+
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		pci.intx[i] = line(pc, PC_GSI_INTX + i);
 
 	pc->platform = s->platform;
 	vpic_init(&pc->pic, s->pic_changed, s->pic_ctx);
@@ -39,7 +58,7 @@ int pc_init(struct pc *pc, const struct pc_setup *s)
 	    (err = i8042_init(&pc->i8042, &pc->pio, line(pc, PC_IRQ_KEYBOARD), &pc->platform)) ||
 	    (err = vga_init(&pc->vga, &pc->pio, s->vga_text, s->console)) ||
 	    (err = acpi_pm_init(&pc->acpi_pm, &pc->pio, line(pc, PC_IRQ_SCI), s->timers, s->lock, &pc->platform)) ||
-	    (err = pci_host_init(&pc->pci, &pc->pio, &pc->platform)) ||
+	    (err = pci_host_init(&pc->pci, &pci)) ||
 	    (err = debug_port_init(&pc->debug, &pc->pio, s->console, &pc->platform)))
 		return err;
 	pc_reset(pc);

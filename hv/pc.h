@@ -31,6 +31,7 @@ struct pc {
 	struct vga vga;
 	struct acpi_pm acpi_pm;
 	struct pci_host pci;
+	uint8_t intx; /* bit n: INTA + n is asserted */
 	struct debug_port debug;
 	struct timer vga_timer; /* next look at the text memory while it is being written */
 	bool vga_open;		/* text memory is writable; a write may have come since the last look */

@@ -23,6 +23,14 @@
 #define PC_IOAPIC_ID	  0u
 #define PC_IOAPIC_VERSION 0x20u
 
+/* PCI: the device hole under 4 GiB begins with the window for BARs; ECAM of bus 0 follows. */
+#define PC_PCI_MEMORY	   0xC0000000u
+#define PC_PCI_MEMORY_SIZE 0x20000000u
+#define PC_ECAM		   0xE0000000u
+#define PC_ECAM_SIZE	   0x100000u /* 32 devices of 8 functions of 4 KiB */
+#define PC_PCI_IO	   0xC000u
+#define PC_PCI_IO_SIZE	   0x1000u
+
 /* ISA interrupts. Each IRQ n leads to 8259 input n and IOAPIC pin n, except IRQ 0, which leads to IOAPIC pin 2. */
 #define PC_IRQ_PIT	  0u
 #define PC_IRQ_KEYBOARD	  1u
@@ -30,6 +38,10 @@
 #define PC_IRQ_RTC	  8u
 #define PC_IRQ_SCI	  9u /* level-triggered, active high, as is IOAPIC pin 9 */
 #define PC_PIT_IOAPIC_PIN 2u
+/* PCI's INTA to INTD: IOAPIC pins of their own, level-triggered; the 8259s have two inputs for the four. */
+#define PC_GSI_INTX	    16u
+#define PC_PCI_PIC_IRQ_EVEN 10u
+#define PC_PCI_PIC_IRQ_ODD  11u
 
 /* Ports. */
 #define PC_PORT_COM1	  0x3F8u

@@ -1,6 +1,7 @@
 /*
- * PCI configuration access; see pci_host.h. Nothing but the host bridge is on the bus yet; it is there because guests
- * believe in mechanism #1 only after they have seen one (Linux: pci_sanity_check), and all of it is read-only.
+ * PCI configuration access, the BARs' windows and the four interrupt lines; see pci_host.h. The host bridge is there
+ * because guests believe in mechanism #1 only after they have seen one (Linux: pci_sanity_check); all of it is
+ * read-only.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/pci_host.h"
@@ -15,6 +16,9 @@
 #define ADDRESS_ENABLE 0x80000000u
 #define ADDRESS_KEPT   0x80FFFFFCu /* enable, bus, device, function, register */
 
+#define PCI_MEMORY_STRIDE 0x10000u
+#define PCI_IO_STRIDE	  0x100u
+
 #define RESET_CPU 0x04 /* setting it starts the reset that bits 1 and 3 describe */
 
 static uint32_t ones(unsigned size)
@@ -22,13 +26,17 @@ static uint32_t ones(unsigned size)
 	return size == 4 ? UINT32_MAX : (1u << (8 * size)) - 1;
 }
 
+static const struct pci_function *function_in(const struct pci_host *host, unsigned slot)
+{
+	return slot < PCI_DEVICES && host->function[slot].read ? &host->function[slot] : NULL;
+}
+
 /* The function that the address register points at, or NULL: another bus, another function, an empty slot. */
 static const struct pci_function *find(const struct pci_host *host)
 {
-	const struct pci_function *f = &host->function[host->address >> 11 & 0x1F];
 	bool here = (host->address & ADDRESS_ENABLE) && !(host->address & 0x00FF0700);
 
-	return here && f->read ? f : NULL;
+	return here ? function_in(host, host->address >> 11 & 0x1F) : NULL;
 }
 
 static uint32_t data_read(const struct pci_host *host, unsigned byte)
@@ -79,8 +87,7 @@ static void port_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 	}
 }
 
-/* --- 00:00.0, an 82441FX as far as software looks: vendor, device, command, status, revision, class ------------------
- */
+/* --- 00:00.0, an 82441FX as far as software looks: vendor, device, command, status, revision, class --------------- */
 
 static uint32_t bridge_read(void *dev, unsigned offset)
 {
@@ -99,7 +106,152 @@ static void bridge_write(void *dev, unsigned offset, unsigned size, uint32_t val
 	(void)dev, (void)offset, (void)size, (void)value;
 }
 
-int pci_host_init(struct pci_host *host, struct bus *pio, const struct platform *platform)
+/* --- ECAM: bus 0, eight functions of 4 KiB each for every device -------------------------------------------------- */
+
+static const struct pci_function *find_ecam(const struct pci_host *host, uint64_t offset)
+{
+	return offset & 0x7000 ? NULL : function_in(host, offset >> 15 & 0x1F);
+}
+
+/* Behind the first 256 bytes there are extended capabilities, of which nobody has any. */
+static uint64_t ecam_read(void *dev, uint64_t addr, unsigned size)
+{
+	const struct pci_host *host = dev;
+	const struct pci_function *f = find_ecam(host, addr - PC_ECAM);
+	unsigned offset = addr & 0xFFF;
+
+	if (!f || size > 4 || offset % 4 + size > 4)
+		return size == 8 ? UINT64_MAX : ones(size);
+	return offset < PCI_CONFIG_SIZE ? f->read(f->dev, offset & 0xFC) >> (8 * (offset % 4)) & ones(size) : 0;
+}
+
+static void ecam_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
+{
+	struct pci_host *host = dev;
+	const struct pci_function *f = find_ecam(host, addr - PC_ECAM);
+	unsigned offset = addr & 0xFFF;
+
+	if (f && size <= 4 && offset % 4 + size <= 4 && offset < PCI_CONFIG_SIZE)
+		f->write(f->dev, offset, size, (uint32_t)value & ones(size));
+}
+
+/* --- the windows: where nobody answers is all ones, as a master abort is ------------------------------------------ */
+
+static const struct pci_bar *find_bar(const struct bus *bus, uint64_t addr, unsigned size)
+{
+	const struct bus_range *range = bus_find(bus, addr, size);
+
+	return range ? range->dev : NULL;
+}
+
+static uint64_t bar_read(const struct pci_bar *bar, uint64_t addr, unsigned size)
+{
+	if (!bar)
+		return size == 8 ? UINT64_MAX : ones(size);
+	return bar->read(bar->dev, addr - bar->base, size);
+}
+
+static uint64_t io_read(void *dev, uint64_t addr, unsigned size)
+{
+	const struct pci_host *host = dev;
+
+	return bar_read(find_bar(&host->io, addr, size), addr, size);
+}
+
+static void io_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
+{
+	const struct pci_host *host = dev;
+	const struct pci_bar *bar = find_bar(&host->io, addr, size);
+
+	if (bar)
+		bar->write(bar->dev, addr - bar->base, size, value);
+}
+
+static uint64_t memory_read(void *dev, uint64_t addr, unsigned size)
+{
+	const struct pci_host *host = dev;
+
+	return bar_read(find_bar(&host->memory, addr, size), addr, size);
+}
+
+static void memory_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
+{
+	const struct pci_host *host = dev;
+	const struct pci_bar *bar = find_bar(&host->memory, addr, size);
+
+	if (bar)
+		bar->write(bar->dev, addr - bar->base, size, value);
+}
+
+/* A BAR that the guest put outside of its window, or onto another one, does not answer until it is moved again. */
+static void add_bar(struct pci_host *host, struct pci_device *p, unsigned index)
+{
+	struct pci_bar *bar = &p->bar[index];
+	uint32_t base = pci_get32(p, PCI_BAR + 4 * index) & ~(bar->size - 1);
+	uint64_t first = bar->io ? PC_PCI_IO : PC_PCI_MEMORY, size = bar->io ? PC_PCI_IO_SIZE : PC_PCI_MEMORY_SIZE;
+	struct bus_range range = {.first = base, .count = bar->size, .name = bar->name, .dev = bar};
+
+	if (base < first || base - first > size - bar->size)
+		return;
+	if (bus_add(bar->io ? &host->io : &host->memory, &range) == 0)
+		bar->base = base;
+}
+
+void pci_host_moved(struct pci_host *host)
+{
+	host->io.count = host->memory.count = 0;
+	for (unsigned slot = 0; slot < PCI_DEVICES; slot++) {
+		struct pci_device *p = host->device[slot];
+
+		for (unsigned i = 0; p && i < PCI_BARS; i++)
+			if (p->bar[i].size &&
+			    (p->config[PCI_COMMAND] & (p->bar[i].io ? PCI_COMMAND_IO : PCI_COMMAND_MEMORY)))
+				add_bar(host, p, i);
+	}
+}
+
+/* What a firmware does: 64 KiB of memory for each BAR, and 256 ports for a function's one BAR of that kind. */
+uint32_t pci_host_assign(const struct pci_host *host, unsigned slot, unsigned bar)
+{
+	if (host->device[slot]->bar[bar].io)
+		return PC_PCI_IO + slot * PCI_IO_STRIDE;
+	return PC_PCI_MEMORY + (slot * PCI_BARS + bar) * PCI_MEMORY_STRIDE;
+}
+
+/* --- interrupts: INTA# of slot n leads to line n modulo 4 --------------------------------------------------------- */
+
+uint8_t pci_host_pic_line(unsigned slot)
+{
+	return slot % 2 ? PC_PCI_PIC_IRQ_ODD : PC_PCI_PIC_IRQ_EVEN;
+}
+
+void pci_host_set_interrupt(struct pci_host *host, unsigned slot, bool level)
+{
+	uint32_t *asserted = &host->asserted[slot % PCI_INTX], old = *asserted;
+
+	*asserted = level ? old | 1U << slot : old & ~(1U << slot);
+	if (!old != !*asserted)
+		irq_line_set(&host->intx[slot % PCI_INTX], *asserted);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
+
+int pci_host_plug(struct pci_host *host, struct pci_device *p, uint32_t (*read)(void *, unsigned),
+		  void (*write)(void *, unsigned, unsigned, uint32_t))
+{
+	for (unsigned slot = 1; slot < PCI_DEVICES; slot++) {
+		if (host->function[slot].read)
+			continue;
+		host->function[slot] = (struct pci_function){p, read, write};
+		host->device[slot] = p;
+		p->host = host;
+		p->slot = slot;
+		return 0;
+	}
+	return -E_NOMEM;
+}
+
+int pci_host_init(struct pci_host *host, const struct pci_host_setup *s)
 {
 	struct bus_range ports = {.first = ADDRESS,
 				  .count = PORTS,
@@ -107,13 +259,37 @@ int pci_host_init(struct pci_host *host, struct bus *pio, const struct platform 
 				  .dev = host,
 				  .read = port_read,
 				  .write = port_write};
+	struct bus_range ecam = {.first = PC_ECAM,
+				 .count = PC_ECAM_SIZE,
+				 .name = "PCI configuration",
+				 .dev = host,
+				 .read = ecam_read,
+				 .write = ecam_write};
+	struct bus_range io = {.first = PC_PCI_IO,
+			       .count = PC_PCI_IO_SIZE,
+			       .name = "PCI ports",
+			       .dev = host,
+			       .read = io_read,
+			       .write = io_write};
+	struct bus_range memory = {.first = PC_PCI_MEMORY,
+				   .count = PC_PCI_MEMORY_SIZE,
+				   .name = "PCI memory",
+				   .dev = host,
+				   .read = memory_read,
+				   .write = memory_write};
+	int err;
 
 	memset(host, 0, sizeof(*host));
-	host->platform = platform;
+	host->platform = s->platform;
+	host->apics = s->apics;
+	memcpy(host->intx, s->intx, sizeof(host->intx));
 	host->function[0] = (struct pci_function){.read = bridge_read, .write = bridge_write};
-	return bus_add(pio, &ports);
+	if ((err = bus_add(s->pio, &ports)) || (err = bus_add(s->pio, &io)) || (err = bus_add(s->mmio, &ecam)))
+		return err;
+	return bus_add(s->mmio, &memory);
 }
 
+/* The functions are reset by those who own them: what they are goes beyond PCI. */
 void pci_host_reset(struct pci_host *host)
 {
 	host->address = 0;

@@ -266,6 +266,19 @@ static uint32_t put_madt(struct place *place, unsigned vcpus)
 			 body);
 }
 
+/* PCI Firmware Specification 3.3, 4.1.2: where configuration space is in memory. */
+static uint32_t put_mcfg(struct place *place)
+{
+	static const struct {
+		uint64_t reserved, base;
+		uint16_t segment;
+		uint8_t first_bus, last_bus;
+		uint32_t reserved2;
+	} __attribute__((packed)) body = {.base = PC_ECAM};
+
+	return put_table(place, make_header("MCFG", 1, sizeof(struct acpi_header) + sizeof(body)), &body);
+}
+
 static int put_rsdp(struct place *place, uint32_t rsdt, uint32_t xsdt)
 {
 	struct acpi_rsdp r = {.revision = 2, .rsdt = rsdt, .length = RSDP_SIZE, .xsdt = xsdt};
@@ -281,7 +294,7 @@ static int put_rsdp(struct place *place, uint32_t rsdt, uint32_t xsdt)
 int acpi_build(const struct guest_mem *mem, unsigned vcpus, gpa_t *rsdp)
 {
 	struct place place = {.gpa = PC_ACPI_TABLES, .used = RSDP_SIZE};
-	uint32_t fadt, madt, facs, dsdt, rsdt, xsdt;
+	uint32_t fadt, madt, mcfg, facs, dsdt, rsdt, xsdt;
 
 	if (vcpus == 0 || vcpus > PC_MAX_VCPUS)
 		return -E_INVAL;
@@ -292,11 +305,12 @@ int acpi_build(const struct guest_mem *mem, unsigned vcpus, gpa_t *rsdp)
 	dsdt = put_dsdt(&place, vcpus);
 	fadt = put_fadt(&place, facs, dsdt);
 	madt = put_madt(&place, vcpus);
-	rsdt =
-	    put_table(&place, make_header("RSDT", 1, sizeof(struct acpi_header) + 8), (const uint32_t[]){fadt, madt});
-	xsdt =
-	    put_table(&place, make_header("XSDT", 1, sizeof(struct acpi_header) + 16), (const uint64_t[]){fadt, madt});
-	if (!facs || !dsdt || !fadt || !madt || !rsdt || !xsdt)
+	mcfg = put_mcfg(&place);
+	rsdt = put_table(&place, make_header("RSDT", 1, sizeof(struct acpi_header) + 12),
+			 (const uint32_t[]){fadt, madt, mcfg});
+	xsdt = put_table(&place, make_header("XSDT", 1, sizeof(struct acpi_header) + 24),
+			 (const uint64_t[]){fadt, madt, mcfg});
+	if (!facs || !dsdt || !fadt || !madt || !mcfg || !rsdt || !xsdt)
 		return -E_RANGE;
 	*rsdp = GPA(PC_ACPI_TABLES);
 	return put_rsdp(&place, rsdt, xsdt);

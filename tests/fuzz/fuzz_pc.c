@@ -1,16 +1,17 @@
 /*
- * Fuzzer of all chips of the PC together: port accesses of every width, time that passes, resets, typed and received
- * bytes, writes to VGA memory. The chips must stay inside their structures and must not flood: a bounded number of
- * timer callbacks for a bounded time.
+ * Fuzzer of all chips of the PC together: port accesses of every width, PCI's memory, time that passes, resets, typed
+ * and received bytes, writes to VGA memory. The chips must stay inside their structures and must not flood: a bounded
+ * number of timer callbacks for a bounded time.
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/pit.c hv/dev/rtc.c hv/dev/vuart.c hv/dev/i8042.c hv/dev/vga.c hv/dev/acpi_pm.c hv/dev/debug_port.c */
-/* links: hv/dev/pci_host.c hv/bus.c hv/timer.c hv/lib/heap.c */
+/* links: hv/dev/pci_host.c hv/dev/pci.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include <stdlib.h>
 #include <string.h>
 
 #include "hv/clock.h"
 #include "hv/dev/acpi_pm.h"
+#include "hv/dev/apic_bus.h"
 #include "hv/dev/debug_port.h"
 #include "hv/dev/i8042.h"
 #include "hv/dev/pci_host.h"
@@ -30,7 +31,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 static uint64_t now;
 static struct timer_queue queue;
 static struct spinlock lock;
-static struct bus pio;
+static struct bus pio, mmio;
 static struct pit pit;
 static struct rtc rtc;
 static struct vuart uart;
@@ -53,6 +54,13 @@ _Noreturn void panic(const char *fmt, ...)
 {
 	(void)fmt;
 	abort();
+}
+
+int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
+		     bool level)
+{
+	(void)bus, (void)dest, (void)logical, (void)mode, (void)vector, (void)level;
+	abort(); /* there is nobody who sends messages */
 }
 
 static void set_irq(void *ctx, unsigned line, bool level)
@@ -85,9 +93,11 @@ static void power_on(void)
 	static const struct irq_line irq = {.set = set_irq};
 	static const struct text_sink sink = {.write = write_text};
 	static const struct platform platform = {.request = request};
+	struct pci_host_setup setup = {.pio = &pio, .mmio = &mmio, .platform = &platform, .intx = {irq, irq, irq, irq}};
 
 	now = 1000 * HZ;
 	memset(&pio, 0, sizeof(pio));
+	memset(&mmio, 0, sizeof(mmio));
 	memset(text, 0, sizeof(text));
 	timer_queue_init(&queue, NULL, NULL);
 	check(pit_init(&pit, &pio, irq, &queue, &lock));
@@ -96,7 +106,7 @@ static void power_on(void)
 	check(i8042_init(&kbc, &pio, irq, &platform));
 	check(vga_init(&vga, &pio, text, sink));
 	check(acpi_pm_init(&pm, &pio, irq, &queue, &lock, &platform));
-	check(pci_host_init(&pci, &pio, &platform));
+	check(pci_host_init(&pci, &setup));
 	check(debug_port_init(&dbg, &pio, sink, &platform));
 }
 
@@ -146,6 +156,20 @@ static void access_port(const uint8_t *op, bool write)
 		abort(); /* wider than asked for */
 }
 
+/* PCI's window and configuration space: place, width and direction from the same bytes, the low slots mostly. */
+static void access_memory(const uint8_t *op)
+{
+	const struct bus_range *r = &mmio.range[op[1] & 1];
+	unsigned size = 1u << (op[1] >> 1 & 3);
+	uint64_t ones = size < 8 ? BIT(size * 8) - 1 : UINT64_MAX;
+	uint64_t at = ((uint64_t)op[2] | (uint64_t)op[3] << 8 | (uint64_t)(op[4] & op[1]) << 16) % (r->count - 7);
+
+	if (op[1] & 8)
+		r->write(r->dev, r->first + at, size, op[4] * 0x0101010101010101ULL & ones);
+	else if (r->read(r->dev, r->first + at, size) & ~ones)
+		abort(); /* wider than asked for */
+}
+
 static void step(const uint8_t *op)
 {
 	switch (op[0] >> 5) {
@@ -171,7 +195,9 @@ static void step(const uint8_t *op)
 		vga_refresh(&vga);
 		return;
 	default:
-		if (op[1] < 16)
+		if (op[0] & 16)
+			access_memory(op);
+		else if (op[1] < 16)
 			reset_all();
 		else if (op[1] < 32)
 			acpi_pm_power_button(&pm);

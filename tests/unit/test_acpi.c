@@ -13,9 +13,13 @@
 
 #include <cmocka.h>
 
+#include "hv/dev/pci_host.h"
 #include "hv/load/acpi.h"
 #include "hv/load/mptable.h"
 #include "hv/pc_map.h"
+
+#define TABLES	 3    /* that RSDT and XSDT list: FADT, MADT, MCFG */
+#define DSDT_MAX 2048 /* a guest interprets it at every boot: a little more than it has with 32 processors */
 
 static uint8_t memory[1 << 20] __attribute__((aligned(4096)));
 static struct guest_mem mem;
@@ -96,7 +100,9 @@ static void pointers_and_checksums(void **state)
 	xsdt = get(rsdp.value + 24, 8);
 	assert_int_equal(sum(rsdt, get(rsdt + 4, 4)), 0);
 	assert_int_equal(sum(xsdt, get(xsdt + 4, 4)), 0);
-	for (unsigned i = 0; i < 2; i++)
+	assert_int_equal(get(rsdt + 4, 4), 36 + TABLES * 4);
+	assert_int_equal(get(xsdt + 4, 4), 36 + TABLES * 8);
+	for (unsigned i = 0; i < TABLES; i++)
 		assert_int_equal(get(rsdt + 36 + i * 4, 4), get(xsdt + 36 + i * 8, 8));
 }
 
@@ -159,9 +165,80 @@ static void dsdt_has_a_device_for_each_cpu(void **state)
 		assert_int_equal(count_string(dsdt, size, "_SB_C0"), counts[i]);
 		assert_int_equal(get(dsdt + size - 1, 1), counts[i] - 1);
 		assert_int_equal(sum(dsdt, size), 0);
-		assert_true(size < 1400);
+		assert_true(size < DSDT_MAX);
 		dump("dsdt", dsdt);
 	}
+}
+
+static unsigned count_bytes(uint64_t from, uint64_t size, const void *bytes, size_t count)
+{
+	unsigned found = 0;
+
+	for (uint64_t i = 0; i + count <= size; i++)
+		found += memcmp(memory + from + i, bytes, count) == 0;
+	return found;
+}
+
+static void count_words(uint64_t dsdt, const uint16_t *word, size_t count)
+{
+	assert_int_equal(count_bytes(dsdt, get(dsdt + 4, 4), word, count * sizeof(*word)), 1);
+}
+
+/* Minimum, maximum, translation and length of the windows, and ECAM as a fixed range: ACPI 6.4.3. */
+static void dsdt_says_where_pci_is(void **state)
+{
+	static const uint16_t buses[] = {0, 0, 0, 0, 1};
+	static const uint16_t ports[] = {0, PC_PCI_IO, PC_PCI_IO + PC_PCI_IO_SIZE - 1, 0, PC_PCI_IO_SIZE};
+	static const uint32_t window[] = {0, PC_PCI_MEMORY, PC_PCI_MEMORY + PC_PCI_MEMORY_SIZE - 1, 0,
+					  PC_PCI_MEMORY_SIZE};
+	static const uint32_t ecam[] = {PC_ECAM, PC_ECAM_SIZE};
+	uint64_t dsdt, size;
+
+	(void)state;
+	assert_int_equal(acpi_build(&mem, 1, &rsdp), 0);
+	dsdt = get(find("FACP") + 40, 4);
+	size = get(dsdt + 4, 4);
+	count_words(dsdt, buses, ARRAY_SIZE(buses));
+	count_words(dsdt, ports, ARRAY_SIZE(ports));
+	assert_int_equal(count_bytes(dsdt, size, window, sizeof(window)), 1);
+	assert_int_equal(count_bytes(dsdt, size, ecam, sizeof(ecam)), 1);
+}
+
+/* Package (4) { slot << 16 | 0xFFFF, 0, 0, interrupt }, once with the IOAPIC's pin and once with the 8259s' input. */
+static void dsdt_routes_all_slots(void **state)
+{
+	uint64_t dsdt, size;
+
+	(void)state;
+	assert_int_equal(acpi_build(&mem, 1, &rsdp), 0);
+	dsdt = get(find("FACP") + 40, 4);
+	size = get(dsdt + 4, 4);
+	for (uint8_t slot = 1; slot < PCI_DEVICES; slot++) {
+		uint8_t route[] = {4, 0x0C, 0xFF, 0xFF, slot, 0, 0, 0, 0x0A, 0};
+
+		assert_int_equal(count_bytes(dsdt, size, route, sizeof(route) - 1), 2);
+		route[sizeof(route) - 1] = (uint8_t)(PC_GSI_INTX + slot % PCI_INTX);
+		assert_int_equal(count_bytes(dsdt, size, route, sizeof(route)), 1);
+		route[sizeof(route) - 1] = slot % 2 ? PC_PCI_PIC_IRQ_ODD : PC_PCI_PIC_IRQ_EVEN;
+		assert_int_equal(count_bytes(dsdt, size, route, sizeof(route)), 1);
+	}
+}
+
+/* PCI Firmware Specification 3.3, table 4-2 and 4-3: one range, of segment 0 and bus 0. */
+static void mcfg_says_where_configuration_space_is(void **state)
+{
+	uint64_t mcfg;
+
+	(void)state;
+	assert_int_equal(acpi_build(&mem, 1, &rsdp), 0);
+	mcfg = find("MCFG");
+	assert_int_equal(get(mcfg + 4, 4), 60);
+	assert_int_equal(get(mcfg + 8, 1), 1);
+	assert_int_equal(get(mcfg + 36, 8), 0);
+	assert_int_equal(get(mcfg + 44, 8), 0xE0000000);
+	assert_int_equal(get(mcfg + 52, 8), 0);
+	assert_int_equal((get(mcfg + 55, 1) + 1) << 20, PC_ECAM_SIZE); /* 1 MiB a bus */
+	dump("mcfg", mcfg);
 }
 
 static void madt_lists_processors_and_wiring(void **state)
@@ -301,6 +378,9 @@ int main(void)
 	    cmocka_unit_test_setup(pointers_and_checksums, setup),
 	    cmocka_unit_test_setup(fadt_describes_the_chips, setup),
 	    cmocka_unit_test_setup(dsdt_has_a_device_for_each_cpu, setup),
+	    cmocka_unit_test_setup(dsdt_says_where_pci_is, setup),
+	    cmocka_unit_test_setup(dsdt_routes_all_slots, setup),
+	    cmocka_unit_test_setup(mcfg_says_where_configuration_space_is, setup),
 	    cmocka_unit_test_setup(madt_lists_processors_and_wiring, setup),
 	    cmocka_unit_test_setup(mp_table_says_the_same, setup),
 	    cmocka_unit_test_setup(bios_data_area_is_sane, setup),
