@@ -148,36 +148,25 @@ static bool is_one_of_files(const struct boot_info *info, const char *path)
  * Enters a path into the list of files, once. What does not fit (path or list too long) is left out; the core then
  * finds no file of this name and says so.
  */
-static void add_path(struct boot_info *info, const char *path, bool first_word_only)
+static void add_path(struct boot_info *info, const char *path, uint32_t length)
 {
 	char name[BOOT_PATH_MAX];
-	unsigned length = 0;
 
-	for (; path[length] && !(first_word_only && (path[length] == ' ' || path[length] == '\t')); length++) {
-		if (length + 1 == sizeof name)
-			return;
-		name[length] = path[length];
-	}
+	if (!length || length >= sizeof name)
+		return;
+	memcpy(name, path, length);
 	name[length] = '\0';
-	if (!length || is_one_of_files(info, name) || info->file_count == BOOT_MAX_FILES)
+	if (is_one_of_files(info, name) || info->file_count == BOOT_MAX_FILES)
 		return;
 	memcpy(info->file[info->file_count++].path, name, length + 1);
-}
-
-static bool key_is(const char *text, const struct boot_setting *s, const char *key)
-{
-	return !strcmpa((const CHAR8 *)text + s->key, (const CHAR8 *)key);
 }
 
 static void collect_paths(struct boot_info *info, const char *text)
 {
 	for (uint32_t i = 0; i < info->setting_count; i++) {
-		const struct boot_setting *s = &info->setting[i];
+		const char *key = text + info->setting[i].key, *value = text + info->setting[i].value;
 
-		if (key_is(text, s, "kernel") || key_is(text, s, "initrd"))
-			add_path(info, text + s->value, false);
-		else if (key_is(text, s, "module"))
-			add_path(info, text + s->value, true);
+		add_path(info, value, ini_path_length(key, value));
 	}
 }
 

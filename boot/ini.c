@@ -272,3 +272,34 @@ int ini_parse(char *text, uint32_t size, struct boot_setting *setting, uint32_t 
 	*count = p.count;
 	return result;
 }
+
+/* --- which settings name files ------------------------------------------------------------------------------------ */
+
+/* Is `word` what the first `length` characters of `s` are? */
+static bool is_same(const char *s, uint32_t length, const char *word)
+{
+	uint32_t i = 0;
+
+	while (i < length && word[i] && s[i] == word[i])
+		i++;
+	return i == length && !word[i];
+}
+
+uint32_t ini_path_length(const char *key, const char *value)
+{
+	uint32_t key_length = 0, word = 0, all;
+
+	while (key[key_length])
+		key_length++;
+	while (value[word] && !is_blank(value[word]))
+		word++;
+	for (all = word; value[all]; all++)
+		;
+	if (is_same(key, key_length, "kernel") || is_same(key, key_length, "initrd"))
+		return all;
+	if (is_same(key, key_length, "module"))
+		return word;
+	if (is_same(key, key_length, "disk") && !is_same(value, word, "memory"))
+		return word;
+	return 0;
+}

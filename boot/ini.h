@@ -1,6 +1,7 @@
 /*
  * The syntax of vireo.conf: `[section]`, `key = value`, comment lines that begin with `#` or `;`. Pure; used by the
- * loader once, before it knows which files to load. What keys mean is the core's business (hv/config.h).
+ * loader once, before it knows which files to load. What keys mean is the core's business (hv/config.h), but for which
+ * of them name a file.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -19,3 +20,6 @@
  */
 int ini_parse(char *text, uint32_t size, struct boot_setting *setting, uint32_t max, uint32_t *count,
 	      char error[INI_ERROR_MAX]);
+
+/* How many characters `value` begins with are the path of a file that the core wants loaded; 0: it names none. */
+uint32_t ini_path_length(const char *key, const char *value);

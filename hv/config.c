@@ -1,11 +1,12 @@
 /*
- * vireo.conf's keys: types, ranges, defaults. Called once by hv/main.c with what boot/ini.c cut into settings. One
- * table of keys for each kind of section; a key is one setter. Owns nothing: strings stay in the loader's text, files
- * in boot_info. Pure.
+ * vireo.conf's keys: types, ranges, defaults (of `disk`: hv/config_disk.c). Called once by hv/main.c with what
+ * boot/ini.c cut into settings. One table of keys for each kind of section; a key is one setter. Owns nothing: strings
+ * stay in the loader's text, files in boot_info. Pure.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/config.h"
 
+#include "hv/config_line.h"
 #include "hv/lib/number.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -15,18 +16,9 @@ _Static_assert(CONFIG_MAX_MODULES == LOAD_MAX_MODULES, "loaders take all modules
 
 #define VMCS_FIELD_MAX 0xffff /* encodings have 15 bits, and one that is reserved (SDM Vol. 3C 25.11.2) */
 
-/* One setting with its strings, and where to complain. */
-struct line {
-	uint32_t number;
-	const char *section, *key, *value;
-	const char *who; /* "vm linux", "vireo.conf: hypervisor" */
-	char *error;	 /* CONFIG_ERROR_MAX bytes */
-	const struct boot_info *info;
-};
-
 struct key {
 	const char *name;
-	int (*set)(const struct line *l, struct hv_config *hv, struct vm_config *vm);
+	int (*set)(const struct config_line *l, struct hv_config *hv, struct vm_config *vm);
 	bool repeats;
 };
 
@@ -45,54 +37,13 @@ struct parser {
 	struct section section[CONFIG_MAX_VMS];
 };
 
-static int PRINTF_LIKE(2, 3) complain(const struct line *l, const char *fmt, ...)
-{
-	va_list args;
-	size_t n =
-	    (size_t)snprintf(l->error, CONFIG_ERROR_MAX, l->number ? "%s (line %u): " : "%s: ", l->who, l->number);
-
-	if (n < CONFIG_ERROR_MAX) {
-		va_start(args, fmt);
-		vsnprintf(l->error + n, CONFIG_ERROR_MAX - n, fmt, args);
-		va_end(args);
-	}
-	return -E_INVAL;
-}
-
-/* The usual complaint: the value is not of the kind that the key takes. */
-static int bad_value(const struct line *l, const char *expected)
-{
-	return complain(l, "%s: found '%.40s', expected %s", l->key, l->value, expected);
-}
-
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
-
-static const char *skip_blanks(const char *s)
-{
-	while (is_blank(*s))
-		s++;
-	return s;
-}
-
-static size_t word_length(const char *s)
-{
-	size_t n = 0;
-
-	while (s[n] && !is_blank(s[n]))
-		n++;
-	return n;
-}
-
-static int parse_value(const struct line *l, uint64_t *out)
+static int parse_value(const struct config_line *l, uint64_t *out)
 {
 	return number_parse(l->value, strlen(l->value), out);
 }
 
 /* The index of the value among `words`, or -1. */
-static int parse_word(const struct line *l, const char *const *words, int count)
+static int parse_word(const struct config_line *l, const char *const *words, int count)
 {
 	for (int i = 0; i < count; i++)
 		if (!strcmp(l->value, words[i]))
@@ -100,81 +51,81 @@ static int parse_word(const struct line *l, const char *const *words, int count)
 	return -1;
 }
 
-static int set_switch(const struct line *l, bool *out)
+static int set_switch(const struct config_line *l, bool *out)
 {
 	static const char *const words[] = {"off", "on"};
 	int i = parse_word(l, words, 2);
 
 	if (i < 0)
-		return bad_value(l, "on or off");
+		return config_bad_value(l, "on or off");
 	*out = i == 1;
 	return 0;
 }
 
 /* --- [hypervisor] ------------------------------------------------------------------------------------------------ */
 
-static int set_apicv(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_apicv(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)vm;
 	return set_switch(l, &hv->apicv);
 }
 
-static int set_vpid(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_vpid(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)vm;
 	return set_switch(l, &hv->vpid);
 }
 
-static int set_preemption_timer(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_preemption_timer(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)vm;
 	return set_switch(l, &hv->preemption_timer);
 }
 
-static int set_log(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_log(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	static const char *const words[] = {"info", "debug"};
 	int i = parse_word(l, words, 2);
 
 	(void)vm;
 	if (i < 0)
-		return bad_value(l, "info or debug");
+		return config_bad_value(l, "info or debug");
 	hv->verbose = i == 1;
 	return 0;
 }
 
 /* The UART divides 115200 by an integer (16550 data sheet, divisor latch). */
-static int set_serial(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_serial(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t baud;
 
 	(void)vm;
 	if (parse_value(l, &baud) || baud < 9600 || baud > 115200 || 115200 % baud)
-		return bad_value(l, "9600, 19200, 38400, 57600 or 115200");
+		return config_bad_value(l, "9600, 19200, 38400, 57600 or 115200");
 	hv->serial_baud = baud;
 	return 0;
 }
 
-static int set_background(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_background(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	static const char *const words[] = {"hide", "show"};
 	int i = parse_word(l, words, 2);
 
 	(void)vm;
 	if (i < 0)
-		return bad_value(l, "show or hide");
+		return config_bad_value(l, "show or hide");
 	hv->background = i == 1;
 	return 0;
 }
 
-static int set_scheduler(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_scheduler(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	static const char *const words[] = {"share", "rr", "dedicated"};
 	int i = parse_word(l, words, 3);
 
 	(void)vm;
 	if (i < 0)
-		return bad_value(l, "share, rr or dedicated");
+		return config_bad_value(l, "share, rr or dedicated");
 	hv->scheduler = (enum sched_choice)i;
 	return 0;
 }
@@ -191,187 +142,165 @@ static const struct key hv_keys[] = {
 
 /* --- [vm NAME] --------------------------------------------------------------------------------------------------- */
 
-static const char *status_text(uint32_t status)
-{
-	switch (status) {
-	case BOOT_NOT_FOUND:
-		return "file not found";
-	case BOOT_READ_ERROR:
-		return "read error";
-	case BOOT_NO_MEMORY:
-		return "not enough memory to load it";
-	case BOOT_TOO_LARGE:
-		return "file too large";
-	case BOOT_EMPTY:
-		return "file is empty";
-	default:
-		return "not loaded";
-	}
-}
-
-/* The loaded file whose path is the first `n` characters of `path`. */
-static int find_boot_file(const struct line *l, const char *path, size_t n, const struct boot_file **out)
-{
-	if (!n)
-		return complain(l, "%s: found nothing, expected a path such as \\vireo\\vmlinuz", l->key);
-	if (n >= BOOT_PATH_MAX)
-		return complain(l, "%s: found a path of %zu characters, expected at most %d", l->key, n,
-				BOOT_PATH_MAX - 1);
-	for (uint32_t i = 0; i < l->info->file_count && i < BOOT_MAX_FILES; i++) {
-		const struct boot_file *f = &l->info->file[i];
-
-		if (strnlen(f->path, BOOT_PATH_MAX) != n || memcmp(f->path, path, n))
-			continue;
-		if (f->status != BOOT_OK)
-			return complain(l, "%s %s: %s", l->key, f->path, status_text(f->status));
-		*out = f;
-		return 0;
-	}
-	return complain(l, "%s %.*s: the loader did not load it (at most %d files)", l->key, (int)n, path,
-			BOOT_MAX_FILES);
-}
-
-static int set_vcpus(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_vcpus(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t n;
 
 	(void)hv;
 	if (parse_value(l, &n) || n < 1 || n > CONFIG_MAX_VCPUS)
-		return bad_value(l, "a number from 1 to 32");
+		return config_bad_value(l, "a number from 1 to 32");
 	vm->vcpus = (uint32_t)n;
 	return 0;
 }
 
-static int set_memory(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_memory(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t n;
 
 	(void)hv;
 	if (parse_value(l, &n))
-		return bad_value(l, "a size such as 64M or 1G");
+		return config_bad_value(l, "a size such as 64M or 1G");
 	if (n < MIB || n > CONFIG_MEMORY_MAX)
-		return bad_value(l, "1M to 512G");
+		return config_bad_value(l, "1M to 512G");
 	if (n % PAGE_SIZE)
-		return bad_value(l, "a multiple of 4K");
+		return config_bad_value(l, "a multiple of 4K");
 	vm->memory = n;
 	return 0;
 }
 
-static int set_kernel(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_kernel(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
-	return find_boot_file(l, l->value, strlen(l->value), &vm->kernel);
+	return config_find_file(l, l->value, strlen(l->value), &vm->kernel);
 }
 
-static int set_initrd(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_initrd(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
-	return find_boot_file(l, l->value, strlen(l->value), &vm->initrd);
+	return config_find_file(l, l->value, strlen(l->value), &vm->initrd);
 }
 
-static int set_cmdline(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_cmdline(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
 	vm->cmdline = l->value;
 	return 0;
 }
 
-static int set_protocol(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_protocol(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	static const char *const words[] = {"linux", "multiboot", "flat"};
 	int i = parse_word(l, words, 3);
 
 	(void)hv;
 	if (i < 0)
-		return bad_value(l, "linux, multiboot or flat");
+		return config_bad_value(l, "linux, multiboot or flat");
 	vm->protocol = (enum boot_protocol)i;
 	return 0;
 }
 
-static int set_module(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_module(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
-	size_t n = word_length(l->value);
+	size_t n = config_word_length(l->value);
 	int err;
 
 	(void)hv;
 	if (vm->module_count == CONFIG_MAX_MODULES)
-		return complain(l, "module: found one more, expected at most %d", CONFIG_MAX_MODULES);
-	err = find_boot_file(l, l->value, n, &vm->module[vm->module_count]);
+		return config_complain(l, "module: found one more, expected at most %d", CONFIG_MAX_MODULES);
+	err = config_find_file(l, l->value, n, &vm->module[vm->module_count]);
 	if (err)
 		return err;
-	vm->module_args[vm->module_count++] = skip_blanks(l->value + n);
+	vm->module_args[vm->module_count++] = config_skip_blanks(l->value + n);
 	return 0;
 }
 
-static int set_address(const struct line *l, uint64_t *out)
+static int set_disk(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return config_add_disk(l, vm);
+}
+
+static int set_address(const struct config_line *l, uint64_t *out)
 {
 	if (parse_value(l, out))
-		return bad_value(l, "an address such as 0x7c00 or 1M");
+		return config_bad_value(l, "an address such as 0x7c00 or 1M");
 	return 0;
 }
 
-static int set_load(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_load(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
 	return set_address(l, &vm->load_address);
 }
 
-static int set_entry(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_entry(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
 	return set_address(l, &vm->entry);
 }
 
-static int set_mode(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_mode(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	static const char *const words[] = {"real", "protected", "long"};
 	int i = parse_word(l, words, 3);
 
 	(void)hv;
 	if (i < 0)
-		return bad_value(l, "real, protected or long");
+		return config_bad_value(l, "real, protected or long");
 	vm->mode = (enum cpu_mode)i;
 	return 0;
 }
 
-static int set_break(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_break(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
-	const char *first = l->value, *second = skip_blanks(first + word_length(first));
+	const char *first = l->value, *second = config_skip_blanks(first + config_word_length(first));
 	uint64_t field;
 
 	(void)hv;
-	if (number_parse(first, word_length(first), &field) || field > VMCS_FIELD_MAX ||
+	if (number_parse(first, config_word_length(first), &field) || field > VMCS_FIELD_MAX ||
 	    number_parse(second, strlen(second), &vm->break_value))
-		return bad_value(l, "a VMCS field encoding and a value, such as 0x6800 0");
+		return config_bad_value(l, "a VMCS field encoding and a value, such as 0x6800 0");
 	vm->break_field = (uint32_t)field;
 	vm->break_entry = true;
 	return 0;
 }
 
-static int set_autostart(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_autostart(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
 	return set_switch(l, &vm->autostart);
 }
 
-static int set_weight(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_rng(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_switch(l, &vm->rng);
+}
+
+static int set_kvm(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_switch(l, &vm->kvm);
+}
+
+static int set_weight(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t n;
 
 	(void)hv;
 	if (parse_value(l, &n) || n < CONFIG_WEIGHT_MIN || n > CONFIG_WEIGHT_MAX)
-		return bad_value(l, "a number from 1 to 10000");
+		return config_bad_value(l, "a number from 1 to 10000");
 	vm->weight = (uint32_t)n;
 	return 0;
 }
 
-static int set_cap(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_cap(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t n;
 
 	(void)hv;
 	if (parse_value(l, &n) || n > CONFIG_CAP_MAX)
-		return bad_value(l, "percent of one CPU, 0 (no cap) to 6400");
+		return config_bad_value(l, "percent of one CPU, 0 (no cap) to 6400");
 	vm->cap = (uint32_t)n;
 	return 0;
 }
@@ -395,7 +324,7 @@ static int parse_cpu_range(const char *s, size_t n, uint64_t *mask)
 	return 0;
 }
 
-static int set_cpus(const struct line *l, struct hv_config *hv, struct vm_config *vm)
+static int set_cpus(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t mask = 0;
 
@@ -409,7 +338,7 @@ static int set_cpus(const struct line *l, struct hv_config *hv, struct vm_config
 		size_t n = comma ? (size_t)(comma - s) : strlen(s);
 
 		if (parse_cpu_range(s, n, &mask))
-			return bad_value(l, "all, or CPUs from 0 to 63 such as 0,2-3");
+			return config_bad_value(l, "all, or CPUs from 0 to 63 such as 0,2-3");
 		s += n;
 		if (!*s)
 			break;
@@ -426,24 +355,37 @@ enum {
 	KEY_CMDLINE,
 	KEY_PROTOCOL,
 	KEY_MODULE,
+	KEY_DISK,
 	KEY_LOAD,
 	KEY_ENTRY,
 	KEY_MODE,
 	KEY_BREAK,
 	KEY_AUTOSTART,
+	KEY_KVM,
+	KEY_RNG,
 	KEY_WEIGHT,
 	KEY_CAP,
 	KEY_CPUS
 };
 
 static const struct key vm_keys[] = {
-    [KEY_VCPUS] = {"vcpus", set_vcpus, false},	     [KEY_MEMORY] = {"memory", set_memory, false},
-    [KEY_KERNEL] = {"kernel", set_kernel, false},    [KEY_INITRD] = {"initrd", set_initrd, false},
-    [KEY_CMDLINE] = {"cmdline", set_cmdline, false}, [KEY_PROTOCOL] = {"protocol", set_protocol, false},
-    [KEY_MODULE] = {"module", set_module, true},     [KEY_LOAD] = {"load", set_load, false},
-    [KEY_ENTRY] = {"entry", set_entry, false},	     [KEY_MODE] = {"mode", set_mode, false},
-    [KEY_BREAK] = {"break", set_break, false},	     [KEY_AUTOSTART] = {"autostart", set_autostart, false},
-    [KEY_WEIGHT] = {"weight", set_weight, false},    [KEY_CAP] = {"cap", set_cap, false},
+    [KEY_VCPUS] = {"vcpus", set_vcpus, false},
+    [KEY_MEMORY] = {"memory", set_memory, false},
+    [KEY_KERNEL] = {"kernel", set_kernel, false},
+    [KEY_INITRD] = {"initrd", set_initrd, false},
+    [KEY_CMDLINE] = {"cmdline", set_cmdline, false},
+    [KEY_PROTOCOL] = {"protocol", set_protocol, false},
+    [KEY_MODULE] = {"module", set_module, true},
+    [KEY_DISK] = {"disk", set_disk, true},
+    [KEY_LOAD] = {"load", set_load, false},
+    [KEY_ENTRY] = {"entry", set_entry, false},
+    [KEY_MODE] = {"mode", set_mode, false},
+    [KEY_BREAK] = {"break", set_break, false},
+    [KEY_AUTOSTART] = {"autostart", set_autostart, false},
+    [KEY_KVM] = {"kvm", set_kvm, false},
+    [KEY_RNG] = {"rng", set_rng, false},
+    [KEY_WEIGHT] = {"weight", set_weight, false},
+    [KEY_CAP] = {"cap", set_cap, false},
     [KEY_CPUS] = {"cpus", set_cpus, false},
 };
 
@@ -458,7 +400,7 @@ static const struct {
 
 /* --- settings to sections ---------------------------------------------------------------------------------------- */
 
-static int unknown_key(const struct line *l, const struct key *keys, unsigned count)
+static int unknown_key(const struct config_line *l, const struct key *keys, unsigned count)
 {
 	char known[CONFIG_ERROR_MAX];
 	size_t n = 0;
@@ -466,11 +408,11 @@ static int unknown_key(const struct line *l, const struct key *keys, unsigned co
 	known[0] = 0;
 	for (unsigned i = 0; i < count && n < sizeof(known); i++)
 		n += (size_t)snprintf(known + n, sizeof(known) - n, "%s%s", i ? ", " : "", keys[i].name);
-	return complain(l, "unknown key '%.40s', expected one of %s", l->key, known);
+	return config_complain(l, "unknown key '%.40s', expected one of %s", l->key, known);
 }
 
-static int apply(const struct line *l, const struct key *keys, unsigned count, uint32_t *seen, struct hv_config *hv,
-		 struct vm_config *vm)
+static int apply(const struct config_line *l, const struct key *keys, unsigned count, uint32_t *seen,
+		 struct hv_config *hv, struct vm_config *vm)
 {
 	if (!l->key[0]) /* a section without any key */
 		return 0;
@@ -478,7 +420,7 @@ static int apply(const struct line *l, const struct key *keys, unsigned count, u
 		if (strcmp(l->key, keys[i].name))
 			continue;
 		if (*seen & BIT(i) && !keys[i].repeats)
-			return complain(l, "%s: found a second time, expected once", l->key);
+			return config_complain(l, "%s: found a second time, expected once", l->key);
 		*seen |= (uint32_t)BIT(i);
 		return keys[i].set(l, hv, vm);
 	}
@@ -491,33 +433,37 @@ static bool is_name_char(char c)
 }
 
 /* The NAME of "vm NAME". It is printed in every message, so it is kept plain. */
-static int take_name(const struct line *l, const char *name, struct vm_config *vm)
+static int take_name(const struct config_line *l, const char *name, struct vm_config *vm)
 {
-	size_t n = word_length(name);
+	size_t n = config_word_length(name);
 
-	if (!n || *skip_blanks(name + n))
-		return complain(l, "found section [%.60s], expected [vm NAME] with one word for NAME", l->section);
+	if (!n || *config_skip_blanks(name + n))
+		return config_complain(l, "found section [%.60s], expected [vm NAME] with one word for NAME",
+				       l->section);
 	if (n >= CONFIG_NAME_MAX)
-		return complain(l, "found a name of %zu characters, expected at most %d", n, CONFIG_NAME_MAX - 1);
+		return config_complain(l, "found a name of %zu characters, expected at most %d", n,
+				       CONFIG_NAME_MAX - 1);
 	for (size_t i = 0; i < n; i++)
 		if (!is_name_char(name[i]))
-			return complain(l, "found section [%.60s], expected letters, digits, '-', '_', '.' in the name",
-					l->section);
+			return config_complain(
+			    l, "found section [%.60s], expected letters, digits, '-', '_', '.' in the name",
+			    l->section);
 	memcpy(vm->name, name, n);
 	return 0;
 }
 
-static int refuse_duplicate(const struct line *l, const struct config *c, const struct vm_config *vm)
+static int refuse_duplicate(const struct config_line *l, const struct config *c, const struct vm_config *vm)
 {
 	for (const struct vm_config *other = c->vm; other < vm; other++)
 		if (!strcmp(other->name, vm->name))
-			return complain(l, "found a second VM of that name (the first: line %u), expected another name",
-					other->line);
+			return config_complain(
+			    l, "found a second VM of that name (the first: line %u), expected another name",
+			    other->line);
 	return 0;
 }
 
 /* The VM that a setting of section "vm NAME" belongs to: a new one with defaults when the section is new. */
-static struct vm_config *find_vm(struct parser *p, struct line *l, const char *name, uint32_t offset)
+static struct vm_config *find_vm(struct parser *p, struct config_line *l, const char *name, uint32_t offset)
 {
 	struct config *c = p->config;
 	struct vm_config *vm;
@@ -536,6 +482,7 @@ static struct vm_config *find_vm(struct parser *p, struct line *l, const char *n
 	    .cmdline = "",
 	    .load_address = 0x7c00,
 	    .autostart = true,
+	    .kvm = true,
 	    .weight = CONFIG_WEIGHT_DEFAULT,
 	    .cpus = ~0ULL,
 	};
@@ -547,34 +494,35 @@ static struct vm_config *find_vm(struct parser *p, struct line *l, const char *n
 }
 
 /* Only the first complaint about a VM is kept; what follows is mostly its echo. */
-static int take_vm_line(struct parser *p, const struct line *line, const char *name, uint32_t offset)
+static int take_vm_line(struct parser *p, const struct config_line *line, const char *name, uint32_t offset)
 {
-	struct line own = *line, *l = &own; /* its messages are written into buffers of ours */
+	struct config_line own = *line, *l = &own; /* its messages are written into buffers of ours */
 	char who[CONFIG_NAME_MAX + 8], later[CONFIG_ERROR_MAX];
 	struct vm_config *vm;
 
-	snprintf(who, sizeof(who), "vm %.*s", (int)(word_length(name) < 31 ? word_length(name) : 31), name);
+	snprintf(who, sizeof(who), "vm %.*s", (int)(config_word_length(name) < 31 ? config_word_length(name) : 31),
+		 name);
 	l->who = who;
 	vm = find_vm(p, l, name, offset);
 	if (!vm) {
 		l->error = p->error;
-		return complain(l, "found one more VM, expected at most %d", CONFIG_MAX_VMS);
+		return config_complain(l, "found one more VM, expected at most %d", CONFIG_MAX_VMS);
 	}
 	l->error = vm->error[0] ? later : vm->error;
 	(void)!apply(l, vm_keys, ARRAY_SIZE(vm_keys), &p->section[vm - p->config->vm].seen, &p->config->hv, vm);
 	return 0;
 }
 
-static int take_line(struct parser *p, struct line *l, uint32_t offset)
+static int take_line(struct parser *p, struct config_line *l, uint32_t offset)
 {
-	const char *first = skip_blanks(l->section);
-	size_t n = word_length(first);
+	const char *first = config_skip_blanks(l->section);
+	size_t n = config_word_length(first);
 
 	if (n == 2 && !memcmp(first, "vm", 2))
-		return take_vm_line(p, l, skip_blanks(first + n), offset);
+		return take_vm_line(p, l, config_skip_blanks(first + n), offset);
 	l->who = "vireo.conf";
-	if (n != 10 || memcmp(first, "hypervisor", 10) || *skip_blanks(first + n))
-		return complain(l, "found section [%.40s], expected [hypervisor] or [vm NAME]", l->section);
+	if (n != 10 || memcmp(first, "hypervisor", 10) || *config_skip_blanks(first + n))
+		return config_complain(l, "found section [%.40s], expected [hypervisor] or [vm NAME]", l->section);
 	l->who = "vireo.conf: hypervisor";
 	return apply(l, hv_keys, ARRAY_SIZE(hv_keys), &p->hv_seen, &p->config->hv, NULL);
 }
@@ -589,14 +537,15 @@ static const char *string_at(const struct parser *p, uint32_t offset)
 
 static int take_setting(struct parser *p, const struct boot_setting *s)
 {
-	struct line l = {.number = s->line, .error = p->error, .info = p->info, .who = "boot_info: setting"};
+	struct config_line l = {.number = s->line, .error = p->error, .info = p->info, .who = "boot_info: setting"};
 
 	l.section = string_at(p, s->section);
 	l.key = string_at(p, s->key);
 	l.value = string_at(p, s->value);
 	if (!l.section || !l.key || !l.value)
-		return complain(&l, "found offsets %u, %u, %u, expected strings that end within the text's %u bytes",
-				s->section, s->key, s->value, p->info->config_size);
+		return config_complain(&l,
+				       "found offsets %u, %u, %u, expected strings that end within the text's %u bytes",
+				       s->section, s->key, s->value, p->info->config_size);
 	return take_line(p, &l, s->section);
 }
 
@@ -606,7 +555,7 @@ static void finish_vm(struct vm_config *vm, uint32_t seen)
 {
 	static const char *const protocol[] = {"linux", "multiboot", "flat"};
 	char who[CONFIG_NAME_MAX + 8];
-	struct line l = {.number = vm->line, .who = who, .error = vm->error};
+	struct config_line l = {.number = vm->line, .who = who, .error = vm->error};
 
 	if (vm->error[0])
 		return;
@@ -614,12 +563,25 @@ static void finish_vm(struct vm_config *vm, uint32_t seen)
 	if (!(seen & BIT(KEY_ENTRY)))
 		vm->entry = vm->load_address;
 	if (!(seen & BIT(KEY_KERNEL)))
-		(void)!complain(&l, "found no kernel, expected a line 'kernel = PATH'");
+		(void)!config_complain(&l, "found no kernel, expected a line 'kernel = PATH'");
 	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !vm->error[0]; i++)
 		if (seen & BIT(key_needs[i].key) && vm->protocol != key_needs[i].protocol)
-			(void)!complain(&l, "found '%s' with protocol %s, expected it with %s only",
-					vm_keys[key_needs[i].key].name, protocol[vm->protocol],
-					protocol[key_needs[i].protocol]);
+			(void)!config_complain(&l, "found '%s' with protocol %s, expected it with %s only",
+					       vm_keys[key_needs[i].key].name, protocol[vm->protocol],
+					       protocol[key_needs[i].protocol]);
+}
+
+/* Of two VMs that can't both have a file, the second is refused. A VM that was refused has none. */
+static void check_files(struct config *config, unsigned index)
+{
+	struct vm_config *vm = &config->vm[index];
+	char who[CONFIG_NAME_MAX + 8];
+	struct config_line l = {.number = vm->line, .who = who, .error = vm->error};
+
+	snprintf(who, sizeof(who), "vm %s", vm->name);
+	for (unsigned i = 0; i <= index && !vm->error[0]; i++)
+		if (!config->vm[i].error[0])
+			(void)!config_refuse_shared(&l, vm, &config->vm[i]);
 }
 
 /* There is no text to look at: say why. */
@@ -634,7 +596,7 @@ static int explain_status(const struct boot_info *info, char *error)
 		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: %.*s", (int)sizeof(info->config_error),
 			 info->config_error);
 	else
-		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: %s", status_text(info->config_status));
+		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: %s", config_status_text(info->config_status));
 	return -E_INVAL;
 }
 
@@ -658,8 +620,10 @@ int config_parse(struct config *config, const struct boot_info *info, const char
 		snprintf(error, CONFIG_ERROR_MAX, "vireo.conf: found no [vm NAME] section, expected at least one");
 		return -E_INVAL;
 	}
-	for (unsigned i = 0; i < config->vm_count; i++)
+	for (unsigned i = 0; i < config->vm_count; i++) {
 		finish_vm(&config->vm[i], p.section[i].seen);
+		check_files(config, i);
+	}
 	return 0;
 }
 
@@ -669,18 +633,20 @@ int config_set(struct vm_config *vm, const struct boot_info *info, const char *k
 	       char error[CONFIG_ERROR_MAX])
 {
 	char who[CONFIG_NAME_MAX + 8];
-	struct line l = {.section = "", .key = key, .value = value, .who = who, .error = error, .info = info};
+	struct config_line l = {.section = "", .key = key, .value = value, .who = who, .error = error, .info = info};
 	struct vm_config changed = *vm;
 	uint32_t seen = 0;
 	int err;
 
 	snprintf(who, sizeof(who), "vm %s", vm->name);
-	if (!strcmp(key, "module")) /* one more would join those that are there */
-		return complain(&l, "module: can't be changed any more");
+	if (!strcmp(key, "module") || !strcmp(key, "disk")) /* one more would join those that are there */
+		return config_complain(&l, "%s: can't be changed any more", key);
 	err = apply(&l, vm_keys, ARRAY_SIZE(vm_keys), &seen, NULL, &changed);
 	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !err; i++)
 		if (seen & BIT(key_needs[i].key) && vm->protocol != key_needs[i].protocol)
-			err = complain(&l, "'%s' means nothing to the VM's protocol", key);
+			err = config_complain(&l, "'%s' means nothing to the VM's protocol", key);
+	if (!err)
+		err = config_refuse_shared(&l, &changed, &changed);
 	if (err)
 		return err;
 	if (seen & BIT(KEY_LOAD) && vm->entry == vm->load_address)
@@ -691,9 +657,13 @@ int config_set(struct vm_config *vm, const struct boot_info *info, const char *k
 
 int config_copy(struct vm_config *vm, const struct vm_config *like, const char *name, char error[CONFIG_ERROR_MAX])
 {
-	struct line l = {.section = name, .who = "create", .error = error};
+	struct config_line l = {.section = name, .who = "create", .error = error};
+	const struct disk_config *disk = config_in_place_disk(like);
 	struct vm_config copy = *like;
 
+	if (disk)
+		return config_complain(&l, "disk %s: written by vm %s, expected it as 'overlay SIZE' to have a copy",
+				       disk->file->path, like->name);
 	memset(copy.name, 0, sizeof(copy.name));
 	copy.line = 0;
 	if (take_name(&l, name, &copy))

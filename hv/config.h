@@ -14,8 +14,10 @@
 
 #define CONFIG_MAX_VMS	      64
 #define CONFIG_MAX_MODULES    8
+#define CONFIG_MAX_DISKS      4
 #define CONFIG_MAX_VCPUS      32
 #define CONFIG_MEMORY_MAX     (512 * GIB) /* what one page of an EPT's top level spans */
+#define CONFIG_SERIAL_MAX     21
 #define CONFIG_NAME_MAX	      32
 #define CONFIG_CAP_MAX	      6400
 #define CONFIG_WEIGHT_MIN     1
@@ -27,6 +29,8 @@ enum sched_choice { SCHEDULER_SHARE, SCHEDULER_RR, SCHEDULER_DEDICATED };
 
 enum boot_protocol { PROTOCOL_LINUX, PROTOCOL_MULTIBOOT, PROTOCOL_FLAT };
 
+enum disk_kind { DISK_IN_PLACE, DISK_READ_ONLY, DISK_OVERLAY, DISK_MEMORY };
+
 struct hv_config {
 	bool apicv;	       /* apicv = on|off (on): APIC-register virtualisation and virtual-interrupt delivery */
 	bool vpid;	       /* vpid = on|off (on) */
@@ -35,6 +39,14 @@ struct hv_config {
 	bool background;       /* background = show|hide (show): the output of guests that have not the console */
 	enum sched_choice scheduler; /* scheduler = share|rr|dedicated (share) */
 	uint64_t serial_baud;	     /* serial = 9600..115200 (115200) */
+};
+
+struct disk_config {
+	enum disk_kind kind;
+	const struct boot_file *file;	/* NULL: DISK_MEMORY */
+	uint64_t size;			/* of the disk, bytes: the file's rounded up to whole sectors of 512 */
+	uint64_t overlay;		/* bytes that can be changed; 0: DISK_IN_PLACE, DISK_READ_ONLY */
+	char serial[CONFIG_SERIAL_MAX]; /* "": whoever makes the disk thinks of one */
 };
 
 struct vm_config {
@@ -49,10 +61,15 @@ struct vm_config {
 	unsigned module_count;
 	const struct boot_file *module[CONFIG_MAX_MODULES]; /* module = PATH [args], may be repeated; Multiboot */
 	const char *module_args[CONFIG_MAX_MODULES];
+	/* disk = ..., may be repeated: hv/config_disk.c */
+	unsigned disk_count;
+	struct disk_config disk[CONFIG_MAX_DISKS];
 	uint64_t load_address; /* load = ADDRESS, flat images; default 0x7c00 */
 	uint64_t entry;	       /* entry = ADDRESS; default load_address */
 	enum cpu_mode mode;    /* mode = real|protected|long, flat images; default real */
 	bool autostart;	       /* autostart = on|off (on): starts at boot */
+	bool rng;	       /* rng = on|off (off): a virtio source of random numbers */
+	bool kvm;	       /* kvm = on|off (on): KVM's interface for guests, hv/pv.h */
 	uint32_t weight;       /* weight = 1..10000 (256): its part of the CPUs beside others that want them */
 	uint32_t cap;	       /* cap = 0..6400 (0): percent of one CPU that it gets at most; 0: no cap */
 	uint64_t cpus;	       /* cpus = 0,2-3 or all (all): bit n is CPU n */
@@ -82,6 +99,16 @@ int config_parse(struct config *config, const struct boot_info *info, const char
  */
 int config_set(struct vm_config *vm, const struct boot_info *info, const char *key, const char *value,
 	       char error[CONFIG_ERROR_MAX]) MUST_CHECK;
-/* A new VM under `name` that is in all else as `like`; negative with `error` filled when the name is none. */
+/*
+ * A new VM under `name` that is in all else as `like`; negative with `error` filled when the name is none, or `like`
+ * has a disk that is written in place.
+ */
 int config_copy(struct vm_config *vm, const struct vm_config *like, const char *name,
 		char error[CONFIG_ERROR_MAX]) MUST_CHECK;
+/*
+ * A file that is a disk written in place has no other use, in its VM or another. -E_INVAL with `error` filled, which is
+ * about `vm`: it has such a file in common with `other`, which may be `vm` itself. config_parse and config_set see to
+ * what they know of; who changes one of several VMs asks about each other one.
+ */
+int config_check_files(const struct vm_config *vm, const struct vm_config *other,
+		       char error[CONFIG_ERROR_MAX]) MUST_CHECK;

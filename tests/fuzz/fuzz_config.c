@@ -1,14 +1,16 @@
 /*
- * config_parse and boot_info_check under whatever a file, or a broken loader, leaves behind. The first bytes say how:
- * either the text is cut into settings as the loader would, or raw bytes become boot_info's own fields.
+ * config_parse and boot_info_check under whatever a file, or a broken loader, leaves behind. The first byte says how:
+ * the text is cut into settings as the loader would, or raw bytes become boot_info's own fields, or lines are made of
+ * words that the key `disk` and its like know. What is accepted must make sense in the end.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c hv/lib/number.c hv/boot_info.c */
+/* links: hv/config.c hv/config_disk.c hv/config_line.c hv/lib/number.c hv/boot_info.c */
 #include <stdlib.h>
 #include <string.h>
 
 #include "hv/boot_info.h"
 #include "hv/config.h"
+#include "hv/disk.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,8 +37,117 @@ static void cut(const char *text, uint32_t size)
 	}
 }
 
+/* Lines of two VMs: a byte for the VM and the key, then words by their number or characters, up to a zero. */
+static char *compose(const uint8_t *data, size_t size)
+{
+	static const char *const key[] = {"disk", "disk", "disk", "kernel", "initrd", "module", "protocol", "vcpus"};
+	static const char *const word[] = {"",	   "k",	 "m",	"odd", "none",	   "memory",	"overlay", "read-only",
+					   "512B", "1M", "64G", "512", "serial=x", "multiboot", " ",	   "\t"};
+	static const char start[] = "vm a\0vm b\0kernel\0k\0odd";
+	char *text = malloc(sizeof(start) + size * 20 + 32);
+	uint32_t at = sizeof(start), n;
+
+	memcpy(text, start, sizeof(start));
+	for (n = 0; n < 2; n++)
+		info.setting[n] = (struct boot_setting){1, 5 * n, 10, 17 + 2 * n};
+	while (size && n < BOOT_MAX_SETTINGS) {
+		struct boot_setting *s = &info.setting[n++];
+
+		*s = (struct boot_setting){n, *data & 1 ? 5 : 0, at, 0};
+		strcpy(text + at, key[*data >> 1 & 7]);
+		at += (uint32_t)strlen(text + at) + 1;
+		s->value = at;
+		for (data++, size--; size && *data; data++, size--) {
+			if (*data >= 2 * sizeof(word) / sizeof(word[0]))
+				text[at++] = (char)*data;
+			else
+				at += (uint32_t)strlen(strcpy(text + at, word[*data / 2]));
+			if (*data < 32 && *data & 1)
+				text[at++] = ' ';
+		}
+		text[at++] = 0;
+		data += size != 0;
+		size -= size != 0;
+	}
+	info.setting_count = n;
+	info.config_size = at;
+	return text;
+}
+
+static void check(bool ok)
+{
+	if (!ok)
+		abort();
+}
+
+static void check_disk(const struct disk_config *d)
+{
+	check(memchr(d->serial, 0, sizeof(d->serial)) != NULL);
+	check(d->size % 512 == 0 && d->size <= DISK_MAX_SIZE && d->overlay <= DISK_MAX_SIZE);
+	check((d->file == NULL) == (d->kind == DISK_MEMORY));
+	check((d->overlay != 0) == (d->kind == DISK_MEMORY || d->kind == DISK_OVERLAY));
+	check(d->kind == DISK_MEMORY || (d->size >= d->file->size && d->size - d->file->size < 512));
+	check(d->kind != DISK_IN_PLACE || d->size == d->file->size);
+}
+
+/* How often a VM that is accepted uses a file. */
+static unsigned uses(const struct vm_config *vm, const struct boot_file *f)
+{
+	unsigned count = vm->error[0] ? 0 : (vm->kernel == f) + (vm->initrd == f);
+
+	for (unsigned i = 0; i < vm->module_count && !vm->error[0]; i++)
+		count += vm->module[i] == f;
+	for (unsigned i = 0; i < vm->disk_count && !vm->error[0]; i++)
+		count += vm->disk[i].file == f;
+	return count;
+}
+
+static void check_vm(const struct vm_config *vm)
+{
+	for (unsigned i = 0; i < vm->disk_count; i++) {
+		unsigned all = 0;
+
+		check_disk(&vm->disk[i]);
+		for (unsigned n = 0; n < config.vm_count; n++)
+			all += uses(&config.vm[n], vm->disk[i].file);
+		check(all == 1 || vm->disk[i].kind != DISK_IN_PLACE);
+	}
+}
+
+/* The bytes as they are, as text and as parts of boot_info. */
+static char *take_raw(const uint8_t *data, size_t size)
+{
+	char error[CONFIG_ERROR_MAX];
+	char *text = malloc(size);
+
+	memcpy(text, data, size);
+	memcpy(&info.framebuffer, data, size < 400 ? size : 400);
+	memcpy(info.memory, data, size < 256 ? size : 256);
+	memcpy(info.file, data, size < 2048 ? size : 2048);
+	memcpy(info.setting, data, size);
+	(void)!boot_info_check(&info, error, sizeof(error));
+	info.setting_count %= BOOT_MAX_SETTINGS + 1;
+	info.config_size = (uint32_t)size;
+	info.config_status = 0;
+	return text;
+}
+
+static char *take_text(const uint8_t *data, size_t size)
+{
+	char *text = malloc(size);
+
+	memcpy(text, data, size);
+	info.config_size = (uint32_t)size;
+	cut(text, (uint32_t)size);
+	return text;
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+	static const struct boot_file files[] = {{"k", 4096, 4096, BOOT_OK, 0},
+						 {"m", 8192, MIB, BOOT_OK, 0},
+						 {"odd", 4096, 1000, BOOT_OK, 0},
+						 {"none", 0, 0, BOOT_NOT_FOUND, 0}};
 	char error[CONFIG_ERROR_MAX];
 	char *text;
 
@@ -46,24 +157,18 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	info.magic = BOOT_INFO_MAGIC;
 	info.version = BOOT_INFO_VERSION;
 	info.size = sizeof(info);
-	text = malloc(size);
-	memcpy(text, data, size);
-	info.config_size = (uint32_t)size;
-	if (data[0] & 1) {
-		memcpy(&info.framebuffer, data, size < 400 ? size : 400);
-		memcpy(info.memory, data, size < 256 ? size : 256);
-		memcpy(info.file, data, size < 2048 ? size : 2048);
-		memcpy(info.setting, data, size);
-		(void)!boot_info_check(&info, error, sizeof(error));
-		info.config_size = (uint32_t)size;
-		info.config_status = 0;
-	} else {
-		info.file_count = 1;
-		strcpy(info.file[0].path, "k");
-		cut(text, (uint32_t)size);
-	}
-	info.setting_count %= BOOT_MAX_SETTINGS + 1;
-	(void)!config_parse(&config, &info, text, error);
+	memcpy(info.file, files, sizeof(files));
+	info.file_count = 4;
+	if (data[0] & 1)
+		text = take_raw(data, size);
+	else if (data[0] & 2)
+		text = compose(data + 1, size - 1);
+	else
+		text = take_text(data, size);
+	if (!config_parse(&config, &info, text, error))
+		for (unsigned i = 0; i < config.vm_count; i++)
+			if (!config.vm[i].error[0])
+				check_vm(&config.vm[i]);
 	free(text);
 	return 0;
 }

@@ -38,6 +38,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_string(text, size, setting[i].section);
 		check_string(text, size, setting[i].key);
 		check_string(text, size, setting[i].value);
+		if (ini_path_length(text + setting[i].key, text + setting[i].value) > strlen(text + setting[i].value))
+			abort();
 	}
 	free(text);
 	return 0;

@@ -1,6 +1,6 @@
 /* vireo.conf's keys: what is accepted, and the exact words about what is not. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c hv/lib/number.c */
+/* links: hv/config.c hv/config_disk.c hv/config_line.c hv/lib/number.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -45,6 +45,9 @@ static int begin(void **state)
 	file("\\k", BOOT_OK);
 	file("\\gone", BOOT_NOT_FOUND);
 	file("\\m", BOOT_OK);
+	file("\\odd", BOOT_OK);
+	info.file[3].size = 1000;
+	file("memory", BOOT_OK);
 	return 0;
 }
 
@@ -240,7 +243,7 @@ static void bad_values(void **s)
 	linux_with("memroy", "1G",
 		   "vm linux (line 3): unknown key 'memroy', expected one of vcpus, memory, kernel, initrd, cmdline, "
 		   "protocol, "
-		   "module, load, entry, mode, break, autostart, weight, cap, cpus");
+		   "module, disk, load, entry, mode, break, autostart, kvm, rng, weight, cap, cpus");
 	linux_with("weight", "0", "vm linux (line 3): weight: found '0', expected a number from 1 to 10000");
 	linux_with("cap", "6401",
 		   "vm linux (line 3): cap: found '6401', expected percent of one CPU, 0 (no cap) to 6400");
@@ -266,6 +269,212 @@ static void bad_files(void **s)
 	memset(path, 'p', sizeof(path));
 	path[150] = 0;
 	linux_with("initrd", path, "vm linux (line 3): initrd: found a path of 150 characters, expected at most 127");
+}
+
+static void disks(void **s)
+{
+	const struct disk_config *d = config.vm[0].disk;
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("disk", "\\m");
+	set("disk", "\\odd  read-only\tserial=0123456789abcdefghi~");
+	set("disk", "\\odd overlay 1M");
+	set("disk", "memory 64G serial=memory");
+	open_section("vm b");
+	set("kernel", "\\k");
+	set("disk", "memory 512");
+	set("disk", "\\odd overlay 64G serial=x");
+	set("disk", "\\k read-only");
+	assert_int_equal(parse(), 0);
+	assert_string_equal(config.vm[0].error, "");
+	assert_string_equal(config.vm[1].error, "");
+	assert_int_equal(config.vm[0].disk_count, 4);
+	assert_int_equal(config.vm[1].disk_count, 3);
+	assert_int_equal(d[0].kind, DISK_IN_PLACE);
+	assert_ptr_equal(d[0].file, &info.file[2]);
+	assert_true(d[0].size == 4096 && d[0].overlay == 0);
+	assert_string_equal(d[0].serial, "");
+	assert_int_equal(d[1].kind, DISK_READ_ONLY);
+	assert_ptr_equal(d[1].file, &info.file[3]);
+	assert_true(d[1].size == 1024 && d[1].overlay == 0);
+	assert_string_equal(d[1].serial, "0123456789abcdefghi~");
+	assert_int_equal(d[2].kind, DISK_OVERLAY);
+	assert_ptr_equal(d[2].file, &info.file[3]);
+	assert_true(d[2].size == 1024 && d[2].overlay == MIB);
+	assert_int_equal(d[3].kind, DISK_MEMORY);
+	assert_null(d[3].file);
+	assert_true(d[3].size == 64 * GIB && d[3].overlay == 64 * GIB);
+	assert_string_equal(d[3].serial, "memory");
+	assert_true(config.vm[1].disk[0].size == 512);
+	assert_true(config.vm[1].disk[1].overlay == 64 * GIB);
+}
+
+#define EXPECTED_DISK                                                                                                  \
+	"expected a path, perhaps read-only or overlay SIZE behind it, or memory SIZE; then perhaps serial=TEXT"
+#define EXPECTED_OVERLAY "expected a path, overlay and a size of 1M to 64G"
+#define EXPECTED_MEMORY	 "expected memory and a size of 512 to 64G, a multiple of 512"
+
+static void bad_disk(const char *value, const char *expected)
+{
+	char words[CONFIG_ERROR_MAX];
+
+	snprintf(words, sizeof(words), "vm linux (line 3): disk: found '%s', %s", value, expected);
+	linux_with("disk", value, words);
+	assert_int_equal(config.vm[0].disk_count, 0);
+}
+
+static void bad_disks(void **s)
+{
+	(void)s;
+	bad_disk("", EXPECTED_DISK);
+	bad_disk(" \\m", EXPECTED_DISK);
+	bad_disk("\\m readonly", EXPECTED_DISK);
+	bad_disk("\\m read-only now", EXPECTED_DISK);
+	bad_disk("\\m read-only 1M serial=x", EXPECTED_DISK);
+	bad_disk("\\m serial=x read-only", EXPECTED_DISK);
+	bad_disk("\\m serial=x serial=y", EXPECTED_DISK);
+	bad_disk("\\m 1M overlay", EXPECTED_DISK);
+	bad_disk("\\m overlay", EXPECTED_OVERLAY);
+	bad_disk("\\m overlay much", EXPECTED_OVERLAY);
+	bad_disk("\\m overlay 1023K", EXPECTED_OVERLAY);
+	bad_disk("\\m overlay 65G", EXPECTED_OVERLAY);
+	bad_disk("\\m overlay 1M 1M", EXPECTED_OVERLAY);
+	bad_disk("\\m overlay 1M serial=x more", EXPECTED_OVERLAY);
+	bad_disk("\\m overlay 1M 2 3 4 5 6 7 serial=x", EXPECTED_OVERLAY);
+	bad_disk("memory", EXPECTED_MEMORY);
+	bad_disk("memory serial=x", EXPECTED_MEMORY);
+	bad_disk("memory 0", EXPECTED_MEMORY);
+	bad_disk("memory 511", EXPECTED_MEMORY);
+	bad_disk("memory 513", EXPECTED_MEMORY);
+	bad_disk("memory 65G", EXPECTED_MEMORY);
+	bad_disk("memory overlay 1M", EXPECTED_MEMORY);
+	bad_disk("memory read-only", EXPECTED_MEMORY);
+	linux_with("disk", "\\m serial=", "vm linux (line 3): disk: found a serial of 0 characters, expected 1 to 20");
+	linux_with("disk", "\\m serial=0123456789abcdefghijk",
+		   "vm linux (line 3): disk: found a serial of 21 characters, expected 1 to 20");
+	linux_with("disk", "\\m serial=\xc3\xa4",
+		   "vm linux (line 3): disk: found a character in the serial that can't be printed, expected those of "
+		   "ASCII");
+	linux_with("disk", "serial=x",
+		   "vm linux (line 3): disk serial=x: the loader did not load it (at most 64 files)");
+	linux_with("disk", "\\gone overlay 1M", "vm linux (line 3): disk \\gone: file not found");
+	linux_with("disk", "\\odd",
+		   "vm linux (line 3): disk \\odd: found a file of 1000 bytes, expected a multiple of 512");
+	begin(NULL);
+	info.file[2].size = 64 * GIB + 512;
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("disk", "\\m read-only");
+	vm_fails("vm a (line 3): disk \\m: found a file of 68719477248 bytes, expected at most 64G");
+	begin(NULL);
+	open_section("vm x");
+	set("kernel", "\\k");
+	for (int i = 0; i <= CONFIG_MAX_DISKS; i++)
+		set("disk", "memory 1M");
+	vm_fails("vm x (line 7): disk: found one more, expected at most 4");
+}
+
+/* Two VMs, a line of each, and what is said about the second. */
+static void two_vms(const char *key1, const char *value1, const char *key2, const char *value2, const char *words)
+{
+	begin(NULL);
+	file("\\other", BOOT_OK);
+	open_section("vm a");
+	set("protocol", "multiboot");
+	set("kernel", "\\k");
+	set(key1, value1);
+	open_section("vm b");
+	set("protocol", "multiboot");
+	set("kernel", "\\other");
+	set(key2, value2);
+	vm_fails(words);
+	assert_string_equal(config.vm[0].error, "");
+}
+
+static void a_file_that_is_written_has_one_use(void **s)
+{
+	(void)s;
+	two_vms("disk", "\\m", "disk", "\\other overlay 1M", "");
+	two_vms("disk", "\\m", "disk", "\\m", "vm b (line 5): disk \\m: also written by vm a");
+	two_vms("disk", "\\m", "disk", "\\m read-only", "vm b (line 5): disk \\m: also written by vm a");
+	two_vms("disk", "\\m", "disk", "\\m overlay 1M", "vm b (line 5): disk \\m: also written by vm a");
+	two_vms("disk", "\\m", "module", "\\m x", "vm b (line 5): module \\m: also written by vm a");
+	two_vms("disk", "\\other", "vcpus", "1", "vm b (line 5): kernel \\other: also written by vm a");
+	two_vms("module", "\\m", "disk", "\\m",
+		"vm b (line 5): disk \\m: also module of vm a, expected a file of its own, or 'overlay SIZE'");
+	two_vms("disk", "\\m overlay 1M", "disk", "\\m",
+		"vm b (line 5): disk \\m: also disk of vm a, expected a file of its own, or 'overlay SIZE'");
+	two_vms("vcpus", "1", "disk", "\\k",
+		"vm b (line 5): disk \\k: also kernel of vm a, expected a file of its own, or 'overlay SIZE'");
+	two_vms("vcpus", "1", "disk", "\\other", "vm b (line 5): kernel \\other: also written by vm b");
+	two_vms("disk", "\\m read-only", "disk", "\\m overlay 1M", "");
+	linux_with("disk", "\\k", "vm linux (line 2): kernel \\k: also written by vm linux");
+	begin(NULL);
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("initrd", "\\m");
+	set("disk", "memory 1M");
+	set("disk", "\\m");
+	vm_fails("vm a (line 2): initrd \\m: also written by vm a");
+	begin(NULL);
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("disk", "\\m");
+	set("disk", "\\m");
+	vm_fails("vm a (line 2): disk \\m: also written by vm a");
+}
+
+/* A VM that is refused for anything else has no files that the others could miss. */
+static void a_refused_vm_writes_nothing(void **s)
+{
+	(void)s;
+	open_section("vm bad");
+	set("kernel", "\\k");
+	set("disk", "\\m");
+	set("vcpus", "none");
+	open_section("vm good");
+	set("kernel", "\\k");
+	set("disk", "\\m");
+	assert_int_equal(parse(), 0);
+	assert_string_equal(config.vm[0].error, "vm bad (line 4): vcpus: found 'none', expected a number from 1 to 32");
+	assert_string_equal(config.vm[1].error, "");
+}
+
+static void disks_at_run_time(void **s)
+{
+	struct vm_config a, b, copy;
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("disk", "\\m");
+	open_section("vm b");
+	set("kernel", "\\k");
+	set("disk", "\\odd overlay 1M");
+	assert_int_equal(parse(), 0);
+	a = config.vm[0];
+	b = config.vm[1];
+	assert_int_equal(config_set(&b, &info, "disk", "memory 1M", error), -E_INVAL);
+	assert_string_equal(error, "vm b: disk: can't be changed any more");
+	assert_int_equal(config_set(&a, &info, "initrd", "\\m", error), -E_INVAL);
+	assert_string_equal(error, "vm a: initrd \\m: also written by vm a");
+	assert_null(a.initrd);
+	assert_int_equal(config_check_files(&a, &a, error), 0);
+	assert_int_equal(config_check_files(&a, &b, error), 0);
+	assert_int_equal(config_check_files(&b, &a, error), 0);
+	assert_int_equal(config_set(&b, &info, "initrd", "\\m", error), 0);
+	assert_int_equal(config_check_files(&b, &a, error), -E_INVAL);
+	assert_string_equal(error, "vm b: initrd \\m: also written by vm a");
+	assert_int_equal(config_check_files(&a, &b, error), -E_INVAL);
+	assert_string_equal(error,
+			    "vm a: disk \\m: also initrd of vm b, expected a file of its own, or 'overlay SIZE'");
+	assert_int_equal(config_copy(&copy, &a, "c", error), -E_INVAL);
+	assert_string_equal(error, "create: disk \\m: written by vm a, expected it as 'overlay SIZE' to have a copy");
+	assert_int_equal(config_copy(&copy, &b, "c", error), 0);
+	assert_int_equal(copy.disk_count, 1);
+	assert_int_equal(copy.disk[0].kind, DISK_OVERLAY);
 }
 
 static void bad_combinations(void **s)
@@ -433,6 +642,11 @@ int main(void)
 	    cmocka_unit_test_setup(changes_at_run_time, begin),
 	    cmocka_unit_test_setup(bad_values, begin),
 	    cmocka_unit_test_setup(bad_files, begin),
+	    cmocka_unit_test_setup(disks, begin),
+	    cmocka_unit_test_setup(bad_disks, begin),
+	    cmocka_unit_test_setup(a_file_that_is_written_has_one_use, begin),
+	    cmocka_unit_test_setup(a_refused_vm_writes_nothing, begin),
+	    cmocka_unit_test_setup(disks_at_run_time, begin),
 	    cmocka_unit_test_setup(bad_combinations, begin),
 	    cmocka_unit_test_setup(bad_names, begin),
 	    cmocka_unit_test_setup(one_bad_vm_leaves_the_other, begin),

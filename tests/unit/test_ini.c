@@ -171,6 +171,39 @@ static void test_too_many(void **state)
 	assert_int_equal(parse("[a]\nk=1\nk=2\nk=3\nk=4\nk=5\nk=6\nk=7\nk=8\n[b]\n"), -1);
 }
 
+/* What the loader reads files by. */
+static void test_settings_that_name_files(void **state)
+{
+	static const struct {
+		const char *key, *value;
+		uint32_t length;
+	} each[] = {
+	    {"kernel", "\\vireo\\a b", 10},
+	    {"initrd", "x", 1},
+	    {"module", "m.bin first module", 5},
+	    {"module", "m.bin\targs", 5},
+	    {"disk", "a.img", 5},
+	    {"disk", "a.img overlay 1G serial=x", 5},
+	    {"disk", "memory.img read-only", 10},
+	    {"disk", "\\memory", 7},
+	    {"disk", "memor", 5},
+	    {"disk", "memory 1G", 0},
+	    {"disk", "memory", 0},
+	    {"disk", "", 0},
+	    {"module", "memory 1G", 6},
+	    {"memory", "1G", 0},
+	    {"cmdline", "root=/dev/vda", 0},
+	    {"disks", "a.img", 0},
+	    {"dis", "a.img", 0},
+	    {"kernel", "", 0},
+	    {"", "", 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof each / sizeof each[0]; i++)
+		assert_int_equal(ini_path_length(each[i].key, each[i].value), each[i].length);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -179,7 +212,7 @@ int main(void)
 	    cmocka_unit_test(test_empty_sections), cmocka_unit_test(test_values),
 	    cmocka_unit_test(test_nothing),	   cmocka_unit_test(test_errors),
 	    cmocka_unit_test(test_binary),	   cmocka_unit_test(test_long_text_is_cut),
-	    cmocka_unit_test(test_too_many),
+	    cmocka_unit_test(test_too_many),	   cmocka_unit_test(test_settings_that_name_files),
 	};
 	int result = cmocka_run_group_tests(tests, NULL, NULL);
 
