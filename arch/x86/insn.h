@@ -7,6 +7,22 @@
 
 #include "hv/lib/types.h"
 
+/* False: nothing random is there yet. */
+static inline bool rdrand(uint64_t *value)
+{
+	bool there;
+
+	__asm__ volatile("rdrand %0" : "=r"(*value), "=@ccc"(there));
+	return there;
+}
+static inline bool rdseed(uint64_t *value)
+{
+	bool there;
+
+	__asm__ volatile("rdseed %0" : "=r"(*value), "=@ccc"(there));
+	return there;
+}
+
 static inline uint64_t rdtsc(void)
 {
 	uint32_t low, high;

@@ -1,0 +1,35 @@
+/*
+ * What kind of virtio device: a disk, a source of random numbers. A kind says what it is and what it does with its
+ * queues; how it is found, negotiated, notified and interrupted is the transport's (virtio_pci.h).
+ * Virtual I/O Device (VIRTIO) 1.2, chapter 2. Called with the VM's device lock held.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/dev/virtqueue.h"
+
+/* Features of every device (chapter 6); a kind adds its own below bit 24. */
+#define VIRTIO_F_INDIRECT_DESC BIT(28)
+#define VIRTIO_F_EVENT_IDX     BIT(29)
+#define VIRTIO_F_VERSION_1     BIT(32)
+#define VIRTIO_F_RING_PACKED   BIT(34)
+#define VIRTIO_F_RING_RESET    BIT(40)
+
+struct virtio_kind {
+	const char *name;
+	uint16_t id;	     /* chapter 5 */
+	uint32_t class_code; /* PCI */
+	/* The features that this one offers, of its own kind. */
+	uint64_t (*features)(void *dev);
+	/* Its configuration structure; offset and size lie inside config_size. Bytes that can't be changed stay. */
+	unsigned config_size;
+	void (*config_read)(void *dev, unsigned offset, void *to, unsigned size);
+	void (*config_write)(void *dev, unsigned offset, const void *from, unsigned size); /* NULL: nothing can */
+	/* What the device remembers of a queue, a chain that it has taken among it, is void. */
+	void (*queue_reset)(void *dev, unsigned queue);
+	/*
+	 * Takes one chain and does what it says. 1: a chain was given back, and *work is how much it was, in bytes
+	 * moved; 0: none there; negative: the queue is broken.
+	 */
+	int (*serve)(void *dev, unsigned queue, struct virtqueue *q, uint64_t *work);
+};

@@ -1,0 +1,56 @@
+/*
+ * A virtio device on the PCI bus, modern only: capabilities that say where its registers are, negotiation, queues,
+ * notifications, interrupts by MSI-X or INTA#. VIRTIO 1.2, 4.1. Called with the VM's device lock held.
+ *
+ * A notification costs the vCPU no more than to say that there is something to do: `kick` arranges that
+ * virtio_pci_work() is called, outside of any exit.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/dev/pci_host.h"
+#include "hv/dev/virtio.h"
+
+#define VIRTIO_MAX_QUEUES 8
+#define VIRTIO_NO_VECTOR  0xFFFF
+
+struct virtio_pci {
+	struct pci_device pci;
+	const struct virtio_kind *kind;
+	void *dev; /* for the kind */
+	const struct guest_mem *mem;
+	void (*kick)(void *ctx);
+	void *ctx;
+	unsigned queues;
+
+	uint32_t device_feature_select, driver_feature_select;
+	uint64_t driver_features;
+	uint8_t status, generation, isr;
+	uint16_t config_vector, queue_select;
+	uint16_t vector[VIRTIO_MAX_QUEUES];
+	uint32_t kicked; /* bit n: queue n was notified, or has more to do */
+	unsigned turn;	 /* the queue that is served first */
+	unsigned window; /* where the capability is through which configuration accesses reach the BARs */
+	struct virtqueue queue[VIRTIO_MAX_QUEUES];
+};
+
+struct virtio_pci_setup {
+	const struct virtio_kind *kind;
+	void *dev;
+	unsigned queues; /* 1 to VIRTIO_MAX_QUEUES */
+	const struct guest_mem *mem;
+	void (*kick)(void *ctx);
+	void *ctx;
+};
+
+/* Plugs it in. 0, or the error of pci_host_plug. */
+int virtio_pci_init(struct virtio_pci *v, struct pci_host *host, const struct virtio_pci_setup *setup) MUST_CHECK;
+/* As after power-up. */
+void virtio_pci_reset(struct virtio_pci *v);
+/*
+ * Serves the queues that were notified until about `budget` bytes have been moved; true: there is more to do, call
+ * again. Interrupts the driver for what it was given.
+ */
+bool virtio_pci_work(struct virtio_pci *v, uint64_t budget);
+/* The configuration structure has changed by itself: tells the driver. */
+void virtio_pci_config_changed(struct virtio_pci *v);

@@ -1,0 +1,98 @@
+/* The bytes of a chain; see virtio_stream.h. */
+/* SPDX-License-Identifier: MIT */
+#include "hv/dev/virtio_stream.h"
+
+#include "hv/lib/string.h"
+
+static struct virtio_stream begin(const struct guest_mem *mem, const struct virtqueue_part *part, unsigned parts)
+{
+	struct virtio_stream s = {.mem = mem, .part = part, .parts = parts};
+
+	for (unsigned i = 0; i < parts; i++)
+		s.left += part[i].size;
+	return s;
+}
+
+struct virtio_stream virtio_stream_out(const struct guest_mem *mem, const struct virtqueue_chain *chain)
+{
+	return begin(mem, chain->part, chain->out);
+}
+
+struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct virtqueue_chain *chain)
+{
+	return begin(mem, chain->part + chain->out, chain->in);
+}
+
+/* Bytes from here to the end of the part, or of the chunk of guest memory that is mapped in one piece. */
+static uint32_t in_one_piece(const struct virtio_stream *s, uint64_t most)
+{
+	uint64_t gpa = s->part->gpa.value + s->at;
+	uint64_t n = s->part->size - s->at, chunk = GUEST_MEM_CHUNK - gpa % GUEST_MEM_CHUNK;
+
+	if (n > chunk)
+		n = chunk;
+	return (uint32_t)(n < most ? n : most);
+}
+
+static void pass(struct virtio_stream *s, uint32_t size)
+{
+	s->at += size;
+	s->left -= size;
+	if (s->at == s->part->size) {
+		s->part++;
+		s->parts--;
+		s->at = 0;
+	}
+}
+
+void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size)
+{
+	void *host;
+
+	if (!s->parts)
+		return NULL;
+	*size = in_one_piece(s, most);
+	host = guest_map(s->mem, GPA(s->part->gpa.value + s->at), *size);
+	if (host)
+		pass(s, *size);
+	return host;
+}
+
+int virtio_stream_read(struct virtio_stream *s, void *to, uint32_t size)
+{
+	uint8_t *out = to, *host;
+	uint32_t n;
+
+	for (; size; size -= n, out += n) {
+		host = virtio_stream_next(s, size, &n);
+		if (!host)
+			return -E_RANGE;
+		memcpy(out, host, n);
+	}
+	return 0;
+}
+
+int virtio_stream_write(struct virtio_stream *s, const void *from, uint32_t size)
+{
+	const uint8_t *in = from;
+	uint8_t *host;
+	uint32_t n;
+
+	for (; size; size -= n, in += n) {
+		host = virtio_stream_next(s, size, &n);
+		if (!host)
+			return -E_RANGE;
+		memcpy(host, in, n);
+	}
+	return 0;
+}
+
+void virtio_stream_skip(struct virtio_stream *s, uint64_t size)
+{
+	while (size && s->parts) {
+		uint32_t n = in_one_piece(s, size);
+
+		pass(s, n);
+		size -= n;
+	}
+}

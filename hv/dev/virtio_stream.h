@@ -1,0 +1,31 @@
+/*
+ * The bytes of a chain's parts, one after another, whatever pieces the driver cut them into: devices may not care where
+ * one part ends and the next begins (VIRTIO 1.2, 2.6.4.1). Each piece is checked against guest memory when it is
+ * reached. Pure.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/dev/virtqueue.h"
+
+struct virtio_stream {
+	const struct guest_mem *mem;
+	const struct virtqueue_part *part;
+	unsigned parts; /* left, the current one included */
+	uint32_t at;	/* within the current one */
+	uint64_t left;	/* bytes in all */
+};
+
+/* What the device reads, and what it writes. The chain must stay where it is. */
+struct virtio_stream virtio_stream_out(const struct guest_mem *mem, const struct virtqueue_chain *chain);
+struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct virtqueue_chain *chain);
+/*
+ * The next bytes that lie in one piece, *size of them, at most `most` (not 0); they are passed. NULL: at the end, or
+ * the guest has no memory there.
+ */
+void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size);
+/* Exactly `size` bytes; -E_RANGE: there are no more, or no memory. */
+int virtio_stream_read(struct virtio_stream *s, void *to, uint32_t size) MUST_CHECK;
+int virtio_stream_write(struct virtio_stream *s, const void *from, uint32_t size) MUST_CHECK;
+/* Passes over bytes, at most what is left. */
+void virtio_stream_skip(struct virtio_stream *s, uint64_t size);

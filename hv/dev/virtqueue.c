@@ -1,0 +1,469 @@
+/*
+ * Virtqueues, the device's side; see virtqueue.h. VIRTIO 1.2: 2.7 split rings, 2.8 packed rings, 2.7.7, 2.7.10 and
+ * 2.8.10 when who is notified. Fields are little-endian, as we are.
+ *
+ * The driver's vCPUs change all of it while we look: a field, or fields that belong together, are one access of their
+ * size. What we write is ordered behind what it says by a release; what we read is, by an acquire, ordered before what
+ * it speaks of. A full fence stands where one side writes, then looks at what the other writes, and the other does the
+ * same: one of the two sees the other's.
+ *
+ * Rules that are not enforced, as breaking them does no harm here: that flags and reserved bits without meaning are 0,
+ * that each descriptor of a packed chain is marked available as its first is, and that an indirect chain is no longer
+ * than the ring (Linux may make such a one).
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/dev/virtqueue.h"
+
+#include "hv/lib/string.h"
+
+#define DESC_SIZE     16u
+#define DESC_NEXT     BIT(0)
+#define DESC_WRITE    BIT(1)
+#define DESC_INDIRECT BIT(2)
+#define DESC_AVAIL    BIT(7) /* packed */
+#define DESC_USED     BIT(15)
+
+#define INDIRECT_MAX 65535u /* descriptors of an indirect table: numbers have 16 bits */
+
+/* Split rings: 16 bits of flags, 16 of index, the entries, 16 bits of event. */
+#define RING_FLAGS	0u
+#define RING_INDEX	2u
+#define RING_ENTRIES	4u
+#define AVAIL_SIZE(n)	(RING_ENTRIES + 2u * (n)) /* without the event, which follows */
+#define USED_SIZE(n)	(RING_ENTRIES + 8u * (n))
+#define EVENT_SIZE	2u
+#define NO_INTERRUPT	BIT(0) /* in the available ring */
+#define NO_NOTIFICATION 1u     /* in the used ring */
+
+/* Packed rings: event suppression, read and written as 32 bits: place, its wrap counter in bit 15, flags in 17:16. */
+#define SUPPRESS_SIZE	 4u
+#define SUPPRESS_DISABLE 1u
+#define SUPPRESS_PLACE	 2u
+#define SUPPRESS_FLAGS	 16
+
+#define MANY 0x10000u /* entries given: more than any window that an event index can have */
+
+_Static_assert(VIRTQUEUE_MAX_SIZE <= PAGE_SIZE / DESC_SIZE, "an area lies in two pages at most");
+_Static_assert(USED_SIZE(VIRTQUEUE_MAX_SIZE) + EVENT_SIZE <= PAGE_SIZE, "an area lies in two pages at most");
+
+struct descriptor {
+	uint64_t gpa;
+	uint32_t size;
+	uint16_t flags;
+	uint16_t link; /* split: the next one's number. packed: the buffer's id */
+};
+
+/* --- access to the areas ------------------------------------------------------------------------------------------ */
+
+/* Fields are aligned to their sizes, so none lies in two pages. */
+static void *field(const struct virtqueue_area *area, unsigned offset)
+{
+	offset += area->start;
+	return area->page[offset / PAGE_SIZE] + offset % PAGE_SIZE;
+}
+
+static uint16_t load16(const struct virtqueue_area *area, unsigned offset)
+{
+	const uint16_t *at = field(area, offset);
+
+	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+
+static void store16(const struct virtqueue_area *area, unsigned offset, uint16_t value)
+{
+	uint16_t *at = field(area, offset);
+
+	__atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+
+static uint32_t load32(const struct virtqueue_area *area, unsigned offset)
+{
+	const uint32_t *at = field(area, offset);
+
+	return __atomic_load_n(at, __ATOMIC_ACQUIRE);
+}
+
+static void store32(const struct virtqueue_area *area, unsigned offset, uint32_t value)
+{
+	uint32_t *at = field(area, offset);
+
+	__atomic_store_n(at, value, __ATOMIC_RELEASE);
+}
+
+static struct descriptor decode(const struct virtqueue *q, uint64_t gpa, uint64_t rest)
+{
+	uint16_t third = (uint16_t)(rest >> 32), fourth = (uint16_t)(rest >> 48);
+
+	return (struct descriptor){.gpa = gpa,
+				   .size = (uint32_t)rest,
+				   .flags = q->packed ? fourth : third,
+				   .link = q->packed ? third : fourth};
+}
+
+/* Length, flags and what is between are of one moment, and the address not older: so a packed one is valid if marked.
+ */
+static struct descriptor read_descriptor(const struct virtqueue *q, unsigned index)
+{
+	const uint64_t *at = field(&q->descriptor_area, index * DESC_SIZE);
+	uint64_t rest = __atomic_load_n(&at[1], __ATOMIC_ACQUIRE);
+
+	return decode(q, __atomic_load_n(&at[0], __ATOMIC_RELAXED), rest);
+}
+
+static bool is_available(const struct virtqueue *q, const struct descriptor *d)
+{
+	return !!(d->flags & DESC_AVAIL) == q->take_wrap && !!(d->flags & DESC_USED) != q->take_wrap;
+}
+
+/* --- chains: NULL, or the rule that the driver broke -------------------------------------------------------------- */
+
+static const char *add_part(struct virtqueue_chain *chain, const struct descriptor *d)
+{
+	unsigned count = chain->out + chain->in;
+
+	if (count == VIRTQUEUE_MAX_PARTS)
+		return "a chain has more buffers than the device takes";
+	if (!d->size)
+		return "a buffer has no length";
+	if (d->size - 1 > UINT64_MAX - d->gpa)
+		return "a buffer reaches beyond the end of the address space";
+	if ((uint64_t)chain->out_size + chain->in_size + d->size > UINT32_MAX)
+		return "a chain's buffers are more than 4 GiB in all";
+	if (!(d->flags & DESC_WRITE) && chain->in)
+		return "a buffer to be read stands behind one to be written"; /* 2.7.4.2 */
+	chain->part[count].gpa = GPA(d->gpa);
+	chain->part[count].size = d->size;
+	if (d->flags & DESC_WRITE) {
+		chain->in++;
+		chain->in_size += d->size;
+	} else {
+		chain->out++;
+		chain->out_size += d->size;
+	}
+	return NULL;
+}
+
+static const char *check_table(const struct virtqueue *q, const struct descriptor *d)
+{
+	if (!q->indirect)
+		return "an indirect descriptor without the feature";
+	if (d->flags & DESC_NEXT)
+		return "an indirect descriptor has a next one"; /* 2.7.5.3.1, 2.8.7 */
+	if (!d->size || d->size % DESC_SIZE || d->size / DESC_SIZE > INDIRECT_MAX)
+		return "an indirect table's length is no number of descriptors";
+	if (d->size - 1 > UINT64_MAX - d->gpa)
+		return "an indirect table reaches beyond the end of the address space";
+	return NULL;
+}
+
+/*
+ * An indirect table need not be aligned, nor lie in one piece. Split: linked from its first entry on (2.7.5.3). Packed:
+ * all of it, in order (2.8.7).
+ */
+static const char *follow_table(const struct virtqueue *q, struct virtqueue_chain *chain,
+				const struct descriptor *table)
+{
+	unsigned count = table->size / DESC_SIZE, index = 0;
+	const char *problem = check_table(q, table);
+	struct descriptor d;
+	uint64_t word[2];
+
+	if (problem)
+		return problem;
+	for (unsigned followed = 0; followed < count; followed++) {
+		if (index >= count)
+			return "a descriptor's number lies outside of its indirect table";
+		if (guest_read(q->mem, GPA(table->gpa + index * DESC_SIZE), word, sizeof(word)))
+			return "an indirect table lies outside of memory";
+		d = decode(q, word[0], word[1]);
+		if (d.flags & DESC_INDIRECT)
+			return "an indirect table within an indirect table";
+		problem = add_part(chain, &d);
+		if (problem || (!q->packed && !(d.flags & DESC_NEXT)))
+			return problem;
+		index = q->packed ? index + 1 : d.link;
+	}
+	return q->packed ? NULL : "a chain is longer than its indirect table";
+}
+
+/* From descriptor chain->id on. Direct ones may be followed by one that is indirect (2.7.5.3.2). */
+static const char *follow_split(const struct virtqueue *q, struct virtqueue_chain *chain)
+{
+	uint16_t index = chain->id;
+	const char *problem;
+	struct descriptor d;
+
+	for (unsigned followed = 0; followed < q->size; followed++, index = d.link) {
+		if (index >= q->size)
+			return "a descriptor's number lies outside of the ring";
+		d = read_descriptor(q, index);
+		if (d.flags & DESC_INDIRECT)
+			return follow_table(q, chain, &d);
+		problem = add_part(chain, &d);
+		if (problem || !(d.flags & DESC_NEXT))
+			return problem;
+	}
+	return "a chain is longer than the ring";
+}
+
+/* From *first on, which is at next_take. An indirect one stands alone (2.8.7). */
+static const char *follow_packed(const struct virtqueue *q, struct virtqueue_chain *chain,
+				 const struct descriptor *first)
+{
+	unsigned room = q->size - q->in_flight, next;
+	struct descriptor d = *first;
+	const char *problem;
+
+	for (chain->slots = 1; chain->slots <= room; chain->slots++) {
+		chain->id = d.link; /* the last one's counts (2.8.6) */
+		if (d.flags & DESC_INDIRECT)
+			return chain->slots > 1 ? "an indirect descriptor in a chain" : follow_table(q, chain, &d);
+		problem = add_part(chain, &d);
+		if (problem || !(d.flags & DESC_NEXT))
+			return problem;
+		next = q->next_take + chain->slots;
+		d = read_descriptor(q, next < q->size ? next : next - q->size);
+	}
+	return "a chain takes up descriptors that are not free";
+}
+
+/* --- taking and giving -------------------------------------------------------------------------------------------- */
+
+static int broke(struct virtqueue *q, const char *rule)
+{
+	q->broken = rule;
+	return -E_FORMAT;
+}
+
+/* Packed: on by some places of the ring; a wrap counter changes with every lap. */
+static void advance(const struct virtqueue *q, uint16_t *place, bool *wrap, unsigned slots)
+{
+	unsigned next = *place + slots;
+
+	if (next >= q->size) {
+		next -= q->size;
+		*wrap = !*wrap;
+	}
+	*place = (uint16_t)next;
+}
+
+/* A buffer is free again when it was used: so no more can be available than are neither in flight nor in the ring. */
+static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
+{
+	uint16_t ahead = (uint16_t)(load16(&q->driver_area, RING_INDEX) - q->next_take);
+	const char *problem;
+
+	if (!ahead)
+		return 0;
+	if (ahead > q->size - q->in_flight)
+		return broke(q, "available index is further ahead than the ring has entries");
+	chain->id = load16(&q->driver_area, AVAIL_SIZE(q->next_take & (q->size - 1u)));
+	chain->slots = 1;
+	problem = follow_split(q, chain);
+	if (problem)
+		return broke(q, problem);
+	q->next_take++;
+	return 1;
+}
+
+static int take_packed(struct virtqueue *q, struct virtqueue_chain *chain)
+{
+	struct descriptor d = read_descriptor(q, q->next_take);
+	const char *problem;
+
+	if (!is_available(q, &d))
+		return 0;
+	problem = follow_packed(q, chain, &d);
+	if (problem)
+		return broke(q, problem);
+	advance(q, &q->next_take, &q->take_wrap, chain->slots);
+	return 1;
+}
+
+int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain)
+{
+	int got;
+
+	if (q->broken)
+		return -E_FORMAT;
+	if (!q->enabled)
+		return 0;
+	chain->out = chain->in = 0;
+	chain->out_size = chain->in_size = 0;
+	got = q->packed ? take_packed(q, chain) : take_split(q, chain);
+	if (got == 1)
+		q->in_flight = (uint16_t)(q->in_flight + chain->slots);
+	return got;
+}
+
+static void give_split(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
+{
+	unsigned entry = USED_SIZE(q->next_give & (q->size - 1u));
+
+	store32(&q->device_area, entry, chain->id);
+	store32(&q->device_area, entry + 4, written);
+	store16(&q->device_area, RING_INDEX, ++q->next_give);
+}
+
+/* The used descriptor says all in its second half, which is one store. */
+static void give_packed(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
+{
+	uint64_t *at = field(&q->descriptor_area, q->next_give * DESC_SIZE);
+	uint64_t flags = (q->give_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0);
+
+	__atomic_store_n(&at[1], flags << 48 | (uint64_t)chain->id << 32 | written, __ATOMIC_RELEASE);
+	advance(q, &q->next_give, &q->give_wrap, chain->slots);
+}
+
+int virtqueue_give(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
+{
+	if (q->broken)
+		return -E_FORMAT;
+	if (chain->slots > q->in_flight)
+		return 0;
+	if (q->packed)
+		give_packed(q, chain, written);
+	else
+		give_split(q, chain, written);
+	q->in_flight = (uint16_t)(q->in_flight - chain->slots);
+	if (q->given < MANY)
+		q->given += chain->slots;
+	return 0;
+}
+
+/* --- who is notified ---------------------------------------------------------------------------------------------- */
+
+/* With event index: is the entry that the driver names among those given? Its number is that of a used entry. */
+static bool split_wants_interrupt(const struct virtqueue *q, uint32_t given)
+{
+	uint16_t event;
+
+	if (!q->event_index)
+		return !(load16(&q->driver_area, RING_FLAGS) & NO_INTERRUPT);
+	event = load16(&q->driver_area, AVAIL_SIZE(q->size));
+	return (uint16_t)(q->next_give - 1 - event) < given;
+}
+
+/*
+ * A place and a wrap counter tell two laps apart: how far behind the last place given is the driver's, modulo two laps?
+ * What has no meaning (reserved flags, a place outside of the ring) is answered with an interrupt, which never harms.
+ */
+static bool packed_wants_interrupt(const struct virtqueue *q, uint32_t given)
+{
+	uint32_t driver = load32(&q->driver_area, 0), flags = driver >> SUPPRESS_FLAGS & 3;
+	int place = driver & 0x7FFF, size = q->size, behind = q->next_give - 1 - place;
+
+	if (flags == SUPPRESS_DISABLE)
+		return false;
+	if (flags != SUPPRESS_PLACE || !q->event_index || place >= size)
+		return true;
+	if (!!(driver & BIT(15)) != q->give_wrap)
+		behind += size;
+	return (unsigned)(behind < 0 ? behind + 2 * size : behind) < given;
+}
+
+bool virtqueue_wants_interrupt(struct virtqueue *q)
+{
+	uint32_t given = q->given;
+
+	if (!given)
+		return false;
+	q->given = 0;
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the driver: asks for interrupts, then looks for used buffers */
+	return q->packed ? packed_wants_interrupt(q, given) : split_wants_interrupt(q, given);
+}
+
+void virtqueue_silence(struct virtqueue *q)
+{
+	if (!q->enabled || q->broken || q->silent)
+		return;
+	q->silent = true;
+	if (q->packed)
+		store32(&q->device_area, 0, SUPPRESS_DISABLE << SUPPRESS_FLAGS);
+	else if (!q->event_index)
+		store16(&q->device_area, RING_FLAGS, NO_NOTIFICATION);
+}
+
+/* With event index the driver is to notify when it makes the next one available, and then not again. */
+static void ask_for_notification(struct virtqueue *q)
+{
+	uint32_t place = q->next_take | (q->take_wrap ? BIT(15) : 0) | SUPPRESS_PLACE << SUPPRESS_FLAGS;
+
+	q->silent = false;
+	if (q->packed)
+		store32(&q->device_area, 0, q->event_index ? place : 0);
+	else if (q->event_index)
+		store16(&q->device_area, USED_SIZE(q->size), q->next_take);
+	else
+		store16(&q->device_area, RING_FLAGS, 0);
+}
+
+bool virtqueue_listen(struct virtqueue *q)
+{
+	struct descriptor d;
+
+	if (!q->enabled || q->broken)
+		return false;
+	ask_for_notification(q);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the driver: makes available, then looks whether to notify */
+	if (!q->packed)
+		return load16(&q->driver_area, RING_INDEX) != q->next_take;
+	d = read_descriptor(q, q->next_take);
+	return is_available(q, &d);
+}
+
+/* --- beginning and end -------------------------------------------------------------------------------------------- */
+
+static const char *map_area(const struct virtqueue *q, struct virtqueue_area *area, gpa_t gpa, unsigned size,
+			    unsigned alignment)
+{
+	uint64_t first = ALIGN_DOWN(gpa.value, PAGE_SIZE);
+
+	if (gpa.value % alignment)
+		return "an area of the queue is not aligned";
+	area->start = gpa.value % PAGE_SIZE;
+	for (unsigned i = 0; i * PAGE_SIZE < area->start + size; i++) {
+		area->page[i] = guest_map(q->mem, GPA(first + i * PAGE_SIZE), PAGE_SIZE);
+		if (!area->page[i])
+			return "an area of the queue lies outside of memory";
+	}
+	return NULL;
+}
+
+/* Sizes and alignments: the tables of 2.7 and 2.8.10.1. A split ring has its event fields whether they count or not. */
+static const char *map_areas(struct virtqueue *q)
+{
+	unsigned driver = q->packed ? SUPPRESS_SIZE : AVAIL_SIZE(q->size) + EVENT_SIZE;
+	unsigned device = q->packed ? SUPPRESS_SIZE : USED_SIZE(q->size) + EVENT_SIZE;
+	const char *problem;
+
+	if (!q->size || q->size > VIRTQUEUE_MAX_SIZE)
+		return "the queue's size is 0 or more than the device has";
+	if (!q->packed && q->size & (q->size - 1))
+		return "the size of a split queue is not a power of two";
+	problem = map_area(q, &q->descriptor_area, q->descriptors, DESC_SIZE * q->size, 16);
+	if (!problem)
+		problem = map_area(q, &q->driver_area, q->driver, driver, q->packed ? 4 : 2);
+	if (!problem)
+		problem = map_area(q, &q->device_area, q->device, device, 4);
+	return problem;
+}
+
+int virtqueue_enable(struct virtqueue *q)
+{
+	if (q->enabled)
+		return 0;
+	if (!q->broken)
+		q->broken = map_areas(q);
+	if (q->broken)
+		return -E_INVAL;
+	q->take_wrap = q->give_wrap = true;
+	q->enabled = true;
+	return 0;
+}
+
+void virtqueue_reset(struct virtqueue *q, const struct guest_mem *mem)
+{
+	memset(q, 0, sizeof(*q));
+	q->mem = mem;
+}

@@ -1,0 +1,208 @@
+/*
+ * Unit tests of the bytes of a chain: pieces that end where a part, a chunk of guest memory or the wish does; copies
+ * over odd parts; and what is no memory.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/dev/virtio_stream.c hv/guest_mem.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/dev/virtio_stream.h"
+
+#define BASE	(16 * MIB)
+#define SIZE	(2 * GUEST_MEM_CHUNK) /* two chunks, which lie the other way round for us */
+#define END	(BASE + SIZE)
+#define BORDER	(BASE + GUEST_MEM_CHUNK)
+#define NOWHERE (1 * GIB)
+
+static uint8_t *chunk[2];
+static struct guest_mem mem;
+
+static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *left)
+{
+	uint64_t offset = gpa - BASE;
+
+	(void)backing;
+	*left = GUEST_MEM_CHUNK - offset % GUEST_MEM_CHUNK;
+	return chunk[offset / GUEST_MEM_CHUNK] + offset % GUEST_MEM_CHUNK;
+}
+
+static uint8_t *at(uint64_t gpa)
+{
+	uint64_t left;
+
+	return reach(NULL, gpa, &left);
+}
+
+static int setup(void **state)
+{
+	struct guest_region region = {.gpa = BASE, .size = SIZE, .ram = true};
+
+	(void)state;
+	chunk[0] = calloc(1, GUEST_MEM_CHUNK);
+	chunk[1] = calloc(1, GUEST_MEM_CHUNK);
+	if (!chunk[0] || !chunk[1])
+		return -1;
+	mem = (struct guest_mem){.reach = reach};
+	return guest_mem_add(&mem, &region);
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	free(chunk[0]);
+	free(chunk[1]);
+	return 0;
+}
+
+static void next_is(struct virtio_stream *s, uint64_t most, uint64_t gpa, uint32_t expected)
+{
+	uint64_t before = s->left;
+	uint32_t size;
+
+	assert_ptr_equal(virtio_stream_next(s, most, &size), at(gpa));
+	assert_int_equal(size, expected);
+	assert_int_equal(s->left, before - expected);
+}
+
+static void pieces(void **state)
+{
+	struct virtqueue_chain chain = {.out = 2, .in = 3};
+	struct virtio_stream out, in;
+	uint32_t size;
+
+	(void)state;
+	chain.part[0] = (struct virtqueue_part){GPA(BASE + 100), 10};
+	chain.part[1] = (struct virtqueue_part){GPA(BASE + 50), 1};
+	chain.part[2] = (struct virtqueue_part){GPA(BORDER - 3), 10};
+	chain.part[3] = (struct virtqueue_part){GPA(BASE + 7), 3};
+	chain.part[4] = (struct virtqueue_part){GPA(END - 5), 5};
+	out = virtio_stream_out(&mem, &chain);
+	in = virtio_stream_in(&mem, &chain);
+	assert_int_equal(out.left, 11);
+	assert_int_equal(in.left, 18);
+	next_is(&out, 4, BASE + 100, 4);
+	next_is(&out, 1000, BASE + 104, 6);
+	next_is(&out, UINT64_MAX, BASE + 50, 1);
+	assert_null(virtio_stream_next(&out, 1, &size));
+	next_is(&in, 100, BORDER - 3, 3);
+	next_is(&in, 7, BORDER, 7);
+	next_is(&in, 2, BASE + 7, 2);
+	next_is(&in, 100, BASE + 9, 1);
+	next_is(&in, 100, END - 5, 5);
+	assert_null(virtio_stream_next(&in, 1, &size));
+	assert_int_equal(in.left, 0);
+}
+
+static void copies_over_parts(void **state)
+{
+	struct virtqueue_chain chain = {.out = 3, .in = 2};
+	uint8_t bytes[] = "0123456789abcdef", back[sizeof(bytes)] = {0};
+	struct virtio_stream out, in;
+
+	(void)state;
+	chain.part[0] = (struct virtqueue_part){GPA(BORDER - 2), 5};
+	chain.part[1] = (struct virtqueue_part){GPA(BASE + 1), 1};
+	chain.part[2] = (struct virtqueue_part){GPA(END - 20), 20};
+	chain.part[3] = chain.part[0];
+	chain.part[4] = chain.part[2];
+	in = virtio_stream_in(&mem, &chain);
+	assert_int_equal(virtio_stream_write(&in, bytes, 4), 0);
+	assert_int_equal(virtio_stream_write(&in, bytes + 4, 12), 0);
+	assert_int_equal(in.left, 9);
+	assert_memory_equal(at(BORDER - 2), "01", 2);
+	assert_memory_equal(at(BORDER), "234", 3);
+	assert_memory_equal(at(END - 20), "56789abcdef\0", 12);
+	*at(BASE + 1) = 'x';
+	out = virtio_stream_out(&mem, &chain);
+	assert_int_equal(virtio_stream_read(&out, back, 16), 0);
+	assert_string_equal((char *)back, "01234x56789abcde");
+	assert_int_equal(virtio_stream_read(&out, back, 0), 0);
+	assert_int_equal(out.left, 10);
+	assert_int_equal(virtio_stream_read(&out, back, 10), 0);
+	assert_int_equal(virtio_stream_read(&out, back, 1), -E_RANGE); /* the end */
+	assert_int_equal(virtio_stream_read(&out, back, 0), 0);
+}
+
+static void more_than_there_is(void **state)
+{
+	struct virtqueue_chain chain = {.out = 1, .in = 1};
+	struct virtio_stream out, in;
+	uint8_t bytes[16] = {0};
+
+	(void)state;
+	chain.part[0] = (struct virtqueue_part){GPA(BASE), 8};
+	chain.part[1] = (struct virtqueue_part){GPA(BASE + 8), 8};
+	out = virtio_stream_out(&mem, &chain);
+	in = virtio_stream_in(&mem, &chain);
+	assert_int_equal(virtio_stream_read(&out, bytes, 9), -E_RANGE);
+	assert_int_equal(virtio_stream_write(&in, bytes, 9), -E_RANGE);
+	assert_int_equal(*at(BASE + 16), 0);
+}
+
+static void what_is_no_memory(void **state)
+{
+	static const struct virtqueue_part bad[] = {
+	    {{NOWHERE}, 4},  {{END - 3}, 4},	    {{END}, 1},
+	    {{BASE - 1}, 4}, {{UINT64_MAX - 3}, 4}, {{END - 1}, UINT32_MAX - 9},
+	};
+	uint8_t bytes[16];
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		struct virtqueue_chain chain = {.out = 2};
+		struct virtio_stream s;
+		uint32_t size;
+
+		chain.part[0] = (struct virtqueue_part){GPA(BASE), 4};
+		chain.part[1] = bad[i];
+		s = virtio_stream_out(&mem, &chain);
+		assert_int_equal(s.left, 4 + (uint64_t)bad[i].size);
+		assert_int_equal(virtio_stream_read(&s, bytes, bad[i].size < 8 ? 4 + bad[i].size : 12), -E_RANGE);
+		assert_null(virtio_stream_next(&s, UINT64_MAX, &size)); /* and there it stays */
+		s = virtio_stream_out(&mem, &chain);
+		assert_int_equal(virtio_stream_read(&s, bytes, 4), 0);
+	}
+}
+
+/* Skipping touches no memory, so it may lie nowhere. */
+static void skipping(void **state)
+{
+	struct virtqueue_chain chain = {.in = 3};
+	struct virtio_stream s;
+
+	(void)state;
+	chain.part[0] = (struct virtqueue_part){GPA(NOWHERE + 123), 3000000000};
+	chain.part[1] = (struct virtqueue_part){GPA(BASE + 10), 10};
+	chain.part[2] = (struct virtqueue_part){GPA(BASE + 30), 1};
+	s = virtio_stream_in(&mem, &chain);
+	virtio_stream_skip(&s, 0);
+	assert_int_equal(s.left, 3000000011);
+	virtio_stream_skip(&s, 3000000004);
+	next_is(&s, 2, BASE + 14, 2);
+	virtio_stream_skip(&s, 4);
+	next_is(&s, 9, BASE + 30, 1);
+	virtio_stream_skip(&s, 1);
+	assert_int_equal(s.left, 0);
+	s = virtio_stream_in(&mem, &chain);
+	virtio_stream_skip(&s, UINT64_MAX);
+	assert_int_equal(s.left, 0);
+	assert_int_equal(s.parts, 0);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(pieces, setup, teardown),
+	    cmocka_unit_test_setup_teardown(copies_over_parts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(more_than_there_is, setup, teardown),
+	    cmocka_unit_test_setup_teardown(what_is_no_memory, setup, teardown),
+	    cmocka_unit_test_setup_teardown(skipping, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
