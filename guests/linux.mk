@@ -3,8 +3,9 @@
 LINUX_DIR := $(BUILD)/linux
 LINUX_FILES := $(LINUX_DIR)/vmlinuz $(LINUX_DIR)/initrd
 
-# Order only: a kernel that was fetched stays until `make clean`.
-$(LINUX_DIR)/vmlinuz $(LINUX_DIR)/modules &: | guests/linux/fetch.sh
+# Order only: a kernel that was fetched stays until `make clean`. One module stands for all.
+LINUX_MODULES := $(LINUX_DIR)/modules/virtio-rng.ko
+$(LINUX_DIR)/vmlinuz $(LINUX_MODULES) &: | guests/linux/fetch.sh
 	guests/linux/fetch.sh $(LINUX_DIR)
 
 $(LINUX_DIR)/init: guests/linux/init.c
@@ -12,7 +13,7 @@ $(LINUX_DIR)/init: guests/linux/init.c
 	$(CC) -std=c17 -O2 -ffreestanding -mgeneral-regs-only -fno-stack-protector -fno-pie -no-pie -nostdlib -static $(WARN) \
 	        -Wl,--build-id=none,-z,noexecstack -s $< -o $@
 
-$(LINUX_DIR)/initrd: guests/linux/initramfs.sh guests/linux/inittab $(LINUX_DIR)/init /bin/busybox | $(LINUX_DIR)/modules
+$(LINUX_DIR)/initrd: guests/linux/initramfs.sh guests/linux/inittab $(LINUX_DIR)/init /bin/busybox | $(LINUX_MODULES)
 	guests/linux/initramfs.sh $@ $(LINUX_DIR)/init $(LINUX_DIR)/modules
 
 .PHONY: linux

@@ -25,6 +25,7 @@
 #include "hv/report.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
+#include "hv/vm_io.h"
 #include "hv/vm_memory.h"
 
 #define RESTART_PAUSE_NS 10000000
@@ -332,6 +333,7 @@ static int power_up(struct vm *vm, char *why)
 	memset(phys_to_virt(vm->apic_access), 0, PAGE_SIZE); /* a guest whose APIC is off sees the bare page */
 	spin_lock(&vm->lock);
 	pc_reset(&vm->pc);
+	vm_io_reset(vm);
 	spin_unlock(&vm->lock);
 	from = clock_now();
 	err = load_images(vm, &state, why);
@@ -456,7 +458,11 @@ static void on_finish(struct work *work)
 {
 	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
 
-	pcpu_synchronize(); /* nobody looks at its vCPUs any more */
+	if (vm_io_pending(vm)) { /* a turn that is queued here comes before this one's next */
+		work_queue(pcpu_at(0), work);
+		return;
+	}
+	pcpu_synchronize(); /* nobody looks at its vCPUs or works for its devices any more */
 	spin_lock(&vm->lock);
 	if (vm->pc.vga_open)
 		vga_refresh(&vm->pc.vga);
@@ -507,8 +513,8 @@ static uint64_t vm_pages(void)
 	return ALIGN_UP(sizeof(struct vm), PAGE_SIZE) / PAGE_SIZE;
 }
 
-struct vm *vm_create(const struct vm_config *config, struct vm_console *console, void (*ended)(struct vm *vm),
-		     char *why, size_t size)
+struct vm *vm_create(const struct vm_config *config, struct vm_console *console, struct disk *const *disks,
+		     void (*ended)(struct vm *vm), char *why, size_t size)
 {
 	uint64_t begun = clock_now();
 	hpa_t page = phys_alloc(vm_pages(), 1);
@@ -534,7 +540,8 @@ struct vm *vm_create(const struct vm_config *config, struct vm_console *console,
 	vm->apic_bus.eoi = on_eoi;
 	vm->finish.run = on_finish;
 	timer_init(&vm->restart, &pcpu_at(0)->timers, NULL, on_restart);
-	if (vm_memory_create(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size))
+	if (vm_memory_create(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size) ||
+	    vm_io_create(vm, disks, why, size))
 		goto fail;
 	if (power_up(vm, load_error)) {
 		snprintf(why, size, "%s", load_error);
@@ -553,6 +560,7 @@ void vm_destroy(struct vm *vm)
 		pc_reset(&vm->pc);
 		spin_unlock(&vm->lock);
 	}
+	vm_io_destroy(vm);
 	while (vm->vcpu_count)
 		destroy_vcpu(vm->vcpu[--vm->vcpu_count]);
 	vm_memory_destroy(vm);

@@ -17,6 +17,9 @@
 #include "hv/vcpu.h"
 #include "hv/work.h"
 
+struct disk;
+struct vm_io;
+
 enum vm_end {
 	VM_RUNS,
 	VM_POWERED_OFF, /* S5 */
@@ -50,8 +53,10 @@ struct vm {
 	uint64_t zero_ticks, copy_ticks; /* of them zeroing memory, and loading images into it */
 	struct apic_bus apic_bus;
 	struct pc pc;
-	struct vm_console *console;   /* outlives the VM */
-	void (*ended)(struct vm *vm); /* all vCPUs have left for good: destroy it. Boot CPU */
+	unsigned io_count;
+	struct vm_io *io[CONFIG_MAX_DISKS + 1]; /* its virtio devices: hv/vm_io.h */
+	struct vm_console *console;		/* outlives the VM */
+	void (*ended)(struct vm *vm);		/* all vCPUs have left for good: destroy it. Boot CPU */
 	struct cpuid_table cpuid;
 	struct work finish; /* the end of the VM, on the boot CPU */
 	struct sched_group sched;
@@ -62,10 +67,11 @@ struct vm {
 
 /*
  * Creates the VM: memory, page tables, devices, vCPUs, images loaded. NULL with `why` filled (nothing is left behind).
- * `config` and `console` must outlive it; `ended` is called once after vm_start, and calls vm_destroy. Boot CPU only.
+ * `config`, `console` and the disks, one for each that `config` has, must outlive it; `ended` is called once after
+ * vm_start, and calls vm_destroy. Boot CPU only.
  */
-struct vm *vm_create(const struct vm_config *config, struct vm_console *console, void (*ended)(struct vm *vm),
-		     char *why, size_t size);
+struct vm *vm_create(const struct vm_config *config, struct vm_console *console, struct disk *const *disks,
+		     void (*ended)(struct vm *vm), char *why, size_t size);
 void vm_start(struct vm *vm);
 /* Gives everything back. No vCPU of it may be running. */
 void vm_destroy(struct vm *vm);

@@ -90,6 +90,13 @@ struct vms_entry *vms_define(const struct vm_config *config, char why[CONFIG_ERR
 	return e;
 }
 
+static void destroy_disks(struct vms_entry *e)
+{
+	for (unsigned i = 0; i < CONFIG_MAX_DISKS; i++)
+		disk_destroy(e->disk[i]);
+	memset(e->disk, 0, sizeof(e->disk));
+}
+
 int vms_undefine(struct vms_entry *entry)
 {
 	struct vms_entry **link = &first, *before = NULL;
@@ -102,6 +109,7 @@ int vms_undefine(struct vms_entry *entry)
 	if (last == entry)
 		last = before;
 	console_forget_vm(&entry->console);
+	destroy_disks(entry);
 	phys_free(virt_to_phys(entry), entry_pages());
 	return 0;
 }
@@ -117,6 +125,15 @@ static bool has_cpus(const struct vm_config *c, char why[CONFIG_ERROR_MAX])
 	return false;
 }
 
+/* A disk that is written in place is nobody else's. */
+static bool has_files(const struct vms_entry *entry, const struct vm_config *changed, char why[CONFIG_ERROR_MAX])
+{
+	for (struct vms_entry *e = first; e; e = e->next)
+		if (e != entry && config_check_files(changed, &e->config, why))
+			return false;
+	return true;
+}
+
 int vms_set(struct vms_entry *entry, const char *key, const char *value, char why[CONFIG_ERROR_MAX])
 {
 	struct vm_config changed = entry->config;
@@ -124,7 +141,7 @@ int vms_set(struct vms_entry *entry, const char *key, const char *value, char wh
 
 	if (err)
 		return err;
-	if (!has_cpus(&changed, why)) /* a VM that runs could not even end */
+	if (!has_cpus(&changed, why) || !has_files(entry, &changed, why)) /* without CPUs a VM could not even end */
 		return -E_INVAL;
 	if (changed.cmdline == value && keep_cmdline(entry, &changed, why))
 		return -E_NOMEM;
@@ -171,11 +188,54 @@ static const struct vm_config *freeze_settings(struct vms_entry *e)
 	return &e->made_by;
 }
 
+static struct disk *create_disk(struct disk_config *c, unsigned index)
+{
+	struct disk_setup setup = {
+	    .base = c->file ? phys_to_virt(HPA(c->file->hpa)) : NULL,
+	    .base_size = c->file ? c->file->size : 0,
+	    .size = c->size,
+	    .writable = c->overlay,
+	    .read_only = c->kind == DISK_READ_ONLY,
+	    .serial = c->serial,
+	};
+
+	if (!c->serial[0])
+		snprintf(c->serial, sizeof(c->serial), "disk%u", index);
+	return disk_create(&setup);
+}
+
+/* Those that are not there yet. */
+static int create_disks(struct vms_entry *e, char why[CONFIG_ERROR_MAX])
+{
+	for (unsigned i = 0; i < e->config.disk_count; i++) {
+		if (!e->disk[i])
+			e->disk[i] = create_disk(&e->config.disk[i], i);
+		if (!e->disk[i]) {
+			snprintf(why, CONFIG_ERROR_MAX,
+				 "disk %u: no memory for what can be changed of it; %llu MiB are free in whole chunks",
+				 i, (ull)(phys_free_chunks() * PHYS_CHUNK / MIB));
+			return -E_NOMEM;
+		}
+	}
+	return 0;
+}
+
+static struct vm *create_vm(struct vms_entry *e, const struct vm_config *c, char why[CONFIG_ERROR_MAX])
+{
+	uint64_t free = phys_free_bytes(), from = clock_now();
+	struct vm *vm = vm_create(c, &e->console, e->disk, on_ended, why, CONFIG_ERROR_MAX);
+
+	if (vm)
+		log_info("vm %s: created in %llu ticks; %llu KiB beside its %llu MiB of memory", c->name,
+			 (ull)(clock_now() - from), (ull)((free - phys_free_bytes() - guest_ram_cost(c->memory)) / KIB),
+			 (ull)(c->memory / MIB));
+	return vm;
+}
+
 int vms_start(struct vms_entry *entry, char why[CONFIG_ERROR_MAX])
 {
 	const struct vm_config *c = freeze_settings(entry);
-	uint64_t free = phys_free_bytes(), from = clock_now();
-	struct vm *vm;
+	struct vm *vm = NULL;
 
 	if (!can_run) {
 		snprintf(why, CONFIG_ERROR_MAX, "this machine can't run guests; `dmesg` says why");
@@ -183,15 +243,16 @@ int vms_start(struct vms_entry *entry, char why[CONFIG_ERROR_MAX])
 	}
 	if (!has_cpus(c, why))
 		return -E_INVAL;
-	vm = vm_create(c, &entry->console, on_ended, why, CONFIG_ERROR_MAX);
-	if (!vm)
+	if (create_disks(entry, why) == 0)
+		vm = create_vm(entry, c, why);
+	if (!vm) {
+		if (!entry->ran) /* disks that it never ran with are not kept */
+			destroy_disks(entry);
 		return -E_INVAL;
+	}
 	entry->vm = vm;
 	entry->ran = true;
 	alive++;
-	log_info("vm %s: created in %llu ticks; %llu KiB beside its %llu MiB of memory", c->name,
-		 (ull)(clock_now() - from), (ull)((free - phys_free_bytes() - guest_ram_cost(c->memory)) / KIB),
-		 (ull)(c->memory / MIB));
 	console_vm_starts(&entry->console, vm);
 	vm_start(vm);
 	return 0;

@@ -8,6 +8,7 @@
 
 #include "hv/config.h"
 #include "hv/console.h"
+#include "hv/disk.h"
 #include "hv/vm.h"
 
 #define VMS_CMDLINE_MAX 512
@@ -26,6 +27,8 @@ struct vms_entry {
 	/* What the present VM was made by and restarts by: it must not change under it. */
 	struct vm_config made_by;
 	char made_cmdline[VMS_CMDLINE_MAX];
+	struct disk
+	    *disk[CONFIG_MAX_DISKS]; /* made at its first start, kept with all that was written until it is undefined */
 };
 
 /* `runnable`: this machine can run guests; if not, they can be looked at but not started. */

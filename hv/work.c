@@ -19,26 +19,23 @@ void work_queue(struct pcpu *p, struct work *work)
 	pcpu_attention(p, ATTENTION_WORK);
 }
 
-static struct work *work_take(struct pcpu *p)
+static struct work *take_all(struct pcpu *p)
 {
 	struct work *work;
 
 	spin_lock(&p->lock);
 	work = p->work_head;
-	if (work) {
-		p->work_head = work->next;
-		if (!p->work_head)
-			p->work_tail = NULL;
-	}
+	p->work_head = p->work_tail = NULL;
 	spin_unlock(&p->lock);
 	return work;
 }
 
 void work_run(struct pcpu *p)
 {
-	struct work *work;
+	struct work *work, *next;
 
-	while ((work = work_take(p)) != NULL) {
+	for (work = take_all(p); work; work = next) {
+		next = work->next;
 		atomic_store(&work->queued, false); /* before it runs: what comes now is queued again */
 		work->run(work);
 	}

@@ -19,5 +19,8 @@ struct work {
 
 /* Queues the work unless it is queued already. Callable from anywhere with interrupts off. */
 void work_queue(struct pcpu *p, struct work *work);
-/* Runs what is queued; the owner CPU calls it, without locks. */
+/*
+ * Runs what is queued at the call, not what is queued meanwhile: work that queues itself again takes turns with the
+ * rest of the loop. The owner CPU calls it, without locks.
+ */
 void work_run(struct pcpu *p);

@@ -1,6 +1,6 @@
 #!/bin/bash
 # Fetches Debian's cloud kernel, whatever version is current, and puts its bzImage at DIR/vmlinuz and the modules that
-# the guest's power button needs at DIR/modules.
+# the guest's power button and its virtual devices need at DIR/modules.
 # Usage: guests/linux/fetch.sh DIR. Called by make; needs no root and no installed kernel.
 # SPDX-License-Identifier: MIT
 set -eu
@@ -42,9 +42,11 @@ dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -xO --wildcards './boot/vmlinu
 [ "$(head -c 518 vmlinuz.new | tail -c 4)" = HdrS ] || { echo "fetch: $package holds no bzImage" >&2; exit 1; }
 rm -rf modules
 mkdir modules
-for module in acpi/button input/evdev; do
+for module in acpi/button input/evdev virtio/virtio virtio/virtio_ring virtio/virtio_pci_modern_dev \
+	virtio/virtio_pci_legacy_dev virtio/virtio_pci block/virtio_blk \
+	char/hw_random/virtio-rng; do
 	dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -xO --wildcards "./lib/modules/*/kernel/drivers/$module.ko" \
-		>"modules/${module#*/}.ko"
+		>"modules/${module##*/}.ko"
 done
 mv vmlinuz.new vmlinuz
 echo "$package" >version

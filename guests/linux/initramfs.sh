@@ -1,5 +1,6 @@
 #!/bin/bash
-# Makes the Linux guest's initramfs out of busybox-static, /init (init.c), /etc/inittab and the modules of the power button.
+# Makes the Linux guest's initramfs out of busybox-static, /init (init.c), /etc/inittab and the modules of the power button
+# and of virtual devices.
 # Usage: guests/linux/initramfs.sh OUT INIT MODULES (the compiled init.c; a folder). The same input gives the same bytes.
 # SPDX-License-Identifier: MIT
 set -eu
@@ -19,6 +20,16 @@ install -m 644 "$modules"/*.ko "$root/lib/"
 # What busybox's acpid runs when the power button is pressed.
 printf '#!/bin/sh\nexec poweroff\n' >"$root/etc/acpi/PWRF/00000080"
 chmod 755 "$root/etc/acpi/PWRF/00000080"
+# A guest without virtual devices (PCI vendor 1af4) does without their drivers.
+cat >"$root/etc/virtio" <<'EOF'
+#!/bin/sh
+grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor || exit 0
+for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk \
+	virtio-rng; do
+	insmod "/lib/$module.ko"
+done
+EOF
+chmod 755 "$root/etc/virtio"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd" # the shell's prompt shows ~ for this home
 echo "export HOME=/root; cd" >"$root/etc/profile"
 for applet in $("$root/bin/busybox" --list); do
