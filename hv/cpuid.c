@@ -54,6 +54,8 @@ static struct cpuid_entry *add(struct cpuid_table *t, uint32_t leaf, uint32_t su
 		return &t->entry[CPUID_MAX_ENTRIES - 1]; /* can't be: every leaf below adds a fixed number */
 	if (leaf >= 0x80000000)
 		first = &t->extended[leaf - 0x80000000];
+	else if (leaf >= CPUID_KVM_BASE)
+		first = &t->kvm[leaf - CPUID_KVM_BASE];
 	else if (leaf >= CPUID_HYPERVISOR_BASE)
 		first = &t->hypervisor[leaf - CPUID_HYPERVISOR_BASE];
 	else
@@ -252,6 +254,19 @@ static void build_hypervisor(struct cpuid_table *t, const struct cpuid_source *s
 	e->reg[CPUID_EBX] = (uint32_t)(s->tsc_hz / 1000); /* APIC timer, kHz */
 }
 
+/* KVM's signature, so that Linux finds what it knows (hv/pv.h). */
+static void build_kvm(struct cpuid_table *t, const struct cpuid_source *s)
+{
+	struct cpuid_entry *e;
+
+	if (!s->kvm)
+		return;
+	e = add(t, CPUID_KVM_BASE, 0);
+	e->reg[CPUID_EAX] = CPUID_KVM_BASE + 1;
+	memcpy(&e->reg[CPUID_EBX], "KVMKVMKVM\0\0\0", 12);
+	add(t, CPUID_KVM_BASE + 1, 0)->reg[CPUID_EAX] = s->kvm_features;
+}
+
 static void build_extended(struct cpuid_table *t, const struct cpuid_source *s)
 {
 	struct cpuid_entry *e = add_from(t, s, 0x80000000, 0);
@@ -280,8 +295,10 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source)
 	memset(table->basic, NO_ENTRY, sizeof(table->basic));
 	memset(table->extended, NO_ENTRY, sizeof(table->extended));
 	memset(table->hypervisor, NO_ENTRY, sizeof(table->hypervisor));
+	memset(table->kvm, NO_ENTRY, sizeof(table->kvm));
 	build_basic(table, source);
 	build_hypervisor(table, source);
+	build_kvm(table, source);
 	build_extended(table, source);
 }
 
@@ -296,6 +313,8 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 		first = t->extended[leaf - 0x80000000];
 	else if (leaf - CPUID_HYPERVISOR_BASE < CPUID_HYPERVISOR_LEAVES)
 		first = t->hypervisor[leaf - CPUID_HYPERVISOR_BASE];
+	else if (leaf - CPUID_KVM_BASE < CPUID_KVM_LEAVES)
+		first = t->kvm[leaf - CPUID_KVM_BASE];
 	else
 		first = t->basic[MAX_BASIC];
 	if (first == NO_ENTRY)

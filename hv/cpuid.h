@@ -13,6 +13,8 @@
 #define CPUID_EXTENDED_LEAVES	0x9
 #define CPUID_HYPERVISOR_BASE	0x40000000u
 #define CPUID_HYPERVISOR_LEAVES 0x11
+#define CPUID_KVM_BASE		0x40000100u /* guests look for a second interface at multiples of 0x100 */
+#define CPUID_KVM_LEAVES	2
 
 enum { CPUID_DYNAMIC_NONE, CPUID_DYNAMIC_FEATURES, CPUID_DYNAMIC_7, CPUID_DYNAMIC_TOPOLOGY, CPUID_DYNAMIC_XSAVE };
 
@@ -31,6 +33,7 @@ struct cpuid_table {
 	uint8_t basic[CPUID_BASIC_LEAVES];
 	uint8_t extended[CPUID_EXTENDED_LEAVES];
 	uint8_t hypervisor[CPUID_HYPERVISOR_LEAVES];
+	uint8_t kvm[CPUID_KVM_LEAVES];
 };
 
 /* What the table is made from. */
@@ -39,6 +42,8 @@ struct cpuid_source {
 	uint64_t tsc_hz;
 	unsigned vcpus;
 	uint64_t xcr0_mask; /* XCR0 bits a guest may set; 0: XSAVE is not shown */
+	bool kvm;	    /* KVM's interface is shown, with these features: hv/pv.h */
+	uint32_t kvm_features;
 	bool rdtscp, invpcid, xsavec;
 };
 

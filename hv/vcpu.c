@@ -91,6 +91,7 @@ static void take_init(struct vcpu *v)
 	struct cpu_state state;
 
 	vlapic_reset(&v->lapic, true);
+	pv_reset(v);
 	cpu_state_reset(&state, v->cpuid_signature);
 	virt_set_state(&v->virt, &state);
 	vcpu_apic_changed(v);
@@ -201,6 +202,8 @@ static void update_apic(struct vcpu *v)
 
 static bool wakes_up(const struct vcpu *v)
 {
+	if (atomic_load_explicit(&v->pv.kicked, memory_order_relaxed) && atomic_exchange(&v->pv.kicked, false))
+		return true;
 	/* One that is blocked, by an NMI handler that has not come to its IRET, does not end HLT (SDM Vol. 3A 6.7.1).
 	 */
 	if (v->nmi_pending && virt_can_take_nmi())
@@ -284,6 +287,7 @@ void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
 	virt_load(&v->virt);
 	vlapic_set_queue(&v->lapic, &p->timers);
+	pv_runs(v);
 	vcpu_look_again(v);
 }
 
@@ -298,6 +302,7 @@ static void leave_for_good(struct vcpu *v, struct pcpu *p)
 /* What came before the state said so has found nobody to wake: hence a second look, after the state has changed. */
 void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable)
 {
+	pv_leaves(v);
 	virt_put(&v->virt);
 	if (atomic_load(&v->vm->end) != VM_RUNS) {
 		leave_for_good(v, p);

@@ -11,6 +11,7 @@
 #include "arch/x86/virt.h"
 #include "hv/dev/vlapic.h"
 #include "hv/lib/types.h"
+#include "hv/pv.h"
 #include "hv/sched/policy.h"
 
 struct vm;
@@ -69,6 +70,7 @@ struct vcpu {
 	struct vm *vm;
 	struct sched_entity sched; /* its place in the scheduler */
 
+	struct pv_vcpu pv;
 	struct vlapic lapic;
 	hpa_t lapic_page;
 	uint32_t cpuid_signature;						       /* what RESET leaves in EDX */

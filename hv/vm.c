@@ -93,7 +93,7 @@ static int create_pc(struct vm *vm, char *why, size_t size)
 	    .apics = &vm->apic_bus,
 	    .vga_text = (uint8_t *)phys_to_virt(vm->ram.first) + PC_VGA_TEXT,
 	    .memory = vm_memory_low(vm),
-	    .unix_seconds = wallclock_read(),
+	    .unix_seconds = vm->unix_seconds,
 	    .platform = {vm, on_platform},
 	    .console = console_sink(vm->console),
 	    .pic_changed = on_pic,
@@ -120,6 +120,8 @@ static void build_cpuid(struct vm *vm)
 	    .rdtscp = virt_features()->rdtscp,
 	    .invpcid = virt_features()->invpcid,
 	    .xsavec = virt_features()->xsavec,
+	    .kvm = vm->config->kvm,
+	    .kvm_features = pv_features(),
 	};
 
 	cpuid_build(&vm->cpuid, &source);
@@ -300,6 +302,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	virt_set_tsc_offset(&v->virt, v->vm->tsc_offset);
 	vlapic_reset(&v->lapic, false);
 	vlapic_set_tsc_offset(&v->lapic, v->vm->tsc_offset);
+	pv_reset(v);
 	if (v->index == 0)
 		vlapic_enter_virtual_wire(&v->lapic);
 	v->started = v->index == 0;
@@ -499,6 +502,11 @@ void vm_check_halted(struct vm *vm)
 		vm_finish(vm, VM_HALTED, 0);
 }
 
+uint64_t vm_unix_ns(const struct vm *vm)
+{
+	return (uint64_t)vm->unix_seconds * 1000000000 + clock_to_ns(clock_now() - vm->made);
+}
+
 void vm_first_entry(struct vcpu *v)
 {
 	v->first_entry = clock_now();
@@ -534,6 +542,8 @@ struct vm *vm_create(const struct vm_config *config, struct vm_console *console,
 	sched_group_set(&vm->sched, config->weight, config->cap, config->cpus);
 	vm->trace_id = trace_name_vm(config->name);
 	vm->begun = begun;
+	vm->made = begun;
+	vm->unix_seconds = wallclock_read();
 	vm->apic_access = HPA_NONE;
 	vm->apic_bus.ctx = vm;
 	vm->apic_bus.signal = vcpu_signal;

@@ -49,6 +49,8 @@ struct vm {
 	struct timer restart;		 /* the pause before a restart */
 	uint64_t restart_pause;		 /* ticks; the last one's, 0 before the first restart */
 	uint64_t begun;			 /* when its creation or restart began */
+	uint64_t made;			 /* when its creation began, and */
+	int64_t unix_seconds;		 /* the time of day then */
 	uint64_t start_ticks;		 /* what the last start took: memory, images, reset states */
 	uint64_t zero_ticks, copy_ticks; /* of them zeroing memory, and loading images into it */
 	struct apic_bus apic_bus;
@@ -106,6 +108,8 @@ void vm_finish(struct vm *vm, enum vm_end end, uint32_t code);
 enum outcome vm_kill(struct vcpu *v, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* A vCPU has left for good. */
 void vm_vcpu_left(struct vm *vm);
+/* The time of day, in nanoseconds since 1970-01-01. */
+uint64_t vm_unix_ns(const struct vm *vm);
 /* The vCPU is about to be entered for the first time since the VM (re)started: for the boot figures. */
 void vm_first_entry(struct vcpu *v);
 /* A vCPU is in HLT with interrupts off: if that goes for all, nothing in the VM can move any more. */

@@ -1,13 +1,15 @@
 /*
- * VMCALL: how a guest that knows Vireo asks for something. RAX holds the number and takes the answer. No call is
- * defined yet; an unknown number answers all ones, at any privilege, and changes nothing else.
+ * VMCALL: how a guest asks for something. RAX holds the number and takes the answer; nothing else changes. The calls
+ * are KVM's (hv/pv.h); where they are off, every number answers all ones.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/exit/table.h"
+#include "hv/pv.h"
+#include "hv/vm.h"
 
 enum outcome exit_vmcall(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
-	v->virt.reg[REG_RAX] = ~0ULL;
+	v->virt.reg[REG_RAX] = v->vm->config->kvm ? pv_hypercall(v) : ~0ULL;
 	return OUTCOME_NEXT;
 }

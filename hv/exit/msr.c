@@ -9,6 +9,7 @@
 #include "hv/clock.h"
 #include "hv/exit/table.h"
 #include "hv/lib/string.h"
+#include "hv/pv.h"
 #include "hv/vm.h"
 
 #define MTRR_VARIABLE 8
@@ -49,6 +50,7 @@ static void set_tsc_offset(struct vcpu *v, uint64_t offset)
 {
 	virt_set_tsc_offset(&v->virt, offset);
 	vlapic_set_tsc_offset(&v->lapic, offset);
+	pv_tsc_moved(v);
 }
 
 /* Writing the TSC moves TSC_ADJUST by the same amount and the other way round (SDM Vol. 3B 18.17.3). */
@@ -278,9 +280,10 @@ enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 			return vcpu_raise_gp(v);
 	} else {
 		row = find(msr);
-		if (!row || !row->read)
+		if (row && row->read)
+			value = row->read(v, msr);
+		else if (row || pv_msr_read(v, msr, &value))
 			return vcpu_raise_gp(v);
-		value = row->read(v, msr);
 	}
 	v->virt.reg[REG_RAX] = (uint32_t)value;
 	v->virt.reg[REG_RDX] = value >> 32;
@@ -307,7 +310,9 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 	if (is_apic_msr(msr))
 		return write_apic_msr(v, msr, value);
 	row = find(msr);
-	return row && row->write && row->write(v, msr, value) == 0 ? OUTCOME_NEXT : vcpu_raise_gp(v);
+	if (!row)
+		return pv_msr_write(v, msr, value) ? vcpu_raise_gp(v) : OUTCOME_NEXT;
+	return row->write && row->write(v, msr, value) == 0 ? OUTCOME_NEXT : vcpu_raise_gp(v);
 }
 
 /* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ---------------

@@ -70,6 +70,7 @@ void sched_wake(struct vcpu *v, enum vcpu_state state)
 
 	if (!atomic_compare_exchange_strong(&v->state, &from, VCPU_RUNNABLE))
 		return;
+	pv_waits(v);
 	trace(TRACE_WAKE, v, sched_cpu_of(v), 0); /* noted first: from the next line on it may run and end elsewhere */
 	ask_to_pick(sched.ops->wake(&sched, &v->sched, clock_now()));
 }
@@ -100,8 +101,10 @@ void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state)
 	int other;
 
 	trace(waits ? TRACE_OFF : TRACE_BLOCK, v, state, 0);
-	if (waits)
+	if (waits) {
+		pv_waits(v);
 		atomic_store(&v->state, state);
+	}
 	other = sched.ops->put(&sched, p->cpu->index, &v->sched, clock_now(), waits);
 	if (!waits)
 		atomic_store(&v->state, state);

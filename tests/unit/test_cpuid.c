@@ -375,6 +375,21 @@ static void leaves_out_of_range(void **state)
 		assert_zero_leaf(leaf, 0);
 }
 
+static void kvms_leaves_when_they_are_wanted(void **state)
+{
+	(void)state;
+	assert_zero_leaf(CPUID_KVM_BASE, 0);
+	source.kvm = true;
+	source.kvm_features = 0x1002a;
+	build(all_ones);
+	assert_int_equal(reg(CPUID_KVM_BASE, 0, CPUID_EAX), CPUID_KVM_BASE + 1);
+	assert_memory_equal(&cpuid_find(&table, CPUID_KVM_BASE, 0)->reg[CPUID_EBX], "KVMKVMKVM\0\0\0", 12);
+	assert_int_equal(reg(CPUID_KVM_BASE + 1, 0, CPUID_EAX), 0x1002a);
+	assert_int_equal(reg(CPUID_HYPERVISOR_BASE, 0, CPUID_EAX), 0x40000010); /* ours stay */
+	assert_ptr_equal(cpuid_find(&table, CPUID_KVM_BASE + 2, 0), cpuid_find(&table, 0x16, 0));
+	source.kvm = false;
+}
+
 static void extended_leaves(void **state)
 {
 	(void)state;
@@ -437,6 +452,7 @@ int main(void)
 	    cmocka_unit_test_setup(ecx_is_not_looked_at_elsewhere, setup),
 	    cmocka_unit_test_setup(frequency_is_true, setup),
 	    cmocka_unit_test_setup(leaves_out_of_range, setup),
+	    cmocka_unit_test_setup(kvms_leaves_when_they_are_wanted, setup),
 	    cmocka_unit_test_setup(extended_leaves, setup),
 	    cmocka_unit_test_setup(the_table_is_large_enough, setup),
 	    cmocka_unit_test_setup(cr4_bits_follow_the_features, setup),

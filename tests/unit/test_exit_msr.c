@@ -20,6 +20,31 @@ int rdmsr_safe(uint32_t msr, uint64_t *value)
 	return 0;
 }
 
+/* KVM's registers, of which this VM has one. */
+#define PV_MSR 0x4b564d01
+static uint64_t pv_value;
+static unsigned pv_moves;
+
+int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
+{
+	assert_ptr_equal(v, &vcpu);
+	*value = pv_value;
+	return msr == PV_MSR ? 0 : -E_INVAL;
+}
+int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	assert_ptr_equal(v, &vcpu);
+	if (msr != PV_MSR || value == 13)
+		return -E_INVAL;
+	pv_value = value;
+	return 0;
+}
+void pv_tsc_moved(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	pv_moves++;
+}
+
 static const struct exit no_exit;
 
 static int setup(void **state)
@@ -203,6 +228,14 @@ static void unknown_registers_are_gp(void **state)
 	}
 }
 
+static void what_the_table_has_not_may_be_kvms(void **state)
+{
+	(void)state;
+	assert_kept(PV_MSR, 0x123456789abcULL);
+	assert_gp(wr(PV_MSR, 13));
+	assert_gp(rd(PV_MSR + 1));
+}
+
 static void read_only_registers(void **state)
 {
 	static const uint32_t fixed[] = {MSR_PLATFORM_ID, MSR_FEATURE_CONTROL, MSR_MTRRCAP, MSR_MCG_CAP};
@@ -314,8 +347,10 @@ static void tsc_and_its_adjustment(void **state)
 	uint64_t now = fake_now;
 
 	(void)state;
+	pv_moves = 0;
 	assert_int_equal(value_of(MSR_TSC), now);
 	assert_next(wr(MSR_TSC, 1000));
+	assert_int_equal(pv_moves, 1);
 	assert_int_equal(value_of(MSR_TSC), 1000);
 	assert_int_equal(value_of(MSR_TSC_ADJUST), 1000 - now);
 	assert_int_equal(vcpu.lapic.tsc_offset, fake.tsc_offset);
@@ -395,6 +430,7 @@ int main(void)
 	    cmocka_unit_test_setup(what_is_the_hosts_exits, setup),
 	    cmocka_unit_test_setup(x2apic_bitmap, setup),
 	    cmocka_unit_test_setup(unknown_registers_are_gp, setup),
+	    cmocka_unit_test_setup(what_the_table_has_not_may_be_kvms, setup),
 	    cmocka_unit_test_setup(read_only_registers, setup),
 	    cmocka_unit_test_setup(microcode, setup),
 	    cmocka_unit_test_setup(zero_only_registers, setup),

@@ -71,6 +71,23 @@ void vm_vcpu_left(struct vm *machine)
 	left++;
 }
 
+static unsigned pv_resets, pv_runs_count, pv_leaves_count;
+void pv_reset(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	pv_resets++;
+}
+void pv_runs(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	pv_runs_count++;
+}
+void pv_leaves(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	pv_leaves_count++;
+}
+
 static void pic_changed(void *ctx, bool intr)
 {
 	(void)ctx, (void)intr;
@@ -389,6 +406,21 @@ static void halted_with_interrupts_off(void **state)
 	assert_int_equal(fake.nmis, 1);
 }
 
+/* A spinlock's waiter halts with interrupts off as well; a kick that comes before it halts counts. */
+static void a_kick_ends_one_hlt(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		fake.rflags = RFLAGS_FIXED | (i ? RFLAGS_IF : 0);
+		vcpu.pv.kicked = true;
+		vcpu.halted = true;
+		assert_true(vcpu_prepare(&vcpu));
+		assert_false(vcpu.halted || vcpu.halted_forever || vcpu.pv.kicked);
+		vcpu.halted = true;
+		assert_false(vcpu_prepare(&vcpu));
+	}
+}
+
 static void a_blocked_nmi_does_not_end_hlt(void **state)
 {
 	(void)state;
@@ -435,6 +467,7 @@ static void startup_begins_at_its_vector(void **state)
 static void init_waits_for_a_startup(void **state)
 {
 	(void)state;
+	pv_resets = 0;
 	vcpu.lapic.base &= ~VLAPIC_BASE_BSP;
 	vcpu.halted = vcpu.nmi_pending = true;
 	post(0x41);
@@ -443,6 +476,7 @@ static void init_waits_for_a_startup(void **state)
 	assert_false(vcpu.started);
 	assert_false(vcpu.nmi_pending);
 	assert_int_equal(fake.state.reg[REG_RDX], 0x50654);
+	assert_int_equal(pv_resets, 1);
 	vcpu_signal(&vm, 0, APIC_SIGNAL_INIT, 0);
 	vcpu_signal(&vm, 0, APIC_SIGNAL_STARTUP, 2);
 	prepare(); /* both at once: in this order */
@@ -506,9 +540,14 @@ static void a_vm_that_ended_is_not_entered(void **state)
 static void leaving_misses_no_request(void **state)
 {
 	(void)state;
+	pv_leaves_count = pv_runs_count = 0;
 	vcpu_put(&vcpu, &home, false);
 	assert_int_equal(put_state, VCPU_BLOCKED);
 	assert_int_equal(wakes, 0);
+	assert_int_equal(pv_leaves_count, 1);
+	vcpu_load(&vcpu, &home);
+	assert_int_equal(pv_runs_count, 1);
+	vcpu.requests = 0;
 	vcpu.requests = REQUEST_EVENT; /* came while the state was still RUNNING */
 	vcpu_put(&vcpu, &home, false);
 	assert_int_equal(wakes, 1);
@@ -652,6 +691,7 @@ int main(void)
 	    cmocka_unit_test_setup(interrupts_survive_a_mode_change, setup),
 	    cmocka_unit_test_setup(halted_until_an_event, setup),
 	    cmocka_unit_test_setup(halted_with_interrupts_off, setup),
+	    cmocka_unit_test_setup(a_kick_ends_one_hlt, setup),
 	    cmocka_unit_test_setup(a_blocked_nmi_does_not_end_hlt, setup),
 	    cmocka_unit_test_setup(a_masked_interrupt_does_not_end_hlt, setup),
 	    cmocka_unit_test_setup(startup_begins_at_its_vector, setup),

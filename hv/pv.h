@@ -1,0 +1,44 @@
+/*
+ * What a guest that knows Linux's KVM interface is offered beside the plain machine: a clock that is read without an
+ * exit, the time that other guests took from it, one hypercall for many IPIs, waking and yielding for spinlocks, TLB
+ * flushes that wait for the vCPU that is away anyway. The interface is described in Linux's Documentation/virt/kvm/x86
+ * (cpuid, msr, hypercalls). Off for VMs with `kvm = off`.
+ *
+ * Owner of the vCPU only, unless it says otherwise. The structures are the guest's memory: they are written, and but
+ * for one flag never believed.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/lib/types.h"
+
+struct vcpu;
+struct vm;
+struct pv_steal;
+
+struct pv_vcpu {
+	uint64_t clock_msr, steal_msr;
+	struct pv_steal *steal;	    /* where it says how long it waited; NULL: nobody asked */
+	_Atomic uint64_t wait_from; /* clock_now() since when it has been waiting for a CPU; 0: it is not. Any CPU */
+	uint64_t waited;	    /* ticks in all */
+	_Atomic bool kicked;	    /* its next HLT ends at once. Any CPU */
+};
+
+/* The bits of leaf 0x40000101 EAX. */
+uint32_t pv_features(void);
+
+/* As after power-up or INIT: nothing is shared any more. */
+void pv_reset(struct vcpu *v);
+/* -E_INVAL: there is no such register, or the value is not allowed (#GP). */
+int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value) MUST_CHECK;
+int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value) MUST_CHECK;
+/* The guest's TSC was moved: its clock is told. */
+void pv_tsc_moved(struct vcpu *v);
+
+/* It begins or ends to wait for a CPU, gets one, loses it. */
+void pv_waits(struct vcpu *v);
+void pv_runs(struct vcpu *v);
+void pv_leaves(struct vcpu *v);
+
+/* The hypercall in its registers: number in RAX, arguments in RBX, RCX, RDX and RSI. What RAX answers. */
+uint64_t pv_hypercall(struct vcpu *v);
