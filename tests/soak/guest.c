@@ -12,8 +12,14 @@
 
 #define MAX_GPA_WRITTEN (2 * MIB)
 
-const uint8_t guest_image[64] = {0x89, 0x03, 0x8b, 0x03, 0xf4}; /* mov [ebx],eax; mov eax,[ebx]; hlt */
-enum { CODE_STORE = GUEST_CODE, CODE_LOAD = GUEST_CODE + 2 };
+/* mov [ebx],eax; mov eax,[ebx]; mov [ebx],al; mov [ebx],ax; hlt */
+const uint8_t guest_image[64] = {0x89, 0x03, 0x8b, 0x03, 0x88, 0x03, 0x66, 0x89, 0x03, 0xf4};
+enum {
+	CODE_STORE = GUEST_CODE,
+	CODE_LOAD = GUEST_CODE + 2,
+	CODE_STORE_1 = GUEST_CODE + 4,
+	CODE_STORE_2 = GUEST_CODE + 6
+};
 
 static bool nmi_guests;
 
@@ -243,7 +249,7 @@ static uint32_t do_crash(struct soft *s)
 	case 0:
 		return EXIT_TRIPLE_FAULT;
 	case 1:
-		return memory_access(s, 0xd0000000 + sim_random(0x10000000), 0, sim_chance(500)); /* nothing there */
+		return memory_access(s, 0xf0000000 + sim_random(0x8000000), 0, sim_chance(500)); /* nothing there */
 	case 2:
 		return EXIT_VMCALL + (uint32_t)sim_random(10);
 	default:
@@ -251,16 +257,116 @@ static uint32_t do_crash(struct soft *s)
 	}
 }
 
+/* KVM's interface: shared structures anywhere, and calls to anybody. */
+static uint32_t do_pv(struct soft *s)
+{
+	static const uint8_t call[] = {1, 5, 5, 10, 10, 11, 99};
+	uint64_t gpa = 64 * sim_random(MAX_GPA_WRITTEN / 32);
+
+	if (sim_chance(300))
+		return msr_write(s, 0x4b564d00 + (uint32_t)sim_random(4), gpa | sim_chance(900));
+	for (unsigned reg = 0; reg < 16; reg++)
+		s->v->reg[reg] = sim_random(8);
+	s->v->reg[REG_RSI] = (sim_chance(100) ? 0x400 : 0) | sim_random(256);
+	s->v->reg[REG_RAX] = call[sim_random(ARRAY_SIZE(call))];
+	return EXIT_VMCALL;
+}
+
+/* --- a driver for the VM's virtio devices, which are in the first slots
+ * ----------------------------------------------- */
+
+enum { RING = 0x20000, AVAIL = 0x21000, USED = 0x22000, HEADER = 0x23000, STATUS = 0x23800, DATA = 0x24000 };
+
+struct split_descriptor {
+	uint64_t gpa;
+	uint32_t size;
+	uint16_t flags, next;
+};
+
+/* A byte, word or dword of the device's register BAR: where a firmware leaves it (pci_host_assign). */
+static uint32_t register_write(struct soft *s, unsigned at, unsigned size, uint32_t value)
+{
+	uint32_t reason = memory_access(s, PC_PCI_MEMORY + (s->virtio_slot * 6 + 2) * 0x10000 + at, value, true);
+
+	s->state.rip = size == 1 ? CODE_STORE_1 : size == 2 ? CODE_STORE_2 : CODE_STORE;
+	return reason;
+}
+
+/* As the driver of an operating system does it; VIRTIO 1.2, 3.1.1. */
+static const struct {
+	uint8_t at, size;
+	uint32_t value;
+} setup[] = {
+    {20, 1, 0}, {20, 1, 3},	{8, 4, 1},  {12, 4, 1},	   {20, 1, 11}, {22, 2, 0}, {24, 2, 8},	 {32, 4, RING},
+    {36, 4, 0}, {40, 4, AVAIL}, {44, 4, 0}, {48, 4, USED}, {52, 4, 0},	{28, 2, 1}, {20, 1, 15},
+};
+
+/* A request in the ring: for a disk a header, data and a status; something else makes of it what it can. */
+static void put_request(const struct guest_mem *mem)
+{
+	static const uint32_t types[] = {0, 0, 0, 1, 1, 1, 4, 8, 11, 13, 99};
+	uint32_t header[4] = {types[sim_random(ARRAY_SIZE(types))], 0, (uint32_t)sim_random(2100), 0};
+	struct split_descriptor d[] = {
+	    {HEADER, 16, 1, 1},
+	    {DATA, (uint32_t)(512 * (1 + sim_random(512))), 1 | (header[0] == 0 ? 2 : 0), 2},
+	    {STATUS, 1, 2, 0},
+	};
+	uint16_t index, head = 0;
+
+	if (sim_chance(20))
+		d[sim_random(3)].gpa = sim_random(MAX_GPA_WRITTEN * 4);
+	if (guest_read(mem, GPA(AVAIL + 2), &index, 2) || guest_write(mem, GPA(HEADER), header, sizeof(header)) ||
+	    guest_write(mem, GPA(RING), d, sizeof(d)) || guest_write(mem, GPA(AVAIL + 4 + index % 8 * 2U), &head, 2))
+		return;
+	index++;
+	(void)!guest_write(mem, GPA(AVAIL + 2), &index, 2);
+}
+
+static uint32_t do_virtio(struct soft *s)
+{
+	unsigned step = s->virtio_step++, slot;
+
+	if (step == 0) {
+		s->virtio_slot = 1 + (unsigned)sim_random(3);
+		return port_access(s, 0xcf8, 0x80000004 | s->virtio_slot << 11, 4, false);
+	}
+	slot = s->virtio_slot;
+	if (step == 1)
+		return port_access(s, 0xcfc, 7, 2, false);
+	if (step - 2 < ARRAY_SIZE(setup))
+		return register_write(s, setup[step - 2].at, setup[step - 2].size, setup[step - 2].value);
+	if (sim_chance(50))
+		s->virtio_step = sim_chance(500) ? 0 : 2;
+	if (sim_chance(20))
+		return register_write(s, 4 * (unsigned)sim_random(0x1000), 4, (uint32_t)sim_random(1ULL << 32));
+	put_request(&soft_vcpu(s)->vm->mem);
+	return port_access(s, (uint16_t)(PC_PCI_IO + slot * 0x100), 0, 2, false);
+}
+
 static const struct act {
 	uint32_t (*act)(struct soft *s);
 	unsigned weight;
 } acts[] = {
-    {do_halt, 300},	     {do_spin, 100},	 {do_toggle_interrupts, 100},
-    {do_end_interrupt, 250}, {do_apic_mode, 6},	 {do_apic_setup, 60},
-    {do_apic_timer, 100},    {do_ipi, 120},	 {do_script, 150},
-    {do_port, 30},	     {do_ioapic, 20},	 {do_text, 20},
-    {do_memory, 30},	     {do_msr, 20},	 {do_power_off, 1},
-    {do_reset, 3},	     {do_debug_exit, 1}, {do_crash, 1},
+    {do_halt, 300},
+    {do_spin, 100},
+    {do_toggle_interrupts, 100},
+    {do_end_interrupt, 250},
+    {do_apic_mode, 6},
+    {do_apic_setup, 60},
+    {do_apic_timer, 100},
+    {do_ipi, 120},
+    {do_script, 150},
+    {do_port, 30},
+    {do_ioapic, 20},
+    {do_text, 20},
+    {do_memory, 30},
+    {do_msr, 20},
+    {do_power_off, 1},
+    {do_reset, 3},
+    {do_debug_exit, 1},
+    {do_crash, 1},
+    {do_pv, 20},
+    {do_virtio, 150},
 };
 
 /* What each processor of an operating system does first: its local APIC, then the other processors. */
@@ -304,6 +410,8 @@ uint32_t guest_act(struct soft *s)
 		return send_or_await_nmi(s);
 	if (s->going_to_halt)
 		return do_halt(s);
+	if (s->virtio_step && s->virtio_step < 2 + ARRAY_SIZE(setup) && sim_chance(970))
+		return do_virtio(s);
 	for (unsigned i = 0; i < ARRAY_SIZE(acts); i++)
 		all += acts[i].weight;
 	n = (unsigned)sim_random(all);

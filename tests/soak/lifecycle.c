@@ -172,6 +172,10 @@ static void define(struct definition *d)
 	c.weight = CONFIG_WEIGHT_DEFAULT;
 	c.cap = sim_chance(200) ? (uint32_t)sim_random(150) : 0;
 	c.cpus = ~0ULL;
+	c.kvm = sim_chance(800);
+	c.rng = sim_chance(200);
+	while (c.disk_count < CONFIG_MAX_DISKS && sim_chance(400))
+		c.disk[c.disk_count++] = (struct disk_config){.kind = DISK_MEMORY, .size = MIB, .overlay = MIB};
 	processor_short_of_memory = sim_chance(200);
 	d->entry = vms_define(&c, why);
 	processor_short_of_memory = false;
