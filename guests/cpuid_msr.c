@@ -111,9 +111,9 @@ static void test_msrs(void)
 {
 	static const uint32_t known[] = {0x10,	  0x1b,	 0xfe,	   0x174,      0x1a0,
 					 MSR_PAT, 0x2ff, MSR_EFER, 0xc0000082, 0xc0000102};
-	/* Nonsense, VMX capabilities, performance counters, another hypervisor's clock, RAPL, SMM. */
+	/* Nonsense, VMX capabilities, performance counters, a register of KVM that Vireo lacks, RAPL, SMM. */
 	static const uint32_t unknown[] = {0x12345678, 0x480,	   0x48c, 0x186, 0xc1,
-					   0x38f,      0x4b564d01, 0x606, 0x9e,	 0xc0011029};
+					   0x38f,      0x4b564d02, 0x606, 0x9e,	 0xc0011029};
 	struct msr m = {0, 0};
 
 	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {

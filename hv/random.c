@@ -9,16 +9,15 @@
 /* Entropy is added to the key, so a source that gives nothing or nonsense makes nothing worse. */
 static int reseed(struct random *r)
 {
-	uint64_t seed[sizeof(r->key) / sizeof(uint64_t)], key[ARRAY_SIZE(seed)];
+	uint64_t seed = 0;
 
 	r->left = RESEED_BYTES;
-	for (unsigned i = 0; i < ARRAY_SIZE(seed); i++)
-		if (r->source(&seed[i]))
+	for (unsigned i = 0; i < CHACHA20_KEY_WORDS; i += 2) {
+		if (r->source(&seed))
 			return -E_NOTSUP;
-	memcpy(key, r->key, sizeof(key));
-	for (unsigned i = 0; i < ARRAY_SIZE(key); i++)
-		key[i] ^= seed[i];
-	memcpy(r->key, key, sizeof(key));
+		r->key[i] ^= (uint32_t)seed;
+		r->key[i + 1] ^= (uint32_t)(seed >> 32);
+	}
 	return 0;
 }
 

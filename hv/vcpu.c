@@ -200,7 +200,8 @@ static void update_apic(struct vcpu *v)
 	}
 }
 
-static bool wakes_up(const struct vcpu *v)
+/* Takes the kick of another vCPU with it. */
+static bool wakes_up(struct vcpu *v)
 {
 	if (atomic_load_explicit(&v->pv.kicked, memory_order_relaxed) && atomic_exchange(&v->pv.kicked, false))
 		return true;

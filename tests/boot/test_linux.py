@@ -76,8 +76,8 @@ def power_off(booted):
     pytest.param("corei7_skylake_x", True, 2, False, id="skylake-acpi-2cpus-no-apicv", marks=pytest.mark.long),
     pytest.param("corei7_haswell_4770", False, 2, True, id="haswell-2cpus", marks=pytest.mark.long),
     pytest.param("corei7_haswell_4770", True, 1, True, id="haswell-acpi"),
-    pytest.param("corei7_icelake_u", True, 4, True, id="icelake-acpi-4cpus"),
-    pytest.param("corei7_icelake_u", False, 1, False, id="icelake-no-apicv", marks=pytest.mark.long),
+    pytest.param("corei7_icelake_u", True, 4, True, id="icelake-acpi-4cpus", marks=pytest.mark.long),
+    pytest.param("corei7_icelake_u", False, 1, False, id="icelake-no-apicv"),
 ])
 def test_shell(boot, make_image, cpu, acpi, cpus, apicv):
     conf = hypervisor_section(**({} if apicv else {"apicv": "off"}))
@@ -99,8 +99,8 @@ def test_complains_no_more_than_natively(boot, make_image):
 
 
 @pytest.mark.parametrize("vcpus, apicv", [
-    pytest.param(1, True, id="1vcpu", marks=pytest.mark.long),
-    pytest.param(2, False, id="2vcpus-no-apicv"),
+    pytest.param(1, True, id="1vcpu"),
+    pytest.param(2, False, id="2vcpus-no-apicv", marks=pytest.mark.long),
     pytest.param(4, True, id="4vcpus", marks=pytest.mark.long),
 ])
 def test_reboot(boot, make_image, vcpus, apicv):

@@ -86,18 +86,30 @@ def fill(booted):
     return before
 
 
+def write_raw(booted):
+    """To the disks without a file system, of which one can't be written to; their sums."""
+    for disk in "abc":
+        booted.command(f"dd if=/dev/urandom of=/dev/vd{disk} bs=512 seek=7 count=300 conv=notrunc,fsync")
+    return sums(booted, "/dev/vda", "/dev/vdb", "/dev/vdc")
+
+
 def test_disks(boot, make_image, images):
     base = hashlib.sha256(images[0].read_bytes()).hexdigest()
     booted = boot_linux(boot, make_image, images)
     check_disks(booted)
     assert sums(booted, "/dev/vdb", "/dev/vdc") == [base, base]
-    files = fill(booted)
+    fill(booted)
     assert re.search(r"MSI.*virtio3-req\.0", booted.command("cat /proc/interrupts")), "no interrupt by MSI-X"
-    for disk in "abc":
-        booted.command(f"dd if=/dev/urandom of=/dev/vd{disk} bs=512 seek=7 count=300 conv=notrunc,fsync")
-    changed = sums(booted, "/dev/vda", "/dev/vdb", "/dev/vdc")
+    changed = write_raw(booted)
     assert changed[1] != base and changed[2] == base, "the overlay's base was changed"
     check_no_complaints(booted)
+
+
+@pytest.mark.long
+def test_disks_outlive_their_vm(boot, make_image, images):
+    booted = boot_linux(boot, make_image, images)
+    files = fill(booted)
+    changed = write_raw(booted)
     start_again(booted)
     assert sums(booted, "/dev/vda", "/dev/vdb", "/dev/vdc") == changed
     booted.command("mkdir /m; mount -t ext4 /dev/vdd /m")
