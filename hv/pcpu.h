@@ -28,6 +28,7 @@ struct pcpu {
 	uint64_t armed;	      /* deadline the LAPIC timer is set to */
 	struct timer_queue timers;
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
+	uint64_t io_rest_until;	     /* no work for a VM's devices before that, while a vCPU of another one waits */
 	uint64_t turn_end;	     /* the current turn is looked at then in any case */
 	uint64_t started;	     /* clock_now() when its loop began */
 	uint64_t idle_ticks;	     /* spent asleep, up to the last time it woke */

@@ -44,26 +44,36 @@ static void on_rest_over(struct timer *timer)
 }
 
 /* This CPU has nothing better to do than to go on for this VM. */
-static bool may_go_on(const struct vm *vm)
+static bool may_go_on(const struct pcpu *p, const struct vm *vm)
 {
-	const struct vcpu *v = this_pcpu()->current;
-
-	return !v || v->vm == vm;
+	return !p->current || p->current->vm == vm;
 }
 
+/*
+ * A turn that another VM's vCPU waits for is followed by as long a time in which none is taken on this CPU, for
+ * whichever VM: however many devices have work, that vCPU keeps half of its turn. What is done while a vCPU of the same
+ * VM waits counts as its time anyway.
+ */
 static void take_turn(struct work *work)
 {
 	struct vm_io *io = CONTAINER_OF(work, struct vm_io, work);
-	uint64_t from = clock_now(), now;
+	struct pcpu *p = this_pcpu();
+	uint64_t from = clock_now();
+	bool at_home = may_go_on(p, io->vm), more;
 
 	spin_lock(&io->vm->lock);
-	if (vm_runs(io->vm) && virtio_pci_work(io->transport, TURN_BYTES)) {
-		now = clock_now();
-		if (may_go_on(io->vm))
-			work_queue(this_pcpu(), work);
-		else
-			timer_set(&io->rest, now + (now - from));
+	if (!vm_runs(io->vm)) {
+		more = false;
+	} else if (!at_home && from < p->io_rest_until) {
+		timer_set(&io->rest, p->io_rest_until);
+		more = false;
+	} else {
+		more = virtio_pci_work(io->transport, TURN_BYTES);
+		if (!at_home)
+			p->io_rest_until = clock_now() + (clock_now() - from);
 	}
+	if (more)
+		work_queue(p, work);
 	spin_unlock(&io->vm->lock);
 }
 
