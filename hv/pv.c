@@ -89,7 +89,7 @@ static void set_rate(struct pv_clock *c, uint64_t hz)
 static int publish_clock(struct vcpu *v)
 {
 	gpa_t at = GPA(v->pv.clock_msr & ~ENABLED);
-	struct pv_clock c = {.version = 1, .flags = CLOCK_STABLE};
+	struct pv_clock c = {.version = v->pv.clock_version + 1, .flags = CLOCK_STABLE};
 	uint64_t now = clock_now();
 
 	if (guest_write(&v->vm->mem, at, &c.version, sizeof(c.version))) /* odd: wait */
@@ -99,7 +99,7 @@ static int publish_clock(struct vcpu *v)
 	set_rate(&c, clock_hz());
 	if (guest_write(&v->vm->mem, at, &c, sizeof(c)))
 		return -E_INVAL;
-	c.version = 2;
+	v->pv.clock_version = ++c.version;
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	return guest_write(&v->vm->mem, at, &c.version, sizeof(c.version));
 }

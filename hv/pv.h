@@ -18,6 +18,7 @@ struct pv_steal;
 
 struct pv_vcpu {
 	uint64_t clock_msr, steal_msr;
+	uint32_t clock_version;	    /* of what was published last: even, and never the same again */
 	struct pv_steal *steal;	    /* where it says how long it waited; NULL: nobody asked */
 	_Atomic uint64_t wait_from; /* clock_now() since when it has been waiting for a CPU; 0: it is not. Any CPU */
 	uint64_t waited;	    /* ticks in all */

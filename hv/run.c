@@ -79,6 +79,7 @@ static inline void run_due(struct pcpu *p, uint64_t now)
 	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_WORK) {
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_WORK);
 		work_run(p);
+		cpu_take_interrupts(); /* there may be work without end: what is typed still comes through */
 	}
 }
 
@@ -166,6 +167,7 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 		atomic_store(&p->away, true); /* whoever sets a flag from here on also sends an interrupt */
 		while (atomic_load(&p->attention) | atomic_load(&v->requests)) {
 			atomic_store(&p->away, false);
+			pcpu_let_go(p);
 			run_due(p, now);
 			if (turn_is_over(p))
 				return true;

@@ -12,8 +12,12 @@
 #include "hv/pcpu.h"
 #include "hv/phys.h"
 #include "hv/random.h"
+#include "hv/sched/sched.h"
 
-#define TURN_BYTES (64 * KIB) /* moved in a turn, about: what other vCPUs of the VM may wait for the lock */
+/* Where a turn ends, about, by work and by time: other vCPUs of the VM may wait for the lock, and the CPU for the turn.
+ */
+#define TURN_BYTES (128 * KIB)
+#define TURN_NS	   100000
 
 struct vm_io {
 	struct vm *vm;
@@ -50,28 +54,40 @@ static bool may_go_on(const struct pcpu *p, const struct vm *vm)
 }
 
 /*
- * A turn that another VM's vCPU waits for is followed by as long a time in which none is taken on this CPU, for
- * whichever VM: however many devices have work, that vCPU keeps half of its turn. What is done while a vCPU of the same
- * VM waits counts as its time anyway.
+ * A turn while another VM's vCPU waits for the CPU. As long a time follows in which none is taken here, for whichever
+ * VM: however many devices have work, that vCPU keeps half of its turn, and the other half does not count as its own.
+ * Nor does anybody else pay for it: what a VM's devices cost is its own only while a vCPU of it has the CPU.
  */
+static void take_turn_abroad(struct vm_io *io, struct pcpu *p, uint64_t from)
+{
+	uint64_t took;
+	bool more = true;
+
+	if (from >= p->io_rest_until) {
+		more = virtio_pci_work(io->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
+		took = clock_now() - from;
+		sched_excuse(p->current, took);
+		p->io_rest_until = from + 2 * took;
+	}
+	if (more) {
+		timer_cancel(&io->rest); /* by a turn that was queued on another CPU meanwhile */
+		io->rest.queue = &p->timers;
+		timer_set(&io->rest, p->io_rest_until);
+	}
+}
+
 static void take_turn(struct work *work)
 {
 	struct vm_io *io = CONTAINER_OF(work, struct vm_io, work);
 	struct pcpu *p = this_pcpu();
 	uint64_t from = clock_now();
-	bool at_home = may_go_on(p, io->vm), more;
+	bool more = false;
 
 	spin_lock(&io->vm->lock);
-	if (!vm_runs(io->vm)) {
-		more = false;
-	} else if (!at_home && from < p->io_rest_until) {
-		timer_set(&io->rest, p->io_rest_until);
-		more = false;
-	} else {
-		more = virtio_pci_work(io->transport, TURN_BYTES);
-		if (!at_home)
-			p->io_rest_until = clock_now() + (clock_now() - from);
-	}
+	if (vm_runs(io->vm) && may_go_on(p, io->vm))
+		more = virtio_pci_work(io->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
+	else if (vm_runs(io->vm))
+		take_turn_abroad(io, p, from);
 	if (more)
 		work_queue(p, work);
 	spin_unlock(&io->vm->lock);

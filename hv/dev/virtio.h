@@ -15,6 +15,8 @@
 #define VIRTIO_F_RING_PACKED   BIT(34)
 #define VIRTIO_F_RING_RESET    BIT(40)
 
+#define VIRTIO_PIECE 1024 /* bytes: what a piece counts that is found in guest memory, filled if need be */
+
 struct virtio_kind {
 	const char *name;
 	uint16_t id;	     /* chapter 5 */
@@ -28,8 +30,9 @@ struct virtio_kind {
 	/* What the device remembers of a queue, a chain that it has taken among it, is void. */
 	void (*queue_reset)(void *dev, unsigned queue);
 	/*
-	 * Takes one chain and does what it says. 1: a chain was given back, and *work is how much it was, in bytes
-	 * moved; 0: none there; negative: the queue is broken.
+	 * Takes one chain and does what it says, or goes on with what it took; ends about when clock_now() is `until`.
+	 * 1: it got on, and *work is how far: bytes moved, and VIRTIO_PIECE for each piece of guest memory that was
+	 * looked up. 0: none there; negative: the queue is broken.
 	 */
-	int (*serve)(void *dev, unsigned queue, struct virtqueue *q, uint64_t *work);
+	int (*serve)(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work);
 };

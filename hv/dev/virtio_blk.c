@@ -9,6 +9,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/virtio_blk.h"
 
+#include "hv/clock.h"
 #include "hv/lib/string.h"
 
 #define KIND_BLOCK 2
@@ -28,14 +29,13 @@
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 
-#define SERIAL_SIZE  20
-#define FLAG_UNMAP   BIT(0)
-#define SEG_MAX	     (VIRTQUEUE_MAX_PARTS - 2)
-#define ZERO_MAX     (64 * MIB / BLOCK_SECTOR) /* sectors: what a request discards or zeroes at most */
-#define HEADS	     16
-#define TRACK	     63
-#define STEP	     (64 * KIB) /* bytes that are moved at a time; zeroes: in pieces that a store can free */
-#define SMALLEST_JOB 512	/* what a request counts at least, for who shares out the work */
+#define SERIAL_SIZE 20
+#define FLAG_UNMAP  BIT(0)
+#define SEG_MAX	    (VIRTQUEUE_MAX_PARTS - 2)
+#define ZERO_MAX    (64 * MIB / BLOCK_SECTOR) /* sectors: what a request discards or zeroes at most */
+#define HEADS	    16
+#define TRACK	    63
+#define STEP	    (64 * KIB) /* bytes that are moved at a time; zeroes: in pieces that a store can free */
 
 struct blk_header {
 	uint32_t type, reserved;
@@ -238,21 +238,22 @@ static int finish(struct virtio_blk *blk, struct virtqueue *q, struct virtio_blk
 	return virtqueue_give(q, &r->chain, r->written + (r->written == r->chain.in_size - 1));
 }
 
-static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t *work)
+static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work)
 {
 	struct virtio_blk *blk = dev;
 	struct virtio_blk_request *r = &blk->request[queue];
 	int got = 1;
 
-	*work = SMALLEST_JOB;
 	if (!r->active)
 		got = next_request(blk, q, r);
 	if (got <= 0)
 		return got;
-	while (r->left && *work < STEP)
-		*work += step(blk, r);
-	if (r->left)
-		return 1;
+	*work = 2 * VIRTIO_PIECE; /* header and status */
+	while (r->left) {
+		*work += VIRTIO_PIECE + step(blk, r);
+		if (r->left && (*work >= STEP || clock_now() >= until))
+			return 1;
+	}
 	got = finish(blk, q, r);
 	return got < 0 ? got : 1;
 }

@@ -8,6 +8,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/virtio_pci.h"
 
+#include "hv/clock.h"
 #include "hv/lib/string.h"
 
 #define VENDOR		   0x1AF4
@@ -111,21 +112,30 @@ static bool is_live(const struct virtio_pci *v)
 	return (v->status & STATUS_DRIVER_OK) && !(v->status & STATUS_NEEDS_RESET) && pci_is_master(&v->pci);
 }
 
-/* One queue, until it is empty or the budget is used up. */
-static void serve(struct virtio_pci *v, unsigned n, uint64_t *budget)
+/* Until nothing is there (0), or its share is used up (1). A driver that only seems to offer something pays, too. */
+static int serve_all(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
 {
 	struct virtqueue *q = &v->queue[n];
 	uint64_t work;
 	int got;
 
-	virtqueue_silence(q);
 	do {
-		while ((got = v->kind->serve(v->dev, n, q, &work)) > 0) {
-			*budget -= work < *budget ? work : *budget;
-			if (!*budget)
-				break;
-		}
-	} while (got == 0 && virtqueue_listen(q));
+		work = VIRTIO_PIECE;
+		got = v->kind->serve(v->dev, n, q, until, &work);
+		if (got < 0 || (got == 0 && !virtqueue_listen(q)))
+			return got;
+		*budget -= work < *budget ? work : *budget;
+	} while (*budget && clock_now() < until);
+	return 1;
+}
+
+static void serve(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
+{
+	struct virtqueue *q = &v->queue[n];
+	int got;
+
+	virtqueue_silence(q);
+	got = serve_all(v, n, budget, until);
 	if (got == 0)
 		v->kicked &= ~(1U << n);
 	if (got < 0)
@@ -135,11 +145,11 @@ static void serve(struct virtio_pci *v, unsigned n, uint64_t *budget)
 }
 
 /* A queue that uses the budget up is followed by the next one at the next call: none waits for another's end. */
-bool virtio_pci_work(struct virtio_pci *v, uint64_t budget)
+bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
 {
 	for (unsigned i = 0; i < v->queues && budget && is_live(v); i++) {
 		if (v->kicked & 1U << v->turn)
-			serve(v, v->turn, &budget);
+			serve(v, v->turn, &budget, until);
 		v->turn = (v->turn + 1) % v->queues;
 	}
 	return v->kicked && is_live(v);

@@ -48,9 +48,9 @@ int virtio_pci_init(struct virtio_pci *v, struct pci_host *host, const struct vi
 /* As after power-up. */
 void virtio_pci_reset(struct virtio_pci *v);
 /*
- * Serves the queues that were notified until about `budget` bytes have been moved; true: there is more to do, call
- * again. Interrupts the driver for what it was given.
+ * Serves the queues that were notified until about `budget` bytes have been moved (VIRTIO_PIECE), or clock_now() has
+ * come to `until`; true: there is more to do, call again. Interrupts the driver for what it was given.
  */
-bool virtio_pci_work(struct virtio_pci *v, uint64_t budget);
+bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until);
 /* The configuration structure has changed by itself: tells the driver. */
 void virtio_pci_config_changed(struct virtio_pci *v);

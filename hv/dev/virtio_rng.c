@@ -11,7 +11,8 @@
 #define KIND_ENTROPY 4
 #define CLASS_OTHER  0x00FF00
 #define AT_ONCE	     4096 /* bytes: a block of 64 costs some 1,000 instructions */
-#define COST	     16	  /* bytes moved for which a random one counts, for who shares out the work */
+#define PIECES	     4
+#define COST	     16 /* bytes moved for which a random one counts, for who shares out the work */
 
 static uint64_t features(void *dev)
 {
@@ -24,23 +25,25 @@ static void queue_reset(void *dev, unsigned queue)
 	(void)dev, (void)queue;
 }
 
-static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t *work)
+static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work)
 {
 	struct virtio_rng *rng = dev;
 	struct virtio_stream in;
 	uint32_t filled = 0, n;
+	unsigned pieces = 0;
 	void *host;
 	int got = virtqueue_take(q, &rng->chain);
 
-	(void)queue;
+	(void)queue, (void)until;
 	if (got <= 0)
 		return got;
 	in = virtio_stream_in(rng->mem, &rng->chain);
-	while (filled < AT_ONCE && (host = virtio_stream_next(&in, AT_ONCE - filled, &n)) != NULL) {
+	while (filled < AT_ONCE && pieces < PIECES && (host = virtio_stream_next(&in, AT_ONCE - filled, &n)) != NULL) {
 		rng->fill(rng->source, host, n);
 		filled += n;
+		pieces++;
 	}
-	*work = COST * (filled + 1ULL);
+	*work = COST * filled + VIRTIO_PIECE * (1ULL + pieces);
 	return virtqueue_give(q, &rng->chain, filled) ? -E_FORMAT : 1;
 }
 

@@ -132,6 +132,11 @@ void sched_yield_from(struct vcpu *v)
 	}
 }
 
+void sched_excuse(struct vcpu *v, uint64_t ticks)
+{
+	__atomic_store_n(&v->sched.running_since, v->sched.running_since + ticks, __ATOMIC_RELAXED);
+}
+
 uint64_t sched_time(const struct vcpu *v)
 {
 	uint64_t ran = atomic_load_explicit(&v->sched.ran, memory_order_relaxed);

@@ -38,6 +38,8 @@ void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state);
 /* The running vCPU spins in vain: another of its VM that waits for a CPU goes first, if there is one. Owner CPU. */
 void sched_yield_from(struct vcpu *v);
 
+/* The running vCPU's CPU spent `ticks` of its turn on another VM: they don't count as its own. Owner CPU. */
+void sched_excuse(struct vcpu *v, uint64_t ticks);
 /* Ticks it has run, up to now. Any CPU; only nearly exact while it runs. */
 uint64_t sched_time(const struct vcpu *v);
 /* The CPU where it runs, waits or ran last. */

@@ -16,8 +16,9 @@
 static struct virtio_pci v;
 static uint8_t config_bytes[CONFIG_SIZE];
 static unsigned served[QUEUES], resets[QUEUES];
-static uint64_t job;  /* what a chain counts; 0: its bytes */
-static unsigned late; /* number that the driver offers when the device has just seen that there is none; 0: nothing */
+static uint64_t job;   /* what a chain counts; 0: its bytes */
+static unsigned late;  /* number that the driver offers when the device has just seen that there is none; 0: nothing */
+static uint64_t takes; /* ticks that a look at a queue takes */
 
 static void offer_number(unsigned n, unsigned number);
 
@@ -49,7 +50,7 @@ static void queue_reset(void *dev, unsigned n)
 }
 
 /* One part each way, of the same size. */
-static int serve(void *dev, unsigned n, struct virtqueue *q, uint64_t *done)
+static int serve(void *dev, unsigned n, struct virtqueue *q, uint64_t until, uint64_t *done)
 {
 	struct virtqueue_chain chain;
 	uint8_t bytes[256];
@@ -57,6 +58,8 @@ static int serve(void *dev, unsigned n, struct virtqueue *q, uint64_t *done)
 
 	assert_ptr_equal(dev, &config_bytes);
 	assert_ptr_equal(q, &v.queue[n]);
+	assert_true(fake_now < until);
+	fake_now += takes;
 	if (got == 0 && late) {
 		offer_number(n, late);
 		late = 0;
@@ -331,7 +334,7 @@ static void notified_by_port(void **state)
 	notify(1);
 	assert_int_equal(kicks, 1);
 	assert_nothing_used(1); /* nothing is done in the notification itself */
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	check_number(1, 0);
 	assert_int_equal(served[0] + served[2], 0);
 	assert_int_equal(reg_get(notify_ports, 0, 4), 0);
@@ -363,10 +366,10 @@ static void queues_that_do_not_run_are_not_notified(void **state)
 	add_status(DRIVER_OK);
 	notify(1);
 	assert_int_equal(kicks, 0);
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	set_up_queue(1, QUEUE_SIZE, NO_VECTOR);
 	offer_number(1, 1);
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	assert_nothing_used(1);
 	round_trip(0, 0);
 }
@@ -380,12 +383,12 @@ static void early_notifications_are_kept(void **state)
 		set_up_queue(n, QUEUE_SIZE, NO_VECTOR);
 	offer_number(2, 0);
 	notify(2);
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	assert_int_equal(kicks, 0);
 	assert_nothing_used(2);
 	command(SLOT, 0, PCI_COMMAND_MASTER);
 	add_status(DRIVER_OK);
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	assert_int_equal(kicks, 0);
 	assert_nothing_used(2);
 	command(SLOT, PCI_COMMAND_MASTER, 0);
@@ -639,7 +642,7 @@ static void a_broken_queue_needs_a_reset(void **state)
 	before = generation();
 	*avail_index(0) = QUEUE_SIZE + 1;
 	notify(0);
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	assert_int_equal(status(), ACKNOWLEDGE | DRIVER | FEATURES_OK | DRIVER_OK | NEEDS_RESET);
 	assert_int_equal(reg_get(isr, 0, 1), 2); /* 2.1.2: told as a change of the configuration */
 	assert_int_not_equal(generation(), before);
@@ -648,7 +651,7 @@ static void a_broken_queue_needs_a_reset(void **state)
 	notify(1);
 	notify(0);
 	assert_int_equal(kicks, 0);
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	assert_nothing_used(1);
 	assert_false(intx[SLOT]); /* told once */
 	add_status(DRIVER_OK);
@@ -708,7 +711,7 @@ static void queues_that_can_not_be_enabled(void **state)
 		queue_register(0, C_QUEUE_ENABLE, 2, 1);
 		assert_false(intx[SLOT]); /* it has been said */
 		notify(0);
-		assert_false(virtio_pci_work(&v, BUDGET));
+		assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 		assert_int_equal(kicks, 0);
 	}
 	start(0);
@@ -765,11 +768,11 @@ static void a_reset_at_any_moment(void **state)
 		assert_memory_equal(now, fresh, C_SIZE);
 		assert_int_equal(reg_get(isr, 0, 1), 0);
 		assert_false(intx[SLOT]);
-		assert_false(virtio_pci_work(&v, BUDGET));
+		assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 		for (unsigned n = 0; n < QUEUES; n++)
 			assert_int_equal(resets[n], 1);
 		start(0);
-		assert_false(virtio_pci_work(&v, BUDGET));
+		assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 		round_trip(0, 2);
 		round_trip(2, 3);
 		virtio_pci_reset(&v); /* MSI-X off */
@@ -811,7 +814,7 @@ static void power_up_again(void **state)
 	assert_memory_equal(now, fresh, C_SIZE);
 	assert_false(pci_is_master(&v.pci));
 	assert_false(pci_msix_enabled(&v.pci));
-	assert_false(virtio_pci_work(&v, BUDGET));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
 	command(SLOT, PCI_COMMAND_MASTER, 0);
 	assert_int_equal(kicks, 1); /* the one before */
 }
@@ -856,17 +859,50 @@ static void a_turn_ends_with_its_budget(void **state)
 	for (unsigned i = 0; i < 8; i++)
 		offer_number(0, i);
 	notify(0);
-	assert_true(virtio_pci_work(&v, 3000));
+	assert_true(virtio_pci_work(&v, 3000, NEVER));
 	assert_int_equal(served[0], 3);
 	assert_true(intx[SLOT]);			    /* what is done is told at once */
 	assert_int_equal(*(uint16_t *)at(used_area(0)), 1); /* no notifications while it is at it anyway */
-	assert_true(virtio_pci_work(&v, 1));
+	assert_true(virtio_pci_work(&v, 1, NEVER));
 	assert_int_equal(served[0], 4);
-	assert_true(virtio_pci_work(&v, 0));
+	assert_true(virtio_pci_work(&v, 0, NEVER));
 	assert_int_equal(served[0], 4);
-	assert_false(virtio_pci_work(&v, 1000000));
+	assert_false(virtio_pci_work(&v, 1000000, NEVER));
 	assert_int_equal(served[0], 8);
 	assert_int_equal(*(uint16_t *)at(used_area(0)), 0);
+}
+
+static void a_turn_ends_in_time(void **state)
+{
+	(void)state;
+	start(0);
+	takes = 10;
+	for (unsigned i = 0; i < 8; i++)
+		offer_number(0, i);
+	notify(0);
+	assert_true(virtio_pci_work(&v, BUDGET, fake_now + 25));
+	assert_int_equal(served[0], 3);
+	assert_true(intx[SLOT]);
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	assert_int_equal(served[0], 8);
+	takes = 0;
+}
+
+/* A driver that pretends, at each look, that something has just come pays for it. */
+static void looks_cost_as_well(void **state)
+{
+	(void)state;
+	start(0);
+	job = 1;
+	for (unsigned i = 0; i < 3; i++) {
+		late = 5 + i;
+		notify(0);
+		assert_true(virtio_pci_work(&v, 1, NEVER)); /* it saw nothing, listened, and saw something */
+		assert_int_equal(served[0], i);
+		assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+		assert_int_equal(served[0], i + 1);
+	}
+	job = 0;
 }
 
 /* Between the last look and the listening, when the driver saw that it need not notify. */
@@ -893,7 +929,7 @@ static void queues_take_turns(void **state)
 	}
 	for (unsigned turn = 1; turn <= 3; turn++) {
 		for (unsigned n = 0; n < QUEUES; n++)
-			assert_true(virtio_pci_work(&v, 2000) || turn == 3);
+			assert_true(virtio_pci_work(&v, 2000, NEVER) || turn == 3);
 		for (unsigned n = 0; n < QUEUES; n++)
 			assert_int_equal(served[n], 2 * turn);
 	}
@@ -1100,6 +1136,8 @@ int main(void)
 	    cmocka_unit_test_setup(power_up_again, setup),
 	    cmocka_unit_test_setup(a_queue_is_reset, setup),
 	    cmocka_unit_test_setup(a_turn_ends_with_its_budget, setup),
+	    cmocka_unit_test_setup(a_turn_ends_in_time, setup),
+	    cmocka_unit_test_setup(looks_cost_as_well, setup),
 	    cmocka_unit_test_setup(what_comes_late_is_seen, setup),
 	    cmocka_unit_test_setup(queues_take_turns, setup),
 	    cmocka_unit_test_setup(odd_widths_change_nothing, setup),
