@@ -10,6 +10,7 @@
 
 #include "arch/x86/cpu_state.h"
 #include "boot/boot_info.h"
+#include "hv/dev/block.h"
 #include "hv/lib/types.h"
 
 #define CONFIG_MAX_VMS	      64
@@ -17,7 +18,6 @@
 #define CONFIG_MAX_DISKS      4
 #define CONFIG_MAX_VCPUS      32
 #define CONFIG_MEMORY_MAX     (512 * GIB) /* what one page of an EPT's top level spans */
-#define CONFIG_SERIAL_MAX     21
 #define CONFIG_NAME_MAX	      32
 #define CONFIG_CAP_MAX	      6400
 #define CONFIG_WEIGHT_MIN     1
@@ -43,10 +43,10 @@ struct hv_config {
 
 struct disk_config {
 	enum disk_kind kind;
-	const struct boot_file *file;	/* NULL: DISK_MEMORY */
-	uint64_t size;			/* of the disk, bytes: the file's rounded up to whole sectors of 512 */
-	uint64_t overlay;		/* bytes that can be changed; 0: DISK_IN_PLACE, DISK_READ_ONLY */
-	char serial[CONFIG_SERIAL_MAX]; /* "": whoever makes the disk thinks of one */
+	const struct boot_file *file;	   /* NULL: DISK_MEMORY */
+	uint64_t size;			   /* of the disk, bytes: the file's rounded up to whole sectors of 512 */
+	uint64_t overlay;		   /* bytes that can be changed; 0: DISK_IN_PLACE, DISK_READ_ONLY */
+	char serial[BLOCK_SERIAL_MAX + 1]; /* "disk0", "disk1", ... unless it is given */
 };
 
 struct vm_config {

@@ -52,9 +52,9 @@ static int take_serial(const struct config_line *l, const struct word *word, uns
 	if (*count < 2 || last->length < skip || memcmp(last->text, key, skip))
 		return 0;
 	length = last->length - skip;
-	if (!length || length >= CONFIG_SERIAL_MAX)
+	if (!length || length > BLOCK_SERIAL_MAX)
 		return config_complain(l, "disk: found a serial of %zu characters, expected 1 to %d", length,
-				       CONFIG_SERIAL_MAX - 1);
+				       BLOCK_SERIAL_MAX);
 	for (size_t i = 0; i < length; i++)
 		if (last->text[skip + i] <= ' ' || last->text[skip + i] > '~')
 			return config_complain(l, "disk: found a character in the serial that can't be printed, "
@@ -135,9 +135,12 @@ int config_add_disk(const struct config_line *l, struct vm_config *vm)
 		if (!err)
 			err = take_file(l, &word[0], &disk);
 	}
-	if (!err)
-		vm->disk[vm->disk_count++] = disk;
-	return err;
+	if (err)
+		return err;
+	if (!disk.serial[0])
+		snprintf(disk.serial, sizeof(disk.serial), "disk%u", vm->disk_count);
+	vm->disk[vm->disk_count++] = disk;
+	return 0;
 }
 
 /* --- one file, one writer, no reader ------------------------------------------------------------------------------ */

@@ -17,7 +17,6 @@
 #define CLUSTERS_PER_CHUNK (PHYS_CHUNK / DISK_CLUSTER)
 #define TABLE_CLUSTERS	   (PHYS_CHUNK / sizeof(uint64_t)) /* of 16 GiB: phys_alloc gives no more than a chunk */
 #define TABLES		   (DISK_MAX_SIZE / DISK_CLUSTER / TABLE_CLUSTERS)
-#define SERIAL_MAX	   20
 
 /* What a table says of a cluster; anything else is its memory's physical address. */
 enum { CLUSTER_BELOW = 0, CLUSTER_ZERO = 1 };
@@ -266,7 +265,7 @@ static bool is_sound(const struct disk_setup *s)
 		return false;
 	if (!s->writable && !s->read_only && s->base_size != s->size)
 		return false;
-	return s->serial && strnlen(s->serial, SERIAL_MAX + 1) <= SERIAL_MAX;
+	return s->serial && strnlen(s->serial, BLOCK_SERIAL_MAX + 1) <= BLOCK_SERIAL_MAX;
 }
 
 /* That its overlay may need. */

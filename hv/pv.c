@@ -67,7 +67,7 @@ uint32_t pv_features(void)
 
 /*
  * A tick in nanoseconds as mul / 2^32 after a shift that brings the rate between 1 and 2 GHz, so that mul has all of
- * its 32 bits: at most 0.25 ns off in a second.
+ * its 32 bits: less than 1 ns off in a second.
  */
 static void set_rate(struct pv_clock *c, uint64_t hz)
 {
@@ -146,25 +146,29 @@ static int write_steal_time(struct vcpu *v, uint64_t value)
 		v->pv.steal_msr = 0;
 		return -E_INVAL;
 	}
+	atomic_store_explicit(&v->pv.wait_from, 0,
+			      memory_order_relaxed); /* what it waited before was nobody's business */
 	pv_runs(v);
 	return 0;
 }
 
-void pv_waits(struct vcpu *v)
+void pv_waits(struct vcpu *v, uint64_t now)
 {
-	atomic_store_explicit(&v->pv.wait_from, clock_now(), memory_order_relaxed);
+	atomic_store_explicit(&v->pv.wait_from, now, memory_order_relaxed);
 }
 
 /* While `preempted` says that it is away, other vCPUs leave a flag there in place of an IPI for a TLB flush. */
 void pv_runs(struct vcpu *v)
 {
-	uint64_t from = atomic_exchange_explicit(&v->pv.wait_from, 0, memory_order_relaxed), now = clock_now();
 	struct pv_steal *s = v->pv.steal;
+	uint64_t from, now;
 
-	if (from && now > from)
-		v->pv.waited += now - from;
 	if (!s)
 		return;
+	from = atomic_exchange_explicit(&v->pv.wait_from, 0, memory_order_relaxed);
+	now = clock_now();
+	if (from && now > from)
+		v->pv.waited += now - from;
 	if (__atomic_exchange_n(&s->preempted, 0, __ATOMIC_SEQ_CST) & FLUSH_TLB)
 		virt_vcpu_flush(&v->virt);
 	__atomic_store_n(&s->version, s->version + 1, __ATOMIC_RELEASE); /* even before, odd now: wait */
@@ -224,7 +228,7 @@ int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 
 /* --- hypercalls -------------------------------------------------------------------------------------------------- */
 
-/* It holds what others of its VM wait for, or waits for what somebody has just given back. */
+/* That vCPU waits in HLT for what the caller has just given back: its present or next HLT ends. */
 static uint64_t kick(struct vcpu *v, uint32_t apic_id)
 {
 	struct vm *vm = v->vm;

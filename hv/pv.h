@@ -4,8 +4,8 @@
  * flushes that wait for the vCPU that is away anyway. The interface is described in Linux's Documentation/virt/kvm/x86
  * (cpuid, msr, hypercalls). Off for VMs with `kvm = off`.
  *
- * Owner of the vCPU only, unless it says otherwise. The structures are the guest's memory: they are written, and but
- * for one flag never believed.
+ * Owner of the vCPU only, unless it says otherwise. The structures are the guest's memory: they are written, and of
+ * what the guest makes of them only the flag of the TLB flush counts.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -21,7 +21,7 @@ struct pv_vcpu {
 	uint32_t clock_version;	    /* of what was published last: even, and never the same again */
 	struct pv_steal *steal;	    /* where it says how long it waited; NULL: nobody asked */
 	_Atomic uint64_t wait_from; /* clock_now() since when it has been waiting for a CPU; 0: it is not. Any CPU */
-	uint64_t waited;	    /* ticks in all */
+	uint64_t waited;	    /* ticks since somebody asked */
 	_Atomic bool kicked;	    /* its next HLT ends at once. Any CPU */
 };
 
@@ -36,8 +36,8 @@ int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value) MUST_CHECK;
 /* The guest's TSC was moved: its clock is told. */
 void pv_tsc_moved(struct vcpu *v);
 
-/* It begins or ends to wait for a CPU, gets one, loses it. */
-void pv_waits(struct vcpu *v);
+/* It begins to wait for a CPU (called by who wakes it, or takes the CPU from it); gets one; loses it. */
+void pv_waits(struct vcpu *v, uint64_t now);
 void pv_runs(struct vcpu *v);
 void pv_leaves(struct vcpu *v);
 

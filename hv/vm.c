@@ -461,7 +461,7 @@ static void on_finish(struct work *work)
 {
 	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
 
-	if (vm_io_pending(vm)) { /* a turn that is queued here comes before this one's next */
+	if (vm_io_stop(vm)) { /* a turn that is queued here comes before this one's next */
 		work_queue(pcpu_at(0), work);
 		return;
 	}

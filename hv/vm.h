@@ -18,7 +18,7 @@
 #include "hv/work.h"
 
 struct disk;
-struct vm_io;
+struct vm_device;
 
 enum vm_end {
 	VM_RUNS,
@@ -55,10 +55,10 @@ struct vm {
 	uint64_t zero_ticks, copy_ticks; /* of them zeroing memory, and loading images into it */
 	struct apic_bus apic_bus;
 	struct pc pc;
-	unsigned io_count;
-	struct vm_io *io[CONFIG_MAX_DISKS + 1]; /* its virtio devices: hv/vm_io.h */
-	struct vm_console *console;		/* outlives the VM */
-	void (*ended)(struct vm *vm);		/* all vCPUs have left for good: destroy it. Boot CPU */
+	unsigned device_count;
+	struct vm_device *device[CONFIG_MAX_DISKS + 1]; /* virtio, beside the PC: hv/vm_io.h */
+	struct vm_console *console;			/* outlives the VM */
+	void (*ended)(struct vm *vm);			/* all vCPUs have left for good: destroy it. Boot CPU */
 	struct cpuid_table cpuid;
 	struct work finish; /* the end of the VM, on the boot CPU */
 	struct sched_group sched;

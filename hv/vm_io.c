@@ -19,11 +19,11 @@
 #define TURN_BYTES (128 * KIB)
 #define TURN_NS	   100000
 
-struct vm_io {
+struct vm_device {
 	struct vm *vm;
 	struct work work;
 	struct timer rest;	      /* armed: the next turn begins when it goes off */
-	struct virtio_pci *transport; /* of the device below */
+	struct virtio_pci *transport; /* of what is below */
 	union {
 		struct virtio_blk blk;
 		struct {
@@ -33,18 +33,24 @@ struct vm_io {
 	};
 };
 
-/* A device has something to do. Lock held, any CPU. */
+/* It has something to do. Lock held, any CPU. */
 static void on_kick(void *ctx)
 {
-	struct vm_io *io = ctx;
+	struct vm_device *d = ctx;
 
-	if (vm_runs(io->vm) && !timer_is_armed(&io->rest))
-		work_queue(this_pcpu(), &io->work);
+	if (vm_runs(d->vm) && !timer_is_armed(&d->rest))
+		work_queue(this_pcpu(), &d->work);
 }
 
 static void on_rest_over(struct timer *timer)
 {
-	on_kick(CONTAINER_OF(timer, struct vm_io, rest));
+	on_kick(CONTAINER_OF(timer, struct vm_device, rest));
+}
+
+/* True: there is more to do. */
+static bool work_a_turn(struct vm_device *d, uint64_t from)
+{
+	return virtio_pci_work(d->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
 }
 
 /* This CPU has nothing better to do than to go on for this VM. */
@@ -58,77 +64,77 @@ static bool may_go_on(const struct pcpu *p, const struct vm *vm)
  * VM: however many devices have work, that vCPU keeps half of its turn, and the other half does not count as its own.
  * Nor does anybody else pay for it: what a VM's devices cost is its own only while a vCPU of it has the CPU.
  */
-static void take_turn_abroad(struct vm_io *io, struct pcpu *p, uint64_t from)
+static void take_turn_abroad(struct vm_device *d, struct pcpu *p, uint64_t from)
 {
 	uint64_t took;
 	bool more = true;
 
 	if (from >= p->io_rest_until) {
-		more = virtio_pci_work(io->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
+		more = work_a_turn(d, from);
 		took = clock_now() - from;
 		sched_excuse(p->current, took);
 		p->io_rest_until = from + 2 * took;
 	}
 	if (more) {
-		timer_cancel(&io->rest); /* by a turn that was queued on another CPU meanwhile */
-		io->rest.queue = &p->timers;
-		timer_set(&io->rest, p->io_rest_until);
+		timer_cancel(&d->rest); /* by a turn that was queued on another CPU meanwhile */
+		d->rest.queue = &p->timers;
+		timer_set(&d->rest, p->io_rest_until);
 	}
 }
 
 static void take_turn(struct work *work)
 {
-	struct vm_io *io = CONTAINER_OF(work, struct vm_io, work);
+	struct vm_device *d = CONTAINER_OF(work, struct vm_device, work);
 	struct pcpu *p = this_pcpu();
 	uint64_t from = clock_now();
 	bool more = false;
 
-	spin_lock(&io->vm->lock);
-	if (vm_runs(io->vm) && may_go_on(p, io->vm))
-		more = virtio_pci_work(io->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
-	else if (vm_runs(io->vm))
-		take_turn_abroad(io, p, from);
+	spin_lock(&d->vm->lock);
+	if (vm_runs(d->vm) && may_go_on(p, d->vm))
+		more = work_a_turn(d, from);
+	else if (vm_runs(d->vm))
+		take_turn_abroad(d, p, from);
 	if (more)
 		work_queue(p, work);
-	spin_unlock(&io->vm->lock);
+	spin_unlock(&d->vm->lock);
 }
 
-static uint64_t io_pages(void)
+static uint64_t device_pages(void)
 {
-	return ALIGN_UP(sizeof(struct vm_io), PAGE_SIZE) / PAGE_SIZE;
+	return ALIGN_UP(sizeof(struct vm_device), PAGE_SIZE) / PAGE_SIZE;
 }
 
-static struct vm_io *create_io(struct vm *vm)
+static struct vm_device *create_device(struct vm *vm)
 {
-	hpa_t page = phys_alloc(io_pages(), 1);
-	struct vm_io *io;
+	hpa_t page = phys_alloc(device_pages(), 1);
+	struct vm_device *d;
 
 	if (hpa_is_none(page))
 		return NULL;
-	io = memset(phys_to_virt(page), 0, sizeof(*io));
-	io->vm = vm;
-	io->work.run = take_turn;
-	timer_init(&io->rest, &pcpu_at(0)->timers, &vm->lock, on_rest_over);
-	vm->io[vm->io_count++] = io;
-	return io;
+	d = memset(phys_to_virt(page), 0, sizeof(*d));
+	d->vm = vm;
+	d->work.run = take_turn;
+	timer_init(&d->rest, &pcpu_at(0)->timers, &vm->lock, on_rest_over);
+	vm->device[vm->device_count++] = d;
+	return d;
 }
 
 /* A queue for each vCPU, so that none waits for another's. */
 static int create_disk(struct vm *vm, struct disk *disk)
 {
-	struct vm_io *io = create_io(vm);
+	struct vm_device *d = create_device(vm);
 	struct virtio_blk_setup setup = {
 	    .store = disk_store(disk),
 	    .queues = vm->config->vcpus < VIRTIO_BLK_MAX_QUEUES ? vm->config->vcpus : VIRTIO_BLK_MAX_QUEUES,
 	    .mem = &vm->mem,
 	    .kick = on_kick,
-	    .ctx = io,
+	    .ctx = d,
 	};
 
-	if (!io)
+	if (!d)
 		return -E_NOMEM;
-	io->transport = &io->blk.transport;
-	return virtio_blk_init(&io->blk, &vm->pc.pci, &setup);
+	d->transport = &d->blk.transport;
+	return virtio_blk_init(&d->blk, &vm->pc.pci, &setup);
 }
 
 static void fill(void *source, void *to, size_t size)
@@ -138,16 +144,16 @@ static void fill(void *source, void *to, size_t size)
 
 static int create_rng(struct vm *vm)
 {
-	struct vm_io *io = create_io(vm);
+	struct vm_device *d = create_device(vm);
 	struct virtio_rng_setup setup = {
-	    .fill = fill, .source = io ? &io->random : NULL, .mem = &vm->mem, .kick = on_kick, .ctx = io};
+	    .fill = fill, .source = d ? &d->random : NULL, .mem = &vm->mem, .kick = on_kick, .ctx = d};
 
-	if (!io)
+	if (!d)
 		return -E_NOMEM;
-	io->transport = &io->rng.transport;
-	if (random_init(&io->random, entropy_read))
+	d->transport = &d->rng.transport;
+	if (random_init(&d->random, entropy_read))
 		return -E_NOTSUP;
-	return virtio_rng_init(&io->rng, &vm->pc.pci, &setup);
+	return virtio_rng_init(&d->rng, &vm->pc.pci, &setup);
 }
 
 int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t size)
@@ -169,21 +175,21 @@ int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t siz
 
 void vm_io_reset(struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->io_count; i++) {
-		timer_cancel(&vm->io[i]->rest);
-		virtio_pci_reset(vm->io[i]->transport);
+	for (unsigned i = 0; i < vm->device_count; i++) {
+		timer_cancel(&vm->device[i]->rest);
+		virtio_pci_reset(vm->device[i]->transport);
 	}
 }
 
 /* Turns are queued under the lock and only while the VM runs: who takes it after the end sees the last of them. */
-bool vm_io_pending(struct vm *vm)
+bool vm_io_stop(struct vm *vm)
 {
 	bool pending = false;
 
 	spin_lock(&vm->lock);
-	for (unsigned i = 0; i < vm->io_count; i++) {
-		timer_cancel(&vm->io[i]->rest);
-		pending = pending || atomic_load(&vm->io[i]->work.queued);
+	for (unsigned i = 0; i < vm->device_count; i++) {
+		timer_cancel(&vm->device[i]->rest);
+		pending = pending || atomic_load(&vm->device[i]->work.queued);
 	}
 	spin_unlock(&vm->lock);
 	return pending;
@@ -191,6 +197,6 @@ bool vm_io_pending(struct vm *vm)
 
 void vm_io_destroy(struct vm *vm)
 {
-	while (vm->io_count)
-		phys_free(virt_to_phys(vm->io[--vm->io_count]), io_pages());
+	while (vm->device_count)
+		phys_free(virt_to_phys(vm->device[--vm->device_count]), device_pages());
 }

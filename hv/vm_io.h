@@ -14,6 +14,6 @@
 int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t size) MUST_CHECK;
 /* As after power-up. With the device lock held, after the PC's reset. */
 void vm_io_reset(struct vm *vm);
-/* The VM has ended and its vCPUs have left: no turn begins that is not queued yet. Answers whether any is. */
-bool vm_io_pending(struct vm *vm);
+/* The VM has ended and its vCPUs have left: no further turn will be queued. True: one still is; ask again. */
+bool vm_io_stop(struct vm *vm);
 void vm_io_destroy(struct vm *vm);

@@ -126,7 +126,7 @@ static bool has_cpus(const struct vm_config *c, char why[CONFIG_ERROR_MAX])
 }
 
 /* A disk that is written in place is nobody else's. */
-static bool has_files(const struct vms_entry *entry, const struct vm_config *changed, char why[CONFIG_ERROR_MAX])
+static bool files_are_free(const struct vms_entry *entry, const struct vm_config *changed, char why[CONFIG_ERROR_MAX])
 {
 	for (struct vms_entry *e = first; e; e = e->next)
 		if (e != entry && config_check_files(changed, &e->config, why))
@@ -141,7 +141,8 @@ int vms_set(struct vms_entry *entry, const char *key, const char *value, char wh
 
 	if (err)
 		return err;
-	if (!has_cpus(&changed, why) || !has_files(entry, &changed, why)) /* without CPUs a VM could not even end */
+	if (!has_cpus(&changed, why) ||
+	    !files_are_free(entry, &changed, why)) /* without CPUs a VM could not even end */
 		return -E_INVAL;
 	if (changed.cmdline == value && keep_cmdline(entry, &changed, why))
 		return -E_NOMEM;
@@ -188,7 +189,7 @@ static const struct vm_config *freeze_settings(struct vms_entry *e)
 	return &e->made_by;
 }
 
-static struct disk *create_disk(struct disk_config *c, unsigned index)
+static struct disk *create_disk(const struct disk_config *c)
 {
 	struct disk_setup setup = {
 	    .base = c->file ? phys_to_virt(HPA(c->file->hpa)) : NULL,
@@ -199,8 +200,6 @@ static struct disk *create_disk(struct disk_config *c, unsigned index)
 	    .serial = c->serial,
 	};
 
-	if (!c->serial[0])
-		snprintf(c->serial, sizeof(c->serial), "disk%u", index);
 	return disk_create(&setup);
 }
 
@@ -209,7 +208,7 @@ static int create_disks(struct vms_entry *e, char why[CONFIG_ERROR_MAX])
 {
 	for (unsigned i = 0; i < e->config.disk_count; i++) {
 		if (!e->disk[i])
-			e->disk[i] = create_disk(&e->config.disk[i], i);
+			e->disk[i] = create_disk(&e->config.disk[i]);
 		if (!e->disk[i]) {
 			snprintf(why, CONFIG_ERROR_MAX,
 				 "disk %u: no memory for what can be changed of it; %llu MiB are free in whole chunks",

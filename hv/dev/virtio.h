@@ -15,7 +15,8 @@
 #define VIRTIO_F_RING_PACKED   BIT(34)
 #define VIRTIO_F_RING_RESET    BIT(40)
 
-#define VIRTIO_PIECE 1024 /* bytes: what a piece counts that is found in guest memory, filled if need be */
+#define VIRTIO_PIECE 1024 /* bytes moved for which finding one piece of guest memory counts: it may have to be filled  \
+			   */
 
 struct virtio_kind {
 	const char *name;
@@ -23,10 +24,9 @@ struct virtio_kind {
 	uint32_t class_code; /* PCI */
 	/* The features that this one offers, of its own kind. */
 	uint64_t (*features)(void *dev);
-	/* Its configuration structure; offset and size lie inside config_size. Bytes that can't be changed stay. */
+	/* Its configuration structure, which a driver only reads; offset and size lie inside config_size. */
 	unsigned config_size;
 	void (*config_read)(void *dev, unsigned offset, void *to, unsigned size);
-	void (*config_write)(void *dev, unsigned offset, const void *from, unsigned size); /* NULL: nothing can */
 	/* What the device remembers of a queue, a chain that it has taken among it, is void. */
 	void (*queue_reset)(void *dev, unsigned queue);
 	/*

@@ -29,13 +29,12 @@
 enum { T_IN = 0, T_OUT = 1, T_FLUSH = 4, T_GET_ID = 8, T_DISCARD = 11, T_WRITE_ZEROES = 13 };
 enum { S_OK = 0, S_IOERR = 1, S_UNSUPP = 2 };
 
-#define SERIAL_SIZE 20
-#define FLAG_UNMAP  BIT(0)
-#define SEG_MAX	    (VIRTQUEUE_MAX_PARTS - 2)
-#define ZERO_MAX    (64 * MIB / BLOCK_SECTOR) /* sectors: what a request discards or zeroes at most */
-#define HEADS	    16
-#define TRACK	    63
-#define STEP	    (64 * KIB) /* bytes that are moved at a time; zeroes: in pieces that a store can free */
+#define FLAG_UNMAP BIT(0)
+#define SEG_MAX	   (VIRTQUEUE_MAX_PARTS - 2)
+#define ZERO_MAX   (64 * MIB / BLOCK_SECTOR) /* sectors: what a request discards or zeroes at most */
+#define HEADS	   16
+#define TRACK	   63
+#define STEP	   (64 * KIB) /* bytes that are moved at a time; zeroes: in pieces that a store can free */
 
 struct blk_header {
 	uint32_t type, reserved;
@@ -135,10 +134,10 @@ static uint8_t begin_zeroes(const struct virtio_blk *blk, struct virtio_blk_requ
 
 static uint8_t tell_serial(const struct virtio_blk *blk, struct virtio_blk_request *r)
 {
-	char serial[SERIAL_SIZE] = {0};
-	uint32_t size = r->data.left < SERIAL_SIZE ? (uint32_t)r->data.left : SERIAL_SIZE;
+	char serial[BLOCK_SERIAL_MAX] = {0};
+	uint32_t size = r->data.left < BLOCK_SERIAL_MAX ? (uint32_t)r->data.left : BLOCK_SERIAL_MAX;
 
-	memcpy(serial, blk->store.serial, strnlen(blk->store.serial, SERIAL_SIZE));
+	memcpy(serial, blk->store.serial, strnlen(blk->store.serial, BLOCK_SERIAL_MAX));
 	if (virtio_stream_write(&r->data, serial, size))
 		return S_IOERR;
 	r->written = size;

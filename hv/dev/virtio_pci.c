@@ -2,8 +2,8 @@
  * The transport of virtio over PCI; see virtio_pci.h. Registers and capabilities: VIRTIO 1.2, 4.1.4; the life of a
  * device: 3.1 and 2.1.
  *
- * Notifications have two places: a port for each queue, which a vCPU reaches with the cheaper exit and which stands
- * first in the list, and a word of memory for drivers that want no ports.
+ * Notifications have two places: a port for each queue, which a vCPU reaches with the cheaper exit and whose
+ * capability stands before the other's, and a word of memory for drivers that want no ports.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/virtio_pci.h"
@@ -112,8 +112,11 @@ static bool is_live(const struct virtio_pci *v)
 	return (v->status & STATUS_DRIVER_OK) && !(v->status & STATUS_NEEDS_RESET) && pci_is_master(&v->pci);
 }
 
-/* Until nothing is there (0), or its share is used up (1). A driver that only seems to offer something pays, too. */
-static int serve_all(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
+/*
+ * Until nothing is there (0), its share is used up (1) or it is broken (negative). A driver that only seems to offer
+ * something pays, too.
+ */
+static int drain_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
 {
 	struct virtqueue *q = &v->queue[n];
 	uint64_t work;
@@ -129,13 +132,13 @@ static int serve_all(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_
 	return 1;
 }
 
-static void serve(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
+static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
 {
 	struct virtqueue *q = &v->queue[n];
 	int got;
 
 	virtqueue_silence(q);
-	got = serve_all(v, n, budget, until);
+	got = drain_queue(v, n, budget, until);
 	if (got == 0)
 		v->kicked &= ~(1U << n);
 	if (got < 0)
@@ -149,7 +152,7 @@ bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
 {
 	for (unsigned i = 0; i < v->queues && budget && is_live(v); i++) {
 		if (v->kicked & 1U << v->turn)
-			serve(v, v->turn, &budget, until);
+			serve_queue(v, v->turn, &budget, until);
 		v->turn = (v->turn + 1) % v->queues;
 	}
 	return v->kicked && is_live(v);
@@ -372,10 +375,6 @@ static void registers_write(void *dev, uint64_t offset, unsigned size, uint64_t 
 		write_common(v, at, size < 8 ? size : 4, (uint32_t)value);
 		if (size == 8)
 			write_common(v, at + 4, 4, (uint32_t)(value >> 32));
-		return;
-	case AT_CONFIG:
-		if (v->kind->config_write && at + size <= v->kind->config_size)
-			v->kind->config_write(v->dev, at, &value, size);
 		return;
 	case AT_NOTIFY:
 		notify(v, at / NOTIFY_STRIDE);

@@ -52,5 +52,5 @@ void virtio_pci_reset(struct virtio_pci *v);
  * come to `until`; true: there is more to do, call again. Interrupts the driver for what it was given.
  */
 bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until);
-/* The configuration structure has changed by itself: tells the driver. */
+/* What the driver reads of the configuration, or NEEDS_RESET, has changed by itself: tells the driver. */
 void virtio_pci_config_changed(struct virtio_pci *v);

@@ -1,6 +1,6 @@
 /*
  * The bytes of a chain's parts, one after another, whatever pieces the driver cut them into: devices may not care where
- * one part ends and the next begins (VIRTIO 1.2, 2.6.4.1). Each piece is checked against guest memory when it is
+ * one part ends and the next begins (VIRTIO 1.2, 2.7.4.1). Each piece is checked against guest memory when it is
  * reached. Pure.
  */
 /* SPDX-License-Identifier: MIT */

@@ -29,8 +29,8 @@
 #define RING_FLAGS	0u
 #define RING_INDEX	2u
 #define RING_ENTRIES	4u
-#define AVAIL_SIZE(n)	(RING_ENTRIES + 2u * (n)) /* without the event, which follows */
-#define USED_SIZE(n)	(RING_ENTRIES + 8u * (n))
+#define AVAIL_ENTRY(n)	(RING_ENTRIES + 2u * (n)) /* of the ring's size: the event, which follows the entries */
+#define USED_ENTRY(n)	(RING_ENTRIES + 8u * (n))
 #define EVENT_SIZE	2u
 #define NO_INTERRUPT	BIT(0) /* in the available ring */
 #define NO_NOTIFICATION 1u     /* in the used ring */
@@ -44,7 +44,7 @@
 #define MANY 0x10000u /* entries given: more than any window that an event index can have */
 
 _Static_assert(VIRTQUEUE_MAX_SIZE <= PAGE_SIZE / DESC_SIZE, "an area lies in two pages at most");
-_Static_assert(USED_SIZE(VIRTQUEUE_MAX_SIZE) + EVENT_SIZE <= PAGE_SIZE, "an area lies in two pages at most");
+_Static_assert(USED_ENTRY(VIRTQUEUE_MAX_SIZE) + EVENT_SIZE <= PAGE_SIZE, "an area lies in two pages at most");
 
 struct descriptor {
 	uint64_t gpa;
@@ -128,7 +128,7 @@ static const char *add_part(struct virtqueue_chain *chain, const struct descript
 	if (d->size - 1 > UINT64_MAX - d->gpa)
 		return "a buffer reaches beyond the end of the address space";
 	if ((uint64_t)chain->out_size + chain->in_size + d->size > UINT32_MAX)
-		return "a chain's buffers are more than 4 GiB in all";
+		return "a chain's buffers are 4 GiB or more in all";
 	if (!(d->flags & DESC_WRITE) && chain->in)
 		return "a buffer to be read stands behind one to be written"; /* 2.7.4.2 */
 	chain->part[count].gpa = GPA(d->gpa);
@@ -247,7 +247,8 @@ static void advance(const struct virtqueue *q, uint16_t *place, bool *wrap, unsi
 	*place = (uint16_t)next;
 }
 
-/* A buffer is free again when it was used: so no more can be available than are neither in flight nor in the ring. */
+/* A buffer can be offered again when it was used: the driver is ahead by the ring's entries at most, less those in
+ * flight. */
 static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
 {
 	uint16_t ahead = (uint16_t)(load16(&q->driver_area, RING_INDEX) - q->next_take);
@@ -257,7 +258,7 @@ static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
 		return 0;
 	if (ahead > q->size - q->in_flight)
 		return broke(q, "available index is further ahead than the ring has entries");
-	chain->id = load16(&q->driver_area, AVAIL_SIZE(q->next_take & (q->size - 1u)));
+	chain->id = load16(&q->driver_area, AVAIL_ENTRY(q->next_take & (q->size - 1u)));
 	chain->slots = 1;
 	problem = follow_split(q, chain);
 	if (problem)
@@ -298,7 +299,7 @@ int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain)
 
 static void give_split(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
 {
-	unsigned entry = USED_SIZE(q->next_give & (q->size - 1u));
+	unsigned entry = USED_ENTRY(q->next_give & (q->size - 1u));
 
 	store32(&q->device_area, entry, chain->id);
 	store32(&q->device_area, entry + 4, written);
@@ -340,7 +341,7 @@ static bool split_wants_interrupt(const struct virtqueue *q, uint32_t given)
 
 	if (!q->event_index)
 		return !(load16(&q->driver_area, RING_FLAGS) & NO_INTERRUPT);
-	event = load16(&q->driver_area, AVAIL_SIZE(q->size));
+	event = load16(&q->driver_area, AVAIL_ENTRY(q->size));
 	return (uint16_t)(q->next_give - 1 - event) < given;
 }
 
@@ -393,7 +394,7 @@ static void ask_for_notification(struct virtqueue *q)
 	if (q->packed)
 		store32(&q->device_area, 0, q->event_index ? place : 0);
 	else if (q->event_index)
-		store16(&q->device_area, USED_SIZE(q->size), q->next_take);
+		store16(&q->device_area, USED_ENTRY(q->size), q->next_take);
 	else
 		store16(&q->device_area, RING_FLAGS, 0);
 }
@@ -433,8 +434,8 @@ static const char *map_area(const struct virtqueue *q, struct virtqueue_area *ar
 /* Sizes and alignments: the tables of 2.7 and 2.8.10.1. A split ring has its event fields whether they count or not. */
 static const char *map_areas(struct virtqueue *q)
 {
-	unsigned driver = q->packed ? SUPPRESS_SIZE : AVAIL_SIZE(q->size) + EVENT_SIZE;
-	unsigned device = q->packed ? SUPPRESS_SIZE : USED_SIZE(q->size) + EVENT_SIZE;
+	unsigned driver = q->packed ? SUPPRESS_SIZE : AVAIL_ENTRY(q->size) + EVENT_SIZE;
+	unsigned device = q->packed ? SUPPRESS_SIZE : USED_ENTRY(q->size) + EVENT_SIZE;
 	const char *problem;
 
 	if (!q->size || q->size > VIRTQUEUE_MAX_SIZE)

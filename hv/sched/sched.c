@@ -66,13 +66,14 @@ void sched_leave(struct vcpu *v)
 
 void sched_wake(struct vcpu *v, enum vcpu_state state)
 {
+	uint64_t now = clock_now();
 	uint32_t from = state;
 
 	if (!atomic_compare_exchange_strong(&v->state, &from, VCPU_RUNNABLE))
 		return;
-	pv_waits(v);
+	pv_waits(v, now);
 	trace(TRACE_WAKE, v, sched_cpu_of(v), 0); /* noted first: from the next line on it may run and end elsewhere */
-	ask_to_pick(sched.ops->wake(&sched, &v->sched, clock_now()));
+	ask_to_pick(sched.ops->wake(&sched, &v->sched, now));
 }
 
 struct vcpu *sched_pick(struct pcpu *p)
@@ -98,14 +99,15 @@ struct vcpu *sched_pick(struct pcpu *p)
 void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state)
 {
 	bool waits = state == VCPU_RUNNABLE;
+	uint64_t now = clock_now();
 	int other;
 
 	trace(waits ? TRACE_OFF : TRACE_BLOCK, v, state, 0);
 	if (waits) {
-		pv_waits(v);
+		pv_waits(v, now);
 		atomic_store(&v->state, state);
 	}
-	other = sched.ops->put(&sched, p->cpu->index, &v->sched, clock_now(), waits);
+	other = sched.ops->put(&sched, p->cpu->index, &v->sched, now, waits);
 	if (!waits)
 		atomic_store(&v->state, state);
 	ask_to_pick(other);

@@ -189,6 +189,42 @@ static void run_sched(struct shell_call *call)
 	table_end(&t);
 }
 
+/* --- disks -------------------------------------------------------------------------------------------------------- */
+
+static const struct column disk_columns[] = {
+    {"vm", COLUMN_TEXT, 16},	     {"disk", COLUMN_TEXT, 20},		 {"kind", COLUMN_TEXT, 10},
+    {"size_kib", COLUMN_NUMBER, 10}, {"changed_kib", COLUMN_NUMBER, 11}, {"most_kib", COLUMN_NUMBER, 10},
+};
+
+/* What an overlay holds of changes, and can hold; they are there from its VM's first start on. */
+static void disk_row(struct table *t, const struct vms_entry *e, unsigned i)
+{
+	static const char *const kinds[] = {[DISK_IN_PLACE] = "in place",
+					    [DISK_READ_ONLY] = "read-only",
+					    [DISK_OVERLAY] = "overlay",
+					    [DISK_MEMORY] = "memory"};
+	const struct disk_config *c = &e->config.disk[i];
+
+	table_row(t);
+	table_string(t, e->config.name);
+	table_string(t, c->serial);
+	table_string(t, kinds[c->kind]);
+	table_u64(t, c->size / KIB);
+	table_u64(t, e->disk[i] ? disk_written(e->disk[i]) / KIB : 0);
+	table_u64(t, c->overlay / KIB);
+}
+
+static void run_disks(struct shell_call *call)
+{
+	struct table t;
+
+	table_begin(&t, *call->out, call->json, disk_columns, ARRAY_SIZE(disk_columns));
+	for (const struct vms_entry *e = vms_first(); e; e = e->next)
+		for (unsigned i = 0; i < e->config.disk_count; i++)
+			disk_row(&t, e, i);
+	table_end(&t);
+}
+
 /* --- stat --------------------------------------------------------------------------------------------------------- */
 
 static const struct column stat_columns[] = {
@@ -342,6 +378,7 @@ const struct shell_command shell_show_commands[] = {
     {"mem", "", "the machine's memory", 0, 0, SHELL_WORDS_NONE, run_mem},
     {"sched", "", "the scheduler, and each VM's weight, cap and CPUs; `set` changes them", 0, 0, SHELL_WORDS_NONE,
      run_sched},
+    {"disks", "", "the VMs' disks, and what was changed of them", 0, 0, SHELL_WORDS_NONE, run_disks},
     {"stat", "VM", "its exits by reason", 1, 1, SHELL_WORDS_VM, run_stat},
     {"regs", "VM [VCPU]", "a vCPU's registers", 1, 2, SHELL_WORDS_VM, run_regs},
     {"log", "VM", "what the VM has said last, running or not", 1, 1, SHELL_WORDS_VM, run_log},

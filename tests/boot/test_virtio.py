@@ -93,6 +93,15 @@ def write_raw(booted):
     return sums(booted, "/dev/vda", "/dev/vdb", "/dev/vdc")
 
 
+def check_listing(booted):
+    """What Vireo's shell says: three clusters of 64 KiB were written to, of the disks where that is counted."""
+    booted.to_shell()
+    rows = [tuple(row.values()) for row in booted.shell_json("disks")]
+    base, own = BASE_BYTES // 1024, OWN_BYTES // 1024
+    assert rows == [("linux", "scratch", "memory", 8192, 192, 8192), ("linux", "disk1", "overlay", base, 192, 1024),
+                    ("linux", "base", "read-only", base, 0, 0), ("linux", "disk3", "in place", own, 0, 0)]
+
+
 def test_disks(boot, make_image, images):
     base = hashlib.sha256(images[0].read_bytes()).hexdigest()
     booted = boot_linux(boot, make_image, images)
@@ -103,6 +112,7 @@ def test_disks(boot, make_image, images):
     changed = write_raw(booted)
     assert changed[1] != base and changed[2] == base, "the overlay's base was changed"
     check_no_complaints(booted)
+    check_listing(booted)
 
 
 @pytest.mark.long

@@ -295,7 +295,7 @@ static void disks(void **s)
 	assert_int_equal(d[0].kind, DISK_IN_PLACE);
 	assert_ptr_equal(d[0].file, &info.file[2]);
 	assert_true(d[0].size == 4096 && d[0].overlay == 0);
-	assert_string_equal(d[0].serial, "");
+	assert_string_equal(d[0].serial, "disk0");
 	assert_int_equal(d[1].kind, DISK_READ_ONLY);
 	assert_ptr_equal(d[1].file, &info.file[3]);
 	assert_true(d[1].size == 1024 && d[1].overlay == 0);

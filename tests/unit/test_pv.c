@@ -144,7 +144,7 @@ static void waiting_is_stolen_time(void **state)
 	assert_int_equal(pv_msr_read(&vcpu, STEAL_TIME, &value), 0);
 	assert_int_equal(value, 0x41);
 	pv_leaves(&vcpu);
-	pv_waits(&vcpu);
+	pv_waits(&vcpu, fake_now);
 	assert_int_equal(get(0x40 + 16, 1), 1); /* preempted */
 	fake_now += 500;
 	pv_runs(&vcpu);
@@ -157,6 +157,19 @@ static void waiting_is_stolen_time(void **state)
 	pv_runs(&vcpu);
 	assert_int_equal(get(0x40, 8), 5000);
 	assert_int_equal(fake.flushes, 0);
+}
+
+/* A guest that never asked, or asks late, is not told of what was before. */
+static void who_asks_late_begins_at_zero(void **state)
+{
+	(void)state;
+	memset(memory, 0, sizeof(memory));
+	pv_waits(&vcpu, fake_now);
+	fake_now += 1000;
+	pv_runs(&vcpu);
+	fake_now += 1000;
+	assert_int_equal(pv_msr_write(&vcpu, STEAL_TIME, 0x40 | 1), 0);
+	assert_int_equal(get(0x40, 8), 0);
 }
 
 static void a_flush_waits_for_it(void **state)
@@ -264,6 +277,7 @@ int main(void)
 	    cmocka_unit_test_setup(the_wall_clock_is_when_it_began, setup),
 	    cmocka_unit_test_setup(addresses_without_memory_are_refused, setup),
 	    cmocka_unit_test_setup(waiting_is_stolen_time, setup),
+	    cmocka_unit_test_setup(who_asks_late_begins_at_zero, setup),
 	    cmocka_unit_test_setup(a_flush_waits_for_it, setup),
 	    cmocka_unit_test_setup(a_reset_shares_nothing, setup),
 	    cmocka_unit_test_setup(off_is_off, setup),
