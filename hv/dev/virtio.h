@@ -15,8 +15,9 @@
 #define VIRTIO_F_RING_PACKED   BIT(34)
 #define VIRTIO_F_RING_RESET    BIT(40)
 
-#define VIRTIO_PIECE 1024 /* bytes moved for which finding one piece of guest memory counts: it may have to be filled  \
-			   */
+#define VIRTIO_PIECE                                                                                                   \
+	1024 /* bytes moved for which finding one piece of guest memory counts: it may have to be filled               \
+	      */
 
 struct virtio_kind {
 	const char *name;
