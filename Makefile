@@ -64,18 +64,20 @@ UNIT_BIN := $(UNIT_C:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_C := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ_C:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 links = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
+# What a test takes in whole, for its static functions.
+takes_in = $(shell sed -n 's|^.include "\(.*\.c\)"|\1|p' $(1))
 
 # Compiled in one go from several sources, so no list of what each includes can be had: all headers count.
 HEADERS := $(wildcard tests/*.h tests/*/*.h boot/*.h arch/x86/*.h arch/x86/*/*.h hv/*.h hv/*/*.h drivers/*.h)
 
 .SECONDEXPANSION:
-$(BUILD)/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) $(HEADERS) | generated
+$(BUILD)/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) $$(call takes_in,tests/unit/$$*.c) $(HEADERS) | generated
 	$(call say,CC,$@)
-	$(Q)$(CC) $(HOST_CFLAGS) $(filter %.c,$^) -o $@ -lcmocka
+	$(Q)$(CC) $(HOST_CFLAGS) $< $(call links,$<) -o $@ -lcmocka
 
-$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) $(HEADERS) | generated
+$(BUILD)/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) $$(call takes_in,tests/fuzz/$$*.c) $(HEADERS) | generated
 	$(call say,CLANG,$@)
-	$(Q)$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $(filter %.c,$^) -o $@
+	$(Q)$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $< $(call links,$<) -o $@
 
 include $(sort $(wildcard boot/*.mk arch/x86/*.mk hv/*/*.mk drivers/*.mk guests/*.mk tests/*.mk))
 
