@@ -1,0 +1,283 @@
+/*
+ * The turns of a VM's virtio devices: who goes on at once and who rests, that the vCPU of another VM keeps half of its
+ * CPU and is not charged for the rest, and that nothing is queued any more once the VM has ended. The devices have as
+ * much work as the test says; clock, timers and the list of work are simulated.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "hv/vm_io.c"
+#include "tests/fake_time.h"
+
+#define DISKS	   3
+#define TURN_TAKES 1000
+
+static struct cpu cpus[2];
+static struct pcpu pcpus[2];
+static struct vm vm, other;
+static struct vcpu mine, theirs;
+static struct vm_config config = {.vcpus = 8, .disk_count = DISKS};
+static struct work *queued[2 * DISKS]; /* in order */
+static unsigned queued_count, here, turns, resets;
+static uint64_t excused;
+static bool endless, dry;
+static int pages; /* given out */
+
+struct cpu *this_cpu(void)
+{
+	return &cpus[here];
+}
+struct pcpu *pcpu_at(unsigned index)
+{
+	return &pcpus[index];
+}
+hpa_t phys_alloc(uint64_t count, uint64_t align_pages)
+{
+	(void)align_pages;
+	pages += (int)count;
+	return virt_to_phys(aligned_alloc(PAGE_SIZE, count * PAGE_SIZE));
+}
+void phys_free(hpa_t hpa, uint64_t count)
+{
+	pages -= (int)count;
+	free(phys_to_virt(hpa));
+}
+void work_queue(struct pcpu *p, struct work *work)
+{
+	assert_ptr_equal(p, &pcpus[here]);
+	if (!atomic_exchange(&work->queued, true))
+		queued[queued_count++] = work;
+}
+void sched_excuse(struct vcpu *v, uint64_t ticks)
+{
+	assert_ptr_equal(v, &theirs);
+	excused += ticks;
+}
+struct block_store disk_store(struct disk *disk)
+{
+	return (struct block_store){.ctx = disk};
+}
+int virtio_blk_init(struct virtio_blk *blk, struct pci_host *host, const struct virtio_blk_setup *s)
+{
+	assert_ptr_equal(host, &vm.pc.pci);
+	assert_int_equal(s->queues, VIRTIO_BLK_MAX_QUEUES);
+	blk->transport.kick = s->kick;
+	blk->transport.ctx = s->ctx;
+	return 0;
+}
+int virtio_rng_init(struct virtio_rng *rng, struct pci_host *host, const struct virtio_rng_setup *s)
+{
+	(void)rng, (void)host, (void)s;
+	return 0;
+}
+int random_init(struct random *r, int (*source)(uint64_t *value))
+{
+	(void)r, (void)source;
+	return dry ? -E_NOTSUP : 0;
+}
+void random_fill(struct random *r, void *to, size_t size)
+{
+	(void)r, (void)to, (void)size;
+}
+int entropy_read(uint64_t *value)
+{
+	(void)value;
+	return 0;
+}
+void virtio_pci_reset(struct virtio_pci *v)
+{
+	(void)v;
+	resets++;
+}
+bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
+{
+	(void)v;
+	assert_int_equal(budget, TURN_BYTES);
+	assert_int_equal(until, fake_now + FAKE_HZ / 10000);
+	fake_now += TURN_TAKES;
+	turns++;
+	return endless;
+}
+
+static int setup(void **state)
+{
+	struct disk *disks[DISKS] = {NULL};
+	char why[80];
+
+	(void)state;
+	memset(&vm, 0, sizeof(vm));
+	memset(pcpus, 0, sizeof(pcpus));
+	cpus[1].index = 1;
+	vm.config = &config;
+	config.rng = dry = false;
+	mine.vm = &vm;
+	theirs.vm = &other;
+	here = queued_count = turns = resets = 0;
+	excused = 0;
+	endless = true;
+	fake_timer_count = 0;
+	assert_int_equal(vm_io_create(&vm, disks, why, sizeof(why)), 0);
+	assert_int_equal(vm.device_count, DISKS);
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	(void)state;
+	vm_io_destroy(&vm);
+	assert_int_equal(pages, 0);
+	return 0;
+}
+
+static void kick(unsigned n)
+{
+	struct virtio_pci *v = vm.device[n]->transport;
+
+	v->kick(v->ctx);
+}
+
+/* As the loop does: what was queued before it began. */
+static void run_work(void)
+{
+	struct work *list[ARRAY_SIZE(queued)];
+	unsigned count = queued_count;
+
+	memcpy(list, queued, sizeof(list));
+	queued_count = 0;
+	for (unsigned i = 0; i < count; i++) {
+		atomic_store(&list[i]->queued, false);
+		list[i]->run(list[i]);
+	}
+}
+
+static void a_kick_is_a_turn(void **state)
+{
+	(void)state;
+	endless = false;
+	kick(1);
+	kick(1);
+	assert_int_equal(queued_count, 1);
+	assert_int_equal(turns, 0); /* not within the exit */
+	run_work();
+	assert_int_equal(turns, 1);
+	assert_int_equal(queued_count, 0);
+}
+
+/* On an idle CPU, and where a vCPU of the VM itself pays for it. */
+static void at_home_it_goes_on(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 2; i++) {
+		pcpus[0].current = i ? &mine : NULL;
+		turns = 0;
+		kick(0);
+		for (unsigned n = 0; n < 10; n++)
+			run_work();
+		assert_int_equal(turns, 10);
+	}
+	assert_int_equal(excused, 0);
+}
+
+/* However many devices have work without end: half of the time is the other VM's, and what is not is not its own. */
+static void abroad_half_is_the_others(void **state)
+{
+	uint64_t begun = fake_now;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	for (unsigned n = 0; n < DISKS; n++)
+		kick(n);
+	for (unsigned step = 0; step < 4000; step++) {
+		run_work();
+		fake_time_advance(100);
+	}
+	assert_true(turns > 100);
+	assert_in_range((uint64_t)turns * TURN_TAKES * 100 / (fake_now - begun), 40, 50);
+	assert_int_equal(excused, (uint64_t)turns * TURN_TAKES);
+}
+
+/* It rests where it worked; a turn that was queued on another CPU meanwhile moves the rest there. */
+static void a_rest_is_the_cpus_own(void **state)
+{
+	struct vm_device *d = vm.device[0];
+
+	(void)state;
+	pcpus[0].current = pcpus[1].current = &theirs;
+	here = 1;
+	kick(0);
+	run_work();
+	assert_ptr_equal(d->rest.queue, &pcpus[1].timers);
+	assert_true(timer_is_armed(&d->rest));
+	kick(0); /* heard when the rest is over */
+	assert_int_equal(queued_count, 0);
+	here = 0;
+	take_turn(&d->work);
+	assert_ptr_equal(d->rest.queue, &pcpus[0].timers);
+}
+
+static void after_the_end_nothing_is_queued(void **state)
+{
+	(void)state;
+	pcpus[0].current = &theirs;
+	kick(0);
+	run_work();
+	assert_true(timer_is_armed(&vm.device[0]->rest));
+	kick(1);
+	atomic_store(&vm.end, VM_POWERED_OFF);
+	assert_true(vm_io_stop(&vm)); /* the second one's turn is queued still */
+	assert_false(timer_is_armed(&vm.device[0]->rest));
+	turns = 0;
+	take_turn(&vm.device[1]->work); /* abroad, */
+	pcpus[0].current = NULL;
+	run_work(); /* and at home */
+	kick(2);
+	assert_int_equal(queued_count, 0);
+	assert_int_equal(turns, 0);
+	assert_false(vm_io_stop(&vm));
+}
+
+static void a_reset_ends_a_rest(void **state)
+{
+	(void)state;
+	pcpus[0].current = &theirs;
+	kick(0);
+	run_work();
+	vm_io_reset(&vm);
+	assert_false(timer_is_armed(&vm.device[0]->rest));
+	assert_int_equal(resets, DISKS);
+}
+
+static void no_entropy_no_rng(void **state)
+{
+	struct disk *disks[DISKS] = {NULL};
+	char why[80];
+
+	(void)state;
+	vm_io_destroy(&vm);
+	config.rng = dry = true;
+	assert_int_equal(vm_io_create(&vm, disks, why, sizeof(why)), -E_NOTSUP);
+	assert_string_equal(why, "rng: this processor has neither RDSEED nor RDRAND");
+	assert_int_equal(vm.device_count, DISKS + 1); /* who gives it up gives it back */
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup_teardown(a_kick_is_a_turn, setup, teardown),
+	    cmocka_unit_test_setup_teardown(at_home_it_goes_on, setup, teardown),
+	    cmocka_unit_test_setup_teardown(abroad_half_is_the_others, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_rest_is_the_cpus_own, setup, teardown),
+	    cmocka_unit_test_setup_teardown(after_the_end_nothing_is_queued, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_reset_ends_a_rest, setup, teardown),
+	    cmocka_unit_test_setup_teardown(no_entropy_no_rng, setup, teardown),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
