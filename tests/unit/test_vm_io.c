@@ -234,6 +234,7 @@ static void after_the_end_nothing_is_queued(void **state)
 	assert_true(vm_io_stop(&vm)); /* the second one's turn is queued still */
 	assert_false(timer_is_armed(&vm.device[0]->rest));
 	turns = 0;
+	fake_time_advance(10 * TURN_TAKES);
 	take_turn(&vm.device[1]->work); /* abroad, */
 	pcpus[0].current = NULL;
 	run_work(); /* and at home */
