@@ -1,14 +1,39 @@
 /*
  * Split virtqueues against a driver that does what Linux does, rule by rule against one that does not, and against one
- * that runs at the same time.
+ * that runs at the same time. The guest's pages lie apart in our memory, in another order than in the guest's.
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/virtqueue.c hv/guest_mem.c */
-#define PACKED false
-#include "tests/unit/virtqueue_fixture.h"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
-#define AVAIL DRIVER
-#define USED  DEVICE
+#include <cmocka.h>
+
+#include "hv/dev/virtqueue.h"
+
+#define PAGES GUEST_MEM_MAX_REGIONS
+#define BASE  0x40000ULL
+#define END   (BASE + PAGES * PAGE_SIZE)
+#define DESC  BASE /* where the areas are if the test does not say */
+#define AVAIL (BASE + PAGE_SIZE)
+#define USED  (BASE + 2 * PAGE_SIZE)
+#define TABLE (BASE + 3 * PAGE_SIZE) /* indirect tables, up to 4 pages */
+
+#define NEXT	 1
+#define WRITE	 2
+#define INDIRECT 4
+
+struct setup {
+	unsigned size;
+	bool indirect, event_index;
+	uint64_t desc, avail, used;
+};
 
 struct desc {
 	uint64_t addr;
@@ -16,12 +41,24 @@ struct desc {
 	uint16_t flags, next;
 };
 
+static _Alignas(4096) uint8_t host[PAGES][PAGE_SIZE];
+static struct guest_mem mem;
+static struct virtqueue q;
+static struct virtqueue_chain chain, held[VIRTQUEUE_MAX_SIZE + 1];
+
 /* The driver: what it knows beside what is in the rings. */
 static struct {
+	struct setup s;
 	uint16_t free_head, free_count, index, last_used;
 	uint16_t kicked; /* index at which it last looked whether to notify */
 	uint16_t count[VIRTQUEUE_MAX_SIZE];
 } drv;
+
+static void *at(uint64_t gpa)
+{
+	assert_in_range(gpa, BASE, END - 1);
+	return host[PAGES - 1 - (gpa - BASE) / PAGE_SIZE] + gpa % PAGE_SIZE;
+}
 
 static uint16_t load(uint64_t gpa)
 {
@@ -31,6 +68,11 @@ static uint16_t load(uint64_t gpa)
 static void store(uint64_t gpa, uint16_t value)
 {
 	__atomic_store_n((uint16_t *)at(gpa), value, __ATOMIC_RELEASE);
+}
+
+static struct desc *desc(unsigned i)
+{
+	return at(drv.s.desc + 16 * i);
 }
 
 static void put(unsigned i, uint64_t addr, uint32_t len, uint16_t flags, uint16_t next)
@@ -46,25 +88,67 @@ static void put_at(uint64_t table, unsigned i, uint64_t addr, uint32_t len, uint
 	assert_int_equal(guest_write(&mem, GPA(table + 16 * i), &d, sizeof(d)), 0);
 }
 
-/* --- the driver --- */
-
-static void begin(void)
+static void configure(struct setup s)
 {
+	q.size = (uint16_t)s.size;
+	q.indirect = s.indirect;
+	q.event_index = s.event_index;
+	q.descriptors = GPA(s.desc);
+	q.driver = GPA(s.avail);
+	q.device = GPA(s.used);
+}
+
+static int try_start(struct setup s)
+{
+	s.desc = s.desc ? s.desc : DESC;
+	s.avail = s.avail ? s.avail : AVAIL;
+	s.used = s.used ? s.used : USED;
+	memset(host, 0, sizeof(host));
 	memset(&drv, 0, sizeof(drv));
-	drv.free_count = (uint16_t)agreed.size;
-	for (unsigned i = 0; i < agreed.size; i++)
+	memset(&chain, 0xee, sizeof(chain));
+	drv.s = s;
+	drv.free_count = (uint16_t)s.size;
+	virtqueue_reset(&q, &mem);
+	configure(s);
+	return virtqueue_enable(&q);
+}
+
+static void start(struct setup s)
+{
+	assert_int_equal(try_start(s), 0);
+	assert_true(q.enabled);
+	for (unsigned i = 0; i < s.size; i++)
 		desc(i)->next = (uint16_t)(i + 1); /* the free list */
 }
 
-static void offer(uint16_t head)
+static int setup(void **state)
 {
-	store(agreed.driver + 4 + 2 * (drv.index % agreed.size), head);
-	store(agreed.driver + 2, ++drv.index);
+	(void)state;
+	memset(&mem, 0, sizeof(mem));
+	for (unsigned i = 0; i < PAGES; i++)
+		assert_int_equal(guest_mem_add(&mem, &(struct guest_region){BASE + i * PAGE_SIZE, PAGE_SIZE,
+									    host[PAGES - 1 - i], true}),
+				 0);
+	return 0;
 }
 
+/* --- the driver --- */
+
+static void offer(uint16_t head)
+{
+	store(drv.s.avail + 4 + 2 * (drv.index % drv.s.size), head);
+	store(drv.s.avail + 2, ++drv.index);
+}
+
+static uint64_t table_of(unsigned head)
+{
+	return TABLE + head * 56; /* three entries, some of them across two pages */
+}
+
+/* `out` parts to read, then `in` parts to write. False: no room. */
 static bool add(const struct virtqueue_part *part, unsigned out, unsigned in)
 {
-	unsigned count = out + in, taken = agreed.indirect && count > 1 ? 1 : count, i = drv.free_head;
+	unsigned count = out + in, taken = drv.s.indirect && count > 1 ? 1 : count, i = drv.free_head;
 	uint16_t head = drv.free_head;
 
 	if (taken > drv.free_count)
@@ -90,15 +174,16 @@ static bool add(const struct virtqueue_part *part, unsigned out, unsigned in)
 	return true;
 }
 
+/* After the fence: is the device to be notified of what was added since this was last asked? */
 static bool must_kick(void)
 {
 	uint16_t from = drv.kicked, event;
 
 	drv.kicked = drv.index;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	if (!agreed.event_index)
-		return !load(agreed.device);
-	event = load(agreed.device + 4 + 8 * agreed.size);
+	if (!drv.s.event_index)
+		return !load(drv.s.used);
+	event = load(drv.s.used + 4 + 8 * drv.s.size);
 	for (; from != drv.index; from++)
 		if (from == event)
 			return true;
@@ -107,14 +192,14 @@ static bool must_kick(void)
 
 static bool used_one(uint32_t *id, uint32_t *written)
 {
-	uint64_t entry = agreed.device + 4 + 8 * (drv.last_used % agreed.size);
+	uint64_t entry = drv.s.used + 4 + 8 * (drv.last_used % drv.s.size);
 	uint16_t last;
 
-	if (load(agreed.device + 2) == drv.last_used)
+	if (load(drv.s.used + 2) == drv.last_used)
 		return false;
 	*id = *(uint32_t *)at(entry);
 	*written = *(uint32_t *)at(entry + 4);
-	assert_true(*id < agreed.size && drv.count[*id]);
+	assert_true(*id < drv.s.size && drv.count[*id]);
 	for (last = (uint16_t)*id; desc(last)->flags & NEXT; last = desc(last)->next)
 		;
 	desc(last)->next = drv.free_head;
@@ -127,57 +212,160 @@ static bool used_one(uint32_t *id, uint32_t *written)
 
 static void ask_for_interrupt(void)
 {
-	if (agreed.event_index)
-		store(agreed.driver + 4 + 2 * agreed.size, drv.last_used);
+	if (drv.s.event_index)
+		store(drv.s.avail + 4 + 2 * drv.s.size, drv.last_used);
 	else
-		store(agreed.driver, 0);
+		store(drv.s.avail, 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-static void refuse_interrupts(void)
+/* --- buffers that say which they are: number n has 1 to 3 parts --- */
+
+static unsigned parts_of(unsigned n)
 {
-	store(agreed.driver, 1);
+	unsigned count = 1 + n % 3;
+
+	return drv.s.indirect || count <= drv.s.size ? count : drv.s.size;
 }
 
-static bool device_is_silent(void)
+static struct virtqueue_part part_of(unsigned n, unsigned i)
 {
-	assert_in_range(load(agreed.device), 0, 1);
-	return load(agreed.device);
+	return (struct virtqueue_part){GPA((uint64_t)n << 20 | i), 1 + (n + i) % 5000};
+}
+
+static unsigned out_of(unsigned n)
+{
+	return n / 3 % (parts_of(n) + 1);
+}
+
+static bool add_number(unsigned n)
+{
+	struct virtqueue_part part[3];
+
+	for (unsigned i = 0; i < parts_of(n); i++)
+		part[i] = part_of(n, i);
+	return add(part, out_of(n), parts_of(n) - out_of(n));
+}
+
+static void check_number(const struct virtqueue_chain *c, unsigned n)
+{
+	uint32_t size[2] = {0, 0};
+
+	assert_int_equal(c->out, out_of(n));
+	assert_int_equal(c->out + c->in, parts_of(n));
+	assert_int_equal(c->slots, 1);
+	for (unsigned i = 0; i < parts_of(n); i++) {
+		assert_int_equal(c->part[i].gpa.value, part_of(n, i).gpa.value);
+		assert_int_equal(c->part[i].size, part_of(n, i).size);
+		size[i >= c->out] += c->part[i].size;
+	}
+	assert_int_equal(c->out_size, size[0]);
+	assert_int_equal(c->in_size, size[1]);
 }
 
 /* --- what works --- */
 
 static void a_chain_is_taken_and_given(void **state)
 {
+	struct virtqueue_part part[] = {{GPA(0x1000), 16}, {GPA(0x123456789a), 512}, {GPA(7), 1}};
+	uint32_t id, written;
+
 	(void)state;
-	pass_three_parts(8, 0, 1);
+	start((struct setup){.size = 8});
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	assert_true(add(part, 1, 2));
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_int_equal(chain.id, 0);
+	assert_int_equal(chain.out, 1);
+	assert_int_equal(chain.in, 2);
+	assert_int_equal(chain.out_size, 16);
+	assert_int_equal(chain.in_size, 513);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(chain.part[i].gpa.value, part[i].gpa.value);
+		assert_int_equal(chain.part[i].size, part[i].size);
+	}
+	assert_int_equal(chain.part[3].size, 0xeeeeeeee); /* the rest is not touched */
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	assert_false(used_one(&id, &written));
+	assert_int_equal(virtqueue_take(&q, &held[0]), 0);
+	chain.id = 0;
+	assert_int_equal(virtqueue_give(&q, &chain, 513), 0);
+	assert_true(used_one(&id, &written));
+	assert_int_equal(id, 0);
+	assert_int_equal(written, 513);
+	assert_null(q.broken);
+}
+
+static unsigned random_below(unsigned n)
+{
+	static uint64_t x = 88172645463325252ULL;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (unsigned)(x >> 32) % n;
 }
 
 /* Entries `from` to `to` of the used ring were written: what the specification says of interrupts (2.7.7.2). */
 static bool interrupt_is_due(uint16_t from, uint16_t to)
 {
-	uint16_t event = load(agreed.driver + 4 + 2 * agreed.size);
+	uint16_t event = load(drv.s.avail + 4 + 2 * drv.s.size);
 
 	if (from == to)
 		return false;
-	if (!agreed.event_index)
-		return !load(agreed.driver);
+	if (!drv.s.event_index)
+		return !load(drv.s.avail);
 	for (; from != to; from++)
 		if (from == event)
 			return true;
 	return false;
 }
 
-static void check_interrupt(unsigned given)
+static void check_interrupt(uint16_t *asked)
 {
-	uint16_t now = load(agreed.device + 2), from = (uint16_t)(now - given);
+	uint16_t now = load(drv.s.used + 2);
 
-	if (agreed.event_index) /* near what comes next, mostly */
-		store(agreed.driver + 4 + 2 * agreed.size, (uint16_t)(from - 2 + random_below(6)));
+	if (drv.s.event_index) /* near what comes next, mostly */
+		store(drv.s.avail + 4 + 2 * drv.s.size, (uint16_t)(*asked - 2 + random_below(6)));
 	else
-		store(agreed.driver, (uint16_t)random_below(2));
-	assert_int_equal(virtqueue_wants_interrupt(&q), interrupt_is_due(from, now));
+		store(drv.s.avail, (uint16_t)random_below(2));
+	assert_int_equal(virtqueue_wants_interrupt(&q), interrupt_is_due(*asked, now));
 	assert_false(virtqueue_wants_interrupt(&q));
+	*asked = now;
+}
+
+/* `total` numbered buffers, some at a time, taken in their order and given back in any. */
+static void run(struct setup s, unsigned total)
+{
+	unsigned added = 0, taken = 0, in_hand = 0, done = 0;
+	uint32_t given[VIRTQUEUE_MAX_SIZE][2], gifts = 0, id, written;
+	uint16_t asked = 0;
+
+	start(s);
+	while (done < total) {
+		for (unsigned n = random_below(s.size + 1); n && add_number(added); n--)
+			added++;
+		for (unsigned n = random_below(s.size + 1); n && virtqueue_take(&q, &held[in_hand]) == 1; n--)
+			check_number(&held[in_hand++], taken++);
+		assert_int_equal(q.in_flight, in_hand);
+		for (unsigned n = random_below(s.size + 1), i; n && in_hand; n--) {
+			i = random_below(in_hand);
+			given[gifts][0] = held[i].id;
+			given[gifts][1] = random_below(1000);
+			assert_int_equal(virtqueue_give(&q, &held[i], given[gifts++][1]), 0);
+			held[i] = held[--in_hand];
+		}
+		if (!random_below(3))
+			check_interrupt(&asked);
+		for (unsigned n = 0; n < gifts; n++, done++) {
+			assert_true(used_one(&id, &written));
+			assert_int_equal(id, given[n][0]);
+			assert_int_equal(written, given[n][1]);
+		}
+		gifts = 0;
+		assert_false(used_one(&id, &written));
+		assert_null(q.broken);
+	}
 }
 
 static void many_buffers_pass(void **state)
@@ -198,14 +386,11 @@ static void many_buffers_pass_with_every_feature(void **state)
 /* Each area lies in two pages, which are not neighbours in our memory. */
 static void areas_lie_across_pages(void **state)
 {
-	struct setup s = {.size = 16, .event_index = true, .descriptors = AVAIL - 48};
-
 	(void)state;
-	s.driver = USED - 10;
-	s.device = TABLE - 8;
-	run(s, 3000);
-	run((struct setup){.size = 16, .descriptors = AVAIL - 48, .driver = USED - 2, .device = TABLE - 4}, 3000);
-	run((struct setup){.size = 16, .event_index = true, .driver = USED - 36, .device = TABLE - 132}, 3000);
+	run((struct setup){.size = 16, .event_index = true, .desc = AVAIL - 48, .avail = USED - 10, .used = TABLE - 8},
+	    3000);
+	run((struct setup){.size = 16, .desc = AVAIL - 48, .avail = USED - 2, .used = TABLE - 4}, 3000);
+	run((struct setup){.size = 16, .event_index = true, .avail = USED - 36, .used = TABLE - 132}, 3000);
 }
 
 static void a_chain_has_up_to_130_parts(void **state)
@@ -219,8 +404,15 @@ static void a_chain_has_up_to_130_parts(void **state)
 	put(200, TABLE, 130 * 16, INDIRECT, 0);
 	offer(0);
 	offer(200);
-	take_130_parts(0, 1);
-	take_130_parts(200, 1);
+	for (unsigned n = 0; n < 2; n++) {
+		assert_int_equal(virtqueue_take(&q, &chain), 1);
+		assert_int_equal(chain.id, n * 200);
+		assert_int_equal(chain.out, 70);
+		assert_int_equal(chain.in, 60);
+		for (unsigned i = 0; i < 130; i++)
+			assert_true(chain.part[i].gpa.value == 1000 + i && chain.part[i].size == 1 + i);
+		assert_int_equal(chain.out_size + chain.in_size, 131 * 65);
+	}
 }
 
 /* The table is followed by its links, and may be longer than what is linked; its WRITE flag does not count. */
@@ -278,11 +470,28 @@ static void the_largest_table_and_the_last_addresses(void **state)
 
 /* --- rules, each broken --- */
 
-static void make_right(bool available)
+/* A broken queue stays so, whatever the driver does then, and works again after a reset. */
+static void refused(const char *rule)
 {
+	uint16_t used = load(drv.s.used + 2);
+
+	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
+	assert_string_equal(q.broken, rule);
 	put(0, 0, 1, 0, 0);
-	store(agreed.driver + 4 + 2 * (q.next_take % agreed.size), 0);
-	store(agreed.driver + 2, (uint16_t)(q.next_take + available));
+	store(drv.s.avail + 2, q.next_take);
+	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
+	chain.slots = 1;
+	assert_int_equal(virtqueue_give(&q, &chain, 1), -E_FORMAT);
+	assert_int_equal(load(drv.s.used + 2), used);
+	store(drv.s.avail + 2, (uint16_t)(q.next_take + 1));
+	assert_false(virtqueue_listen(&q));
+	virtqueue_silence(&q);
+	assert_int_equal(load(drv.s.used), 0);
+	assert_string_equal(q.broken, rule);
+	start((struct setup){.size = 4, .indirect = true});
+	assert_true(add_number(0));
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	start((struct setup){.size = 4, .indirect = true});
 }
 
 static void rules_of_the_index(void **state)
@@ -345,18 +554,33 @@ static void too_many_parts(void **state)
 	refused("a chain has more buffers than the device takes");
 }
 
-static void refused_pair(struct virtqueue_part first, uint16_t first_flags, struct virtqueue_part second,
-			 uint16_t second_flags, const char *rule)
+static void refused_pair(struct desc first, struct desc second, const char *rule)
 {
-	put(0, first.gpa.value, first.size, first_flags | NEXT, 1);
-	put(1, second.gpa.value, second.size, second_flags, 0);
+	put(0, first.addr, first.len, first.flags | NEXT, 1);
+	put(1, second.addr, second.len, second.flags, 0);
 	offer(0);
 	refused(rule);
-	put_at(TABLE, 0, first.gpa.value, first.size, first_flags | NEXT, 1);
-	put_at(TABLE, 1, second.gpa.value, second.size, second_flags, 0);
+	put_at(TABLE, 0, first.addr, first.len, first.flags | NEXT, 1);
+	put_at(TABLE, 1, second.addr, second.len, second.flags, 0);
 	put(2, TABLE, 32, INDIRECT, 0);
 	offer(2);
 	refused(rule);
+}
+
+static void rules_of_the_buffers(void **state)
+{
+	(void)state;
+	start((struct setup){.size = 4, .indirect = true});
+	refused_pair((struct desc){0x1000, 0, 0, 0}, (struct desc){0x1000, 1, 0, 0}, "a buffer has no length");
+	refused_pair((struct desc){0x1000, 1, 0, 0}, (struct desc){0x1000, 0, WRITE, 0}, "a buffer has no length");
+	refused_pair((struct desc){0x1000, 1, 0, 0}, (struct desc){UINT64_MAX, 2, 0, 0},
+		     "a buffer reaches beyond the end of the address space");
+	refused_pair((struct desc){0x1000, 1, WRITE, 0}, (struct desc){0x1000, 1, 0, 0},
+		     "a buffer to be read stands behind one to be written");
+	refused_pair((struct desc){0, 0x80000000, 0, 0}, (struct desc){0, 0x80000000, 0, 0},
+		     "a chain's buffers are more than 4 GiB in all");
+	refused_pair((struct desc){0, 0xffffffff, 0, 0}, (struct desc){0, 1, WRITE, 0},
+		     "a chain's buffers are more than 4 GiB in all");
 }
 
 static void refused_table(uint64_t gpa, uint32_t len, uint16_t flags, const char *rule)
@@ -368,8 +592,19 @@ static void refused_table(uint64_t gpa, uint32_t len, uint16_t flags, const char
 
 static void rules_of_indirect_tables(void **state)
 {
+	static const char length[] = "an indirect table's length is no number of descriptors";
+
 	(void)state;
-	rules_of_tables();
+	start((struct setup){.size = 4});
+	refused_table(TABLE, 16, 0, "an indirect descriptor without the feature");
+	refused_table(TABLE, 16, NEXT, "an indirect descriptor has a next one");
+	refused_table(TABLE, 0, 0, length);
+	refused_table(TABLE, 8, 0, length);
+	refused_table(TABLE, 33, 0, length);
+	refused_table(TABLE, 65536 * 16, 0, length);
+	refused_table(UINT64_MAX - 30, 32, 0, "an indirect table reaches beyond the end of the address space");
+	refused_table(UINT64_MAX - 31, 32, 0, "an indirect table lies outside of memory");
+	refused_table(END - 15, 16, 0, "an indirect table lies outside of memory");
 	put_at(END - 16, 0, 0x1000, 1, NEXT, 1);
 	refused_table(END - 16, 32, 0, "an indirect table lies outside of memory");
 	put_at(TABLE, 0, 0x1000, 1, INDIRECT, 0);
@@ -383,6 +618,21 @@ static void rules_of_indirect_tables(void **state)
 
 /* --- enabling --- */
 
+static void not_enabled(struct setup s, const char *rule)
+{
+	assert_int_equal(try_start(s), -E_INVAL);
+	assert_string_equal(q.broken, rule);
+	assert_false(q.enabled);
+	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
+	configure((struct setup){.size = 4, .desc = DESC, .avail = AVAIL, .used = USED});
+	assert_int_equal(virtqueue_enable(&q), -E_INVAL); /* not before it is reset */
+	assert_string_equal(q.broken, rule);
+	virtqueue_reset(&q, &mem);
+	assert_null(q.broken);
+	configure((struct setup){.size = 4, .desc = DESC, .avail = AVAIL, .used = USED});
+	assert_int_equal(virtqueue_enable(&q), 0);
+}
+
 static void sizes_and_alignments(void **state)
 {
 	(void)state;
@@ -390,10 +640,10 @@ static void sizes_and_alignments(void **state)
 	not_enabled((struct setup){.size = 512}, "the queue's size is 0 or more than the device has");
 	not_enabled((struct setup){.size = 3}, "the size of a split queue is not a power of two");
 	not_enabled((struct setup){.size = 255}, "the size of a split queue is not a power of two");
-	not_enabled((struct setup){.size = 4, .descriptors = DESCRIPTORS + 8}, "an area of the queue is not aligned");
-	not_enabled((struct setup){.size = 4, .driver = AVAIL + 1}, "an area of the queue is not aligned");
-	not_enabled((struct setup){.size = 4, .device = USED + 2}, "an area of the queue is not aligned");
-	start((struct setup){.size = 4, .descriptors = DESCRIPTORS + 16, .driver = AVAIL + 2, .device = USED + 4});
+	not_enabled((struct setup){.size = 4, .desc = DESC + 8}, "an area of the queue is not aligned");
+	not_enabled((struct setup){.size = 4, .avail = AVAIL + 1}, "an area of the queue is not aligned");
+	not_enabled((struct setup){.size = 4, .used = USED + 2}, "an area of the queue is not aligned");
+	start((struct setup){.size = 4, .desc = DESC + 16, .avail = AVAIL + 2, .used = USED + 4});
 }
 
 static void areas_end_with_memory(void **state)
@@ -402,14 +652,37 @@ static void areas_end_with_memory(void **state)
 
 	(void)state;
 	for (unsigned size = 1; size <= VIRTQUEUE_MAX_SIZE; size *= 16) {
-		descriptors_end_with_memory(size);
-		run((struct setup){.size = size, .event_index = true, .driver = END - 6 - 2 * size}, 100);
-		run((struct setup){.size = size, .event_index = true, .device = (END - 6 - 8 * size) & ~3ULL}, 100);
-		not_enabled((struct setup){.size = size, .driver = END - 4 - 2 * size}, rule);
-		not_enabled((struct setup){.size = size, .device = END - 4 - 8 * size}, rule);
-		not_enabled((struct setup){.size = size, .driver = UINT64_MAX - 1}, rule);
-		not_enabled((struct setup){.size = size, .device = UINT64_MAX - 3}, rule);
+		run((struct setup){.size = size, .desc = END - 16 * size}, 100);
+		run((struct setup){.size = size, .event_index = true, .avail = END - 6 - 2 * size}, 100);
+		run((struct setup){.size = size, .event_index = true, .used = (END - 6 - 8 * size) & ~3ULL}, 100);
+		not_enabled((struct setup){.size = size, .desc = END - 16 * size + 16}, rule);
+		not_enabled((struct setup){.size = size, .avail = END - 4 - 2 * size}, rule);
+		not_enabled((struct setup){.size = size, .used = END - 4 - 8 * size}, rule);
+		not_enabled((struct setup){.size = size, .desc = BASE - 16}, rule);
+		not_enabled((struct setup){.size = size, .avail = UINT64_MAX - 1}, rule);
+		not_enabled((struct setup){.size = size, .used = UINT64_MAX - 3}, rule);
+		not_enabled((struct setup){.size = size, .desc = ~15ULL}, rule);
 	}
+}
+
+static void nothing_happens_while_it_is_not_enabled(void **state)
+{
+	(void)state;
+	start((struct setup){.size = 4});
+	assert_true(add_number(0));
+	assert_int_equal(virtqueue_take(&q, &held[0]), 1);
+	assert_int_equal(virtqueue_enable(&q), 0); /* a second time: it goes on where it was */
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	virtqueue_reset(&q, &mem);
+	assert_false(q.enabled || q.packed || q.indirect || q.event_index || q.size);
+	assert_ptr_equal(q.mem, &mem);
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	assert_int_equal(virtqueue_give(&q, &held[0], 1), 0); /* of before the reset */
+	assert_false(virtqueue_wants_interrupt(&q));
+	virtqueue_silence(&q);
+	assert_false(virtqueue_listen(&q));
+	for (unsigned i = 0; i < 64; i++)
+		assert_int_equal(((uint8_t *)at(USED))[i], 0);
 }
 
 static void more_is_not_given_than_was_taken(void **state)
@@ -425,10 +698,34 @@ static void more_is_not_given_than_was_taken(void **state)
 
 /* --- interrupts and notifications --- */
 
+static void pass(unsigned count)
+{
+	uint32_t id, written;
+
+	while (count--) {
+		assert_true(add_number(0));
+		assert_int_equal(virtqueue_take(&q, &chain), 1);
+		assert_int_equal(virtqueue_give(&q, &chain, 1), 0);
+		assert_true(used_one(&id, &written));
+	}
+}
+
 static void one_interrupt_for_what_was_given(void **state)
 {
 	(void)state;
-	want_one_interrupt();
+	start((struct setup){.size = 4});
+	assert_false(virtqueue_wants_interrupt(&q));
+	assert_true(add_number(0));
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_false(virtqueue_wants_interrupt(&q));
+	assert_int_equal(virtqueue_give(&q, &chain, 1), 0);
+	assert_true(virtqueue_wants_interrupt(&q));
+	assert_false(virtqueue_wants_interrupt(&q));
+	store(AVAIL, 1);
+	pass(2);
+	assert_false(virtqueue_wants_interrupt(&q));
+	store(AVAIL, 0); /* the driver looks for itself after this */
+	assert_false(virtqueue_wants_interrupt(&q));
 	pass(1);
 	offer(17); /* breaks it */
 	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
@@ -490,6 +787,29 @@ static void a_lap_of_the_index_is_not_nothing(void **state)
 	assert_true(virtqueue_wants_interrupt(&q));
 }
 
+static void silence_is_a_flag(void **state)
+{
+	(void)state;
+	start((struct setup){.size = 4});
+	assert_true(add_number(0));
+	assert_true(must_kick());
+	virtqueue_silence(&q);
+	assert_int_equal(load(USED), 1);
+	assert_true(q.silent);
+	assert_true(add_number(3));
+	assert_false(must_kick());
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_true(virtqueue_listen(&q)); /* the second is there, unannounced */
+	assert_int_equal(load(USED), 0);
+	virtqueue_silence(&q);
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_false(virtqueue_listen(&q));
+	assert_false(q.silent);
+	assert_true(add_number(0));
+	assert_true(must_kick());
+	assert_true(virtqueue_listen(&q));
+}
+
 static void silence_with_event_index(void **state)
 {
 	uint64_t event = USED + 4 + 32;
@@ -519,6 +839,105 @@ static void silence_with_event_index(void **state)
 
 /* --- at the same time --- */
 
+#define CONCURRENT 100000
+
+static unsigned kicks, interrupts; /* how many there were */
+static bool lost;		   /* one that was due did not come */
+
+/* Until there is one more: spinning, so that the two sides meet within the time that a store takes to be seen. */
+static void wait_for(const unsigned *signals, unsigned *seen)
+{
+	time_t end = time(NULL) + 20;
+	unsigned now;
+
+	for (unsigned spins = 1; (now = __atomic_load_n(signals, __ATOMIC_ACQUIRE)) == *seen; spins++) {
+		if (spins % 256)
+			continue;
+		sched_yield();
+		if (time(NULL) > end || __atomic_load_n(&lost, __ATOMIC_RELAXED)) {
+			__atomic_store_n(&lost, true, __ATOMIC_RELAXED);
+			return;
+		}
+	}
+	*seen = now;
+}
+
+static void signal_one(unsigned *signals)
+{
+	__atomic_add_fetch(signals, 1, __ATOMIC_RELEASE);
+}
+
+/* Some time, another each time: so that each step of one side meets each of the other. */
+static void idle(unsigned n)
+{
+	for (volatile unsigned i = n % 89; i; i--)
+		;
+}
+
+static bool reap(unsigned *done)
+{
+	uint32_t id, written;
+	bool any = false;
+
+	for (; used_one(&id, &written); (*done)++)
+		any = true;
+	return any;
+}
+
+static void *drive(void *unused)
+{
+	unsigned added = 0, done = 0, seen = 0;
+
+	while (done < CONCURRENT && !__atomic_load_n(&lost, __ATOMIC_RELAXED)) {
+		while (added < CONCURRENT && add_number(added))
+			added++;
+		if (must_kick())
+			signal_one(&kicks);
+		idle(added * 37);
+		if (reap(&done))
+			continue;
+		ask_for_interrupt();
+		if (!reap(&done))
+			wait_for(&interrupts, &seen);
+	}
+	return unused;
+}
+
+static void serve(unsigned *taken)
+{
+	do {
+		virtqueue_silence(&q);
+		while (virtqueue_take(&q, &chain) == 1) {
+			check_number(&chain, (*taken)++);
+			assert_int_equal(virtqueue_give(&q, &chain, 0), 0);
+			if (*taken % 8 && virtqueue_wants_interrupt(&q))
+				signal_one(&interrupts);
+		}
+		assert_null(q.broken);
+		idle(*taken * 53);
+	} while (virtqueue_listen(&q));
+}
+
+static void run_concurrently(struct setup s)
+{
+	unsigned taken = 0, seen = 0;
+	pthread_t driver;
+
+	start(s);
+	kicks = interrupts = 0;
+	lost = false;
+	assert_int_equal(pthread_create(&driver, NULL, drive, NULL), 0);
+	while (taken < CONCURRENT && !__atomic_load_n(&lost, __ATOMIC_RELAXED)) {
+		serve(&taken);
+		if (virtqueue_wants_interrupt(&q))
+			signal_one(&interrupts);
+		if (taken < CONCURRENT)
+			wait_for(&kicks, &seen);
+	}
+	pthread_join(driver, NULL);
+	assert_false(lost);
+}
+
 static void nothing_is_lost_at_the_same_time(void **state)
 {
 	(void)state;
@@ -547,7 +966,7 @@ static void *spoil(void *unused)
 
 static void what_was_checked_is_what_is_used(void **state)
 {
-	struct setup s = {.size = 4, .descriptors = DESCRIPTORS, .driver = AVAIL, .device = USED};
+	struct setup s = {.size = 4, .desc = DESC, .avail = AVAIL, .used = USED};
 	unsigned good = 0, bad = 0;
 	pthread_t driver;
 

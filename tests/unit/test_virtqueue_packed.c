@@ -1,18 +1,45 @@
 /*
  * Packed virtqueues against a driver that does what Linux does, rule by rule against one that does not, and against one
- * that runs at the same time.
+ * that runs at the same time. The guest's pages lie apart in our memory, in another order than in the guest's.
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/virtqueue.c hv/guest_mem.c */
-#define PACKED true
-#include "tests/unit/virtqueue_fixture.h"
+#define _GNU_SOURCE
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
 
-#define AVAIL 0x80
-#define USED  0x8000
+#include <cmocka.h>
+
+#include "hv/dev/virtqueue.h"
+
+#define PAGES  GUEST_MEM_MAX_REGIONS
+#define BASE   0x40000ULL
+#define END    (BASE + PAGES * PAGE_SIZE)
+#define RING   BASE /* where the areas are if the test does not say */
+#define DRIVER (BASE + PAGE_SIZE)
+#define DEVICE (BASE + 2 * PAGE_SIZE)
+#define TABLE  (BASE + 3 * PAGE_SIZE) /* indirect tables, up to 4 pages */
+
+#define NEXT	 1
+#define WRITE	 2
+#define INDIRECT 4
+#define AVAIL	 0x80
+#define USED	 0x8000
 
 #define ENABLE	0u
 #define DISABLE 0x10000u
 #define PLACE	0x20000u
+
+struct setup {
+	unsigned size;
+	bool indirect, event_index;
+	uint64_t ring, driver, device;
+};
 
 struct desc {
 	uint64_t addr;
@@ -20,14 +47,26 @@ struct desc {
 	uint16_t id, flags;
 };
 
+static _Alignas(4096) uint8_t host[PAGES][PAGE_SIZE];
+static struct guest_mem mem;
+static struct virtqueue q;
+static struct virtqueue_chain chain, held[VIRTQUEUE_MAX_SIZE + 1];
+
 /* The driver: what it knows beside what is in the ring. */
 static struct {
+	struct setup s;
 	unsigned next, last_used, free_count;
 	bool wrap, used_wrap;
 	unsigned fresh; /* descriptors made available since it last looked whether to notify */
 	unsigned free_ids;
 	uint16_t free_id[VIRTQUEUE_MAX_SIZE], count[VIRTQUEUE_MAX_SIZE];
 } drv;
+
+static void *at(uint64_t gpa)
+{
+	assert_in_range(gpa, BASE, END - 1);
+	return host[PAGES - 1 - (gpa - BASE) / PAGE_SIZE] + gpa % PAGE_SIZE;
+}
 
 static uint32_t load(uint64_t gpa)
 {
@@ -39,6 +78,11 @@ static void store(uint64_t gpa, uint32_t value)
 	__atomic_store_n((uint32_t *)at(gpa), value, __ATOMIC_RELEASE);
 }
 
+static struct desc *desc(unsigned i)
+{
+	return at(drv.s.ring + 16 * i);
+}
+
 static void put_at(uint64_t table, unsigned i, uint64_t addr, uint32_t len, uint16_t flags)
 {
 	struct desc d = {addr, len, 0x7777, flags};
@@ -46,16 +90,52 @@ static void put_at(uint64_t table, unsigned i, uint64_t addr, uint32_t len, uint
 	assert_int_equal(guest_write(&mem, GPA(table + 16 * i), &d, sizeof(d)), 0);
 }
 
-/* --- the driver --- */
-
-static void begin(void)
+static void configure(struct setup s)
 {
-	memset(&drv, 0, sizeof(drv));
-	drv.free_count = agreed.size;
-	drv.wrap = drv.used_wrap = true;
-	for (unsigned i = 0; i < agreed.size; i++)
-		drv.free_id[drv.free_ids++] = (uint16_t)i;
+	q.packed = true;
+	q.size = (uint16_t)s.size;
+	q.indirect = s.indirect;
+	q.event_index = s.event_index;
+	q.descriptors = GPA(s.ring);
+	q.driver = GPA(s.driver);
+	q.device = GPA(s.device);
 }
+
+static int try_start(struct setup s)
+{
+	s.ring = s.ring ? s.ring : RING;
+	s.driver = s.driver ? s.driver : DRIVER;
+	s.device = s.device ? s.device : DEVICE;
+	memset(host, 0, sizeof(host));
+	memset(&drv, 0, sizeof(drv));
+	drv.s = s;
+	drv.free_count = s.size;
+	drv.wrap = drv.used_wrap = true;
+	for (unsigned i = 0; i < s.size && i < VIRTQUEUE_MAX_SIZE; i++)
+		drv.free_id[drv.free_ids++] = (uint16_t)i;
+	virtqueue_reset(&q, &mem);
+	configure(s);
+	return virtqueue_enable(&q);
+}
+
+static void start(struct setup s)
+{
+	assert_int_equal(try_start(s), 0);
+	assert_true(q.enabled);
+}
+
+static int setup(void **state)
+{
+	(void)state;
+	memset(&mem, 0, sizeof(mem));
+	for (unsigned i = 0; i < PAGES; i++)
+		assert_int_equal(guest_mem_add(&mem, &(struct guest_region){BASE + i * PAGE_SIZE, PAGE_SIZE,
+									    host[PAGES - 1 - i], true}),
+				 0);
+	return 0;
+}
+
+/* --- the driver --- */
 
 /* The next descriptor, in full but for its flags, which are answered. */
 static uint16_t put_next(uint64_t addr, uint32_t len, uint16_t id, uint16_t flags)
@@ -66,7 +146,7 @@ static uint16_t put_next(uint64_t addr, uint32_t len, uint16_t id, uint16_t flag
 	d->len = len;
 	d->id = id;
 	flags |= drv.wrap ? AVAIL : USED;
-	if (++drv.next == agreed.size) {
+	if (++drv.next == drv.s.size) {
 		drv.next = 0;
 		drv.wrap = !drv.wrap;
 	}
@@ -81,6 +161,11 @@ static void offer(uint64_t addr, uint32_t len, uint16_t id, uint16_t flags)
 
 	flags = put_next(addr, len, id, flags);
 	__atomic_store_n(&desc(i)->flags, flags, __ATOMIC_RELEASE);
+}
+
+static uint64_t table_of(unsigned id)
+{
+	return TABLE + id * 56; /* three entries, some of them across two pages */
 }
 
 static void add_direct(const struct virtqueue_part *part, unsigned out, unsigned in, uint16_t id)
@@ -101,9 +186,10 @@ static void add_direct(const struct virtqueue_part *part, unsigned out, unsigned
 	__atomic_store_n(&desc(first)->flags, first_flags, __ATOMIC_RELEASE);
 }
 
+/* `out` parts to read, then `in` parts to write. False: no room. */
 static bool add(const struct virtqueue_part *part, unsigned out, unsigned in)
 {
-	unsigned count = out + in, taken = agreed.indirect && count > 1 ? 1 : count;
+	unsigned count = out + in, taken = drv.s.indirect && count > 1 ? 1 : count;
 	uint16_t id;
 
 	if (taken > drv.free_count || !drv.free_ids)
@@ -123,7 +209,7 @@ static bool add(const struct virtqueue_part *part, unsigned out, unsigned in)
 
 static unsigned next_place(unsigned place, bool *wrap)
 {
-	if (++place < agreed.size)
+	if (++place < drv.s.size)
 		return place;
 	*wrap = !*wrap;
 	return 0;
@@ -139,7 +225,7 @@ static bool was_passed(uint32_t event, unsigned place, bool wrap, unsigned count
 {
 	while (count--) {
 		wrap = place ? wrap : !wrap;
-		place = (place ? place : agreed.size) - 1;
+		place = (place ? place : drv.s.size) - 1;
 		if (event == event_of(place, wrap))
 			return true;
 	}
@@ -153,10 +239,10 @@ static bool must_kick(void)
 
 	drv.fresh = 0;
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
-	device = load(agreed.device);
+	device = load(drv.s.device);
 	if (device >> 16 != PLACE >> 16)
 		return device != DISABLE;
-	assert_true(agreed.event_index);
+	assert_true(drv.s.event_index);
 	return was_passed(device, drv.next, drv.wrap, fresh);
 }
 
@@ -171,7 +257,7 @@ static bool used_one(uint32_t *id, uint32_t *written)
 	*written = d->len;
 	assert_int_equal(!!(flags & WRITE), *written > 0);
 	assert_int_equal(flags & ~(AVAIL | USED | WRITE), 0);
-	assert_true(*id < agreed.size && drv.count[*id]);
+	assert_true(*id < drv.s.size && drv.count[*id]);
 	for (unsigned n = 0; n < drv.count[*id]; n++)
 		drv.last_used = next_place(drv.last_used, &drv.used_wrap);
 	drv.free_count += drv.count[*id];
@@ -182,53 +268,156 @@ static bool used_one(uint32_t *id, uint32_t *written)
 
 static void ask_for_interrupt(void)
 {
-	store(agreed.driver, agreed.event_index ? event_of(drv.last_used, drv.used_wrap) : ENABLE);
+	store(drv.s.driver, drv.s.event_index ? event_of(drv.last_used, drv.used_wrap) : ENABLE);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
-static void refuse_interrupts(void)
+/* --- buffers that say which they are: number n has 1 to 3 parts --- */
+
+static unsigned parts_of(unsigned n)
 {
-	store(agreed.driver, DISABLE);
+	unsigned count = 1 + n % 3;
+
+	return drv.s.indirect || count <= drv.s.size ? count : drv.s.size;
 }
 
-static bool device_is_silent(void)
+static struct virtqueue_part part_of(unsigned n, unsigned i)
 {
-	uint32_t device = load(agreed.device);
+	return (struct virtqueue_part){GPA((uint64_t)n << 20 | i), 1 + (n + i) % 5000};
+}
 
-	assert_true(device == DISABLE || device == ENABLE);
-	return device == DISABLE;
+static unsigned out_of(unsigned n)
+{
+	return n / 3 % (parts_of(n) + 1);
+}
+
+static bool add_number(unsigned n)
+{
+	struct virtqueue_part part[3];
+
+	for (unsigned i = 0; i < parts_of(n); i++)
+		part[i] = part_of(n, i);
+	return add(part, out_of(n), parts_of(n) - out_of(n));
+}
+
+static void check_number(const struct virtqueue_chain *c, unsigned n)
+{
+	uint32_t size[2] = {0, 0};
+
+	assert_int_equal(c->out, out_of(n));
+	assert_int_equal(c->out + c->in, parts_of(n));
+	assert_int_equal(c->slots, drv.s.indirect ? 1 : parts_of(n));
+	for (unsigned i = 0; i < parts_of(n); i++) {
+		assert_int_equal(c->part[i].gpa.value, part_of(n, i).gpa.value);
+		assert_int_equal(c->part[i].size, part_of(n, i).size);
+		size[i >= c->out] += c->part[i].size;
+	}
+	assert_int_equal(c->out_size, size[0]);
+	assert_int_equal(c->in_size, size[1]);
 }
 
 /* --- what works --- */
 
 static void a_chain_is_taken_and_given(void **state)
 {
+	struct virtqueue_part part[] = {{GPA(0x1000), 16}, {GPA(0x123456789a), 512}, {GPA(7), 1}};
+	uint32_t id, written;
+
 	(void)state;
-	pass_three_parts(5, 4, 3);
+	start((struct setup){.size = 5});
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	assert_true(add(part, 1, 2));
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_int_equal(chain.id, 4);
+	assert_int_equal(chain.slots, 3);
+	assert_int_equal(chain.out, 1);
+	assert_int_equal(chain.in, 2);
+	assert_int_equal(chain.out_size, 16);
+	assert_int_equal(chain.in_size, 513);
+	for (unsigned i = 0; i < 3; i++) {
+		assert_int_equal(chain.part[i].gpa.value, part[i].gpa.value);
+		assert_int_equal(chain.part[i].size, part[i].size);
+	}
+	assert_int_equal(virtqueue_take(&q, &held[0]), 0);
+	assert_false(used_one(&id, &written));
+	assert_int_equal(virtqueue_give(&q, &chain, 513), 0);
 	assert_int_equal(desc(0)->flags, AVAIL | USED | WRITE);
+	assert_true(used_one(&id, &written));
+	assert_int_equal(id, 4);
+	assert_int_equal(written, 513);
 	assert_int_equal(desc(1)->flags, NEXT | WRITE | AVAIL); /* the rest of the chain is left alone */
+	assert_null(q.broken);
 }
 
-/* Mostly for a place not far away. */
+static unsigned random_below(unsigned n)
+{
+	static uint64_t x = 88172645463325252ULL;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return (unsigned)(x >> 32) % n;
+}
+
+/* The driver asks in some way, mostly for a place not far away; `given` descriptors were given since the last time. */
 static void check_interrupt(unsigned given)
 {
 	uint32_t flags = random_below(4) << 16, event = event_of(q.next_give, q.give_wrap);
 	bool due = given;
 
-	if (flags == PLACE && agreed.event_index) {
+	if (flags == PLACE && drv.s.event_index) {
 		bool wrap = q.give_wrap;
 		unsigned place = q.next_give;
 
-		for (unsigned n = random_below(2 * agreed.size); n; n--)
+		for (unsigned n = random_below(2 * drv.s.size); n; n--)
 			place = next_place(place, &wrap);
 		event = event_of(place, wrap);
 		due = was_passed(event, q.next_give, q.give_wrap, given);
 	} else if (flags == DISABLE) {
 		due = false;
 	}
-	store(agreed.driver, (event & 0xffff) | flags);
+	store(drv.s.driver, (event & 0xffff) | flags);
 	assert_int_equal(virtqueue_wants_interrupt(&q), due);
 	assert_false(virtqueue_wants_interrupt(&q));
+}
+
+/* `total` numbered buffers, some at a time, taken in their order and given back in any. */
+static void run(struct setup s, unsigned total)
+{
+	unsigned added = 0, taken = 0, in_hand = 0, done = 0, slots = 0, asked = 0;
+	uint32_t given[VIRTQUEUE_MAX_SIZE][2], gifts = 0, id, written;
+
+	start(s);
+	while (done < total) {
+		for (unsigned n = random_below(s.size + 1); n && add_number(added); n--)
+			added++;
+		for (unsigned n = random_below(s.size + 1); n && virtqueue_take(&q, &held[in_hand]) == 1; n--) {
+			slots += held[in_hand].slots;
+			check_number(&held[in_hand++], taken++);
+		}
+		assert_int_equal(q.in_flight, slots);
+		for (unsigned n = random_below(s.size + 1), i; n && in_hand; n--) {
+			i = random_below(in_hand);
+			given[gifts][0] = held[i].id;
+			given[gifts][1] = random_below(3) * 100;
+			assert_int_equal(virtqueue_give(&q, &held[i], given[gifts++][1]), 0);
+			slots -= held[i].slots;
+			asked += held[i].slots;
+			held[i] = held[--in_hand];
+		}
+		if (!random_below(3) || asked >= s.size) {
+			check_interrupt(asked);
+			asked = 0;
+		}
+		for (unsigned n = 0; n < gifts; n++, done++) {
+			assert_true(used_one(&id, &written));
+			assert_int_equal(id, given[n][0]);
+			assert_int_equal(written, given[n][1]);
+		}
+		gifts = 0;
+		assert_false(used_one(&id, &written));
+		assert_null(q.broken);
+	}
 }
 
 static void many_buffers_pass(void **state)
@@ -254,11 +443,9 @@ static void many_buffers_pass_with_every_feature(void **state)
 /* The ring lies in two pages, which are not neighbours in our memory. */
 static void areas_lie_across_pages(void **state)
 {
-	struct setup s = {.size = 11, .event_index = true, .descriptors = DRIVER - 48, .driver = TABLE - 4};
-
 	(void)state;
-	s.device = TABLE;
-	run(s, 3000);
+	run((struct setup){.size = 11, .event_index = true, .ring = DRIVER - 48, .driver = TABLE - 4, .device = TABLE},
+	    3000);
 }
 
 static void a_chain_has_up_to_130_parts(void **state)
@@ -273,8 +460,16 @@ static void a_chain_has_up_to_130_parts(void **state)
 	}
 	add_direct(part, 70, 60, 9);
 	offer(TABLE, 130 * 16, 10, INDIRECT);
-	take_130_parts(9, 130);
-	take_130_parts(10, 1);
+	for (unsigned n = 0; n < 2; n++) {
+		assert_int_equal(virtqueue_take(&q, &chain), 1);
+		assert_int_equal(chain.id, 9 + n);
+		assert_int_equal(chain.slots, n ? 1 : 130);
+		assert_int_equal(chain.out, 70);
+		assert_int_equal(chain.in, 60);
+		for (unsigned i = 0; i < 130; i++)
+			assert_true(chain.part[i].gpa.value == 1000 + i && chain.part[i].size == 1 + i);
+		assert_int_equal(chain.out_size + chain.in_size, 131 * 65);
+	}
 }
 
 /* All of the table counts, in order, and of its flags only WRITE; WRITE of the one that refers to it does not. */
@@ -339,9 +534,27 @@ static void what_is_not_available_is_not_taken(void **state)
 
 /* --- rules, each broken --- */
 
-static void make_right(bool available)
+/* A broken queue stays so, whatever the driver does then, and works again after a reset. */
+static void refused(const char *rule)
 {
-	*desc(q.next_take) = (struct desc){0x1000, 1, 0, available == q.take_wrap ? AVAIL : USED};
+	uint8_t before[PAGE_SIZE];
+
+	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
+	assert_string_equal(q.broken, rule);
+	*desc(q.next_take) = (struct desc){0x1000, 1, 0, q.take_wrap ? AVAIL : USED};
+	memcpy(before, at(RING), sizeof(before));
+	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
+	chain.slots = 1;
+	assert_int_equal(virtqueue_give(&q, &chain, 1), -E_FORMAT);
+	assert_memory_equal(at(RING), before, sizeof(before));
+	assert_false(virtqueue_listen(&q));
+	virtqueue_silence(&q);
+	assert_int_equal(load(drv.s.device), ENABLE);
+	assert_string_equal(q.broken, rule);
+	start((struct setup){.size = 5, .indirect = true});
+	assert_true(add_number(0));
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	start((struct setup){.size = 5, .indirect = true});
 }
 
 static void add_forever(unsigned parts)
@@ -380,18 +593,36 @@ static void rules_of_the_ring(void **state)
 	refused("a chain has more buffers than the device takes");
 }
 
-static void refused_pair(struct virtqueue_part first, uint16_t first_flags, struct virtqueue_part second,
-			 uint16_t second_flags, const char *rule)
+static void refused_pair(struct virtqueue_part first, struct virtqueue_part second, unsigned out, const char *rule)
 {
-	uint16_t flags = put_next(first.gpa.value, first.size, 0x5555, first_flags | NEXT);
+	struct virtqueue_part part[] = {first, second};
 
-	offer(second.gpa.value, second.size, 0, second_flags);
-	desc(0)->flags = flags;
+	add_direct(part, out, 2 - out, 0);
 	refused(rule);
-	put_at(TABLE, 0, first.gpa.value, first.size, first_flags);
-	put_at(TABLE, 1, second.gpa.value, second.size, second_flags);
+	put_at(TABLE, 0, first.gpa.value, first.size, out > 0 ? 0 : WRITE);
+	put_at(TABLE, 1, second.gpa.value, second.size, out > 1 ? 0 : WRITE);
 	offer(TABLE, 32, 0, INDIRECT);
 	refused(rule);
+}
+
+static void rules_of_the_buffers(void **state)
+{
+	struct virtqueue_part good = {GPA(0x1000), 1}, empty = {GPA(0x1000), 0}, half = {GPA(0), 0x80000000};
+	struct virtqueue_part last = {GPA(UINT64_MAX - 1), 3};
+
+	(void)state;
+	start((struct setup){.size = 5, .indirect = true});
+	refused_pair(empty, good, 2, "a buffer has no length");
+	refused_pair(good, empty, 1, "a buffer has no length");
+	refused_pair(good, last, 0, "a buffer reaches beyond the end of the address space");
+	refused_pair(half, half, 1, "a chain's buffers are more than 4 GiB in all");
+	put_at(TABLE, 0, 0x1000, 1, WRITE);
+	put_at(TABLE, 1, 0x1000, 1, 0);
+	offer(TABLE, 32, 0, INDIRECT);
+	refused("a buffer to be read stands behind one to be written");
+	desc(0)->flags = put_next(0x1000, 1, 0, WRITE | NEXT);
+	offer(0x1000, 1, 0, 0);
+	refused("a buffer to be read stands behind one to be written");
 }
 
 static void refused_table(uint64_t gpa, uint32_t len, uint16_t flags, const char *rule)
@@ -402,8 +633,18 @@ static void refused_table(uint64_t gpa, uint32_t len, uint16_t flags, const char
 
 static void rules_of_indirect_tables(void **state)
 {
+	static const char length[] = "an indirect table's length is no number of descriptors";
+
 	(void)state;
-	rules_of_tables();
+	start((struct setup){.size = 5});
+	refused_table(TABLE, 16, 0, "an indirect descriptor without the feature");
+	refused_table(TABLE, 16, NEXT, "an indirect descriptor has a next one");
+	refused_table(TABLE, 0, 0, length);
+	refused_table(TABLE, 8, 0, length);
+	refused_table(TABLE, 33, 0, length);
+	refused_table(TABLE, 65536 * 16, 0, length);
+	refused_table(UINT64_MAX - 30, 32, 0, "an indirect table reaches beyond the end of the address space");
+	refused_table(UINT64_MAX - 31, 32, 0, "an indirect table lies outside of memory");
 	put_at(END - 16, 0, 0x1000, 1, 0);
 	refused_table(END - 16, 32, 0, "an indirect table lies outside of memory");
 	put_at(TABLE, 0, 0x1000, 1, INDIRECT);
@@ -417,15 +658,23 @@ static void rules_of_indirect_tables(void **state)
 
 /* --- enabling --- */
 
+static void not_enabled(struct setup s, const char *rule)
+{
+	assert_int_equal(try_start(s), -E_INVAL);
+	assert_string_equal(q.broken, rule);
+	assert_false(q.enabled);
+	assert_int_equal(virtqueue_take(&q, &chain), -E_FORMAT);
+}
+
 static void sizes_and_alignments(void **state)
 {
 	(void)state;
 	not_enabled((struct setup){.size = 0}, "the queue's size is 0 or more than the device has");
 	not_enabled((struct setup){.size = 257}, "the queue's size is 0 or more than the device has");
-	not_enabled((struct setup){.size = 3, .descriptors = DESCRIPTORS + 8}, "an area of the queue is not aligned");
+	not_enabled((struct setup){.size = 3, .ring = RING + 8}, "an area of the queue is not aligned");
 	not_enabled((struct setup){.size = 3, .driver = DRIVER + 2}, "an area of the queue is not aligned");
 	not_enabled((struct setup){.size = 3, .device = DEVICE + 2}, "an area of the queue is not aligned");
-	start((struct setup){.size = 3, .descriptors = DESCRIPTORS + 16, .driver = DRIVER + 4, .device = DEVICE + 4});
+	start((struct setup){.size = 3, .ring = RING + 16, .driver = DRIVER + 4, .device = DEVICE + 4});
 }
 
 static void areas_end_with_memory(void **state)
@@ -434,21 +683,66 @@ static void areas_end_with_memory(void **state)
 
 	(void)state;
 	for (unsigned size = 1; size <= 255; size += 127) {
-		descriptors_end_with_memory(size);
+		run((struct setup){.size = size, .ring = END - 16 * size}, 100);
 		run((struct setup){.size = size, .driver = END - 4}, 100);
 		run((struct setup){.size = size, .device = END - 4}, 100);
+		not_enabled((struct setup){.size = size, .ring = END - 16 * size + 16}, rule);
+		not_enabled((struct setup){.size = size, .ring = BASE - 16}, rule);
 		not_enabled((struct setup){.size = size, .driver = END}, rule);
 		not_enabled((struct setup){.size = size, .device = END}, rule);
 		not_enabled((struct setup){.size = size, .device = UINT64_MAX - 3}, rule);
 	}
 }
 
+static void nothing_happens_while_it_is_not_enabled(void **state)
+{
+	(void)state;
+	start((struct setup){.size = 3});
+	assert_true(add_number(0));
+	assert_int_equal(virtqueue_take(&q, &held[0]), 1);
+	assert_int_equal(virtqueue_enable(&q), 0); /* a second time: it goes on where it was */
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	virtqueue_reset(&q, &mem);
+	assert_false(q.enabled || q.packed || q.indirect || q.event_index || q.size);
+	assert_int_equal(virtqueue_take(&q, &chain), 0);
+	assert_int_equal(virtqueue_give(&q, &held[0], 1), 0); /* of before the reset */
+	assert_int_equal(desc(0)->flags, WRITE | AVAIL);
+	assert_false(virtqueue_wants_interrupt(&q));
+	virtqueue_silence(&q);
+	assert_false(virtqueue_listen(&q));
+	assert_int_equal(load(DEVICE), 0);
+}
+
 /* --- interrupts and notifications --- */
+
+static void pass(unsigned count)
+{
+	uint32_t id, written;
+
+	while (count--) {
+		assert_true(add_number(0));
+		assert_int_equal(virtqueue_take(&q, &chain), 1);
+		assert_int_equal(virtqueue_give(&q, &chain, 1), 0);
+		assert_true(used_one(&id, &written));
+	}
+}
 
 static void one_interrupt_for_what_was_given(void **state)
 {
 	(void)state;
-	want_one_interrupt();
+	start((struct setup){.size = 4});
+	assert_false(virtqueue_wants_interrupt(&q));
+	assert_true(add_number(0));
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_false(virtqueue_wants_interrupt(&q));
+	assert_int_equal(virtqueue_give(&q, &chain, 1), 0);
+	assert_true(virtqueue_wants_interrupt(&q));
+	assert_false(virtqueue_wants_interrupt(&q));
+	store(DRIVER, DISABLE);
+	pass(2);
+	assert_false(virtqueue_wants_interrupt(&q));
+	store(DRIVER, ENABLE); /* the driver looks for itself after this */
+	assert_false(virtqueue_wants_interrupt(&q));
 	pass(8); /* two laps: the same place again, but not nothing */
 	assert_true(virtqueue_wants_interrupt(&q));
 	assert_false(virtqueue_wants_interrupt(&q));
@@ -490,6 +784,29 @@ static void every_event_place(void **state)
 	}
 }
 
+static void silence_is_a_flag(void **state)
+{
+	(void)state;
+	start((struct setup){.size = 5});
+	assert_true(add_number(0));
+	assert_true(must_kick());
+	virtqueue_silence(&q);
+	assert_int_equal(load(DEVICE), DISABLE);
+	assert_true(q.silent);
+	assert_true(add_number(1));
+	assert_false(must_kick());
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_true(virtqueue_listen(&q)); /* the second is there, unannounced */
+	assert_int_equal(load(DEVICE), ENABLE);
+	assert_false(q.silent);
+	virtqueue_silence(&q);
+	assert_int_equal(virtqueue_take(&q, &chain), 1);
+	assert_false(virtqueue_listen(&q));
+	assert_true(add_number(0));
+	assert_true(must_kick());
+	assert_true(virtqueue_listen(&q));
+}
+
 static void silence_with_event_index(void **state)
 {
 	(void)state;
@@ -520,6 +837,105 @@ static void silence_with_event_index(void **state)
 }
 
 /* --- at the same time --- */
+
+#define CONCURRENT 100000
+
+static unsigned kicks, interrupts; /* how many there were */
+static bool lost;		   /* one that was due did not come */
+
+/* Until there is one more: spinning, so that the two sides meet within the time that a store takes to be seen. */
+static void wait_for(const unsigned *signals, unsigned *seen)
+{
+	time_t end = time(NULL) + 20;
+	unsigned now;
+
+	for (unsigned spins = 1; (now = __atomic_load_n(signals, __ATOMIC_ACQUIRE)) == *seen; spins++) {
+		if (spins % 256)
+			continue;
+		sched_yield();
+		if (time(NULL) > end || __atomic_load_n(&lost, __ATOMIC_RELAXED)) {
+			__atomic_store_n(&lost, true, __ATOMIC_RELAXED);
+			return;
+		}
+	}
+	*seen = now;
+}
+
+static void signal_one(unsigned *signals)
+{
+	__atomic_add_fetch(signals, 1, __ATOMIC_RELEASE);
+}
+
+/* Some time, another each time: so that each step of one side meets each of the other. */
+static void idle(unsigned n)
+{
+	for (volatile unsigned i = n % 89; i; i--)
+		;
+}
+
+static bool reap(unsigned *done)
+{
+	uint32_t id, written;
+	bool any = false;
+
+	for (; used_one(&id, &written); (*done)++)
+		any = true;
+	return any;
+}
+
+static void *drive(void *unused)
+{
+	unsigned added = 0, done = 0, seen = 0;
+
+	while (done < CONCURRENT && !__atomic_load_n(&lost, __ATOMIC_RELAXED)) {
+		while (added < CONCURRENT && add_number(added))
+			added++;
+		if (must_kick())
+			signal_one(&kicks);
+		idle(added * 37);
+		if (reap(&done))
+			continue;
+		ask_for_interrupt();
+		if (!reap(&done))
+			wait_for(&interrupts, &seen);
+	}
+	return unused;
+}
+
+static void serve(unsigned *taken)
+{
+	do {
+		virtqueue_silence(&q);
+		while (virtqueue_take(&q, &chain) == 1) {
+			check_number(&chain, (*taken)++);
+			assert_int_equal(virtqueue_give(&q, &chain, *taken % 2), 0);
+			if (*taken % 8 && virtqueue_wants_interrupt(&q))
+				signal_one(&interrupts);
+		}
+		assert_null(q.broken);
+		idle(*taken * 53);
+	} while (virtqueue_listen(&q));
+}
+
+static void run_concurrently(struct setup s)
+{
+	unsigned taken = 0, seen = 0;
+	pthread_t driver;
+
+	start(s);
+	kicks = interrupts = 0;
+	lost = false;
+	assert_int_equal(pthread_create(&driver, NULL, drive, NULL), 0);
+	while (taken < CONCURRENT && !__atomic_load_n(&lost, __ATOMIC_RELAXED)) {
+		serve(&taken);
+		if (virtqueue_wants_interrupt(&q))
+			signal_one(&interrupts);
+		if (taken < CONCURRENT)
+			wait_for(&kicks, &seen);
+	}
+	pthread_join(driver, NULL);
+	assert_false(lost);
+}
 
 static void nothing_is_lost_at_the_same_time(void **state)
 {
