@@ -578,9 +578,9 @@ static void rules_of_the_buffers(void **state)
 	refused_pair((struct desc){0x1000, 1, WRITE, 0}, (struct desc){0x1000, 1, 0, 0},
 		     "a buffer to be read stands behind one to be written");
 	refused_pair((struct desc){0, 0x80000000, 0, 0}, (struct desc){0, 0x80000000, 0, 0},
-		     "a chain's buffers are more than 4 GiB in all");
+		     "a chain's buffers are 4 GiB or more in all");
 	refused_pair((struct desc){0, 0xffffffff, 0, 0}, (struct desc){0, 1, WRITE, 0},
-		     "a chain's buffers are more than 4 GiB in all");
+		     "a chain's buffers are 4 GiB or more in all");
 }
 
 static void refused_table(uint64_t gpa, uint32_t len, uint16_t flags, const char *rule)

@@ -615,7 +615,7 @@ static void rules_of_the_buffers(void **state)
 	refused_pair(empty, good, 2, "a buffer has no length");
 	refused_pair(good, empty, 1, "a buffer has no length");
 	refused_pair(good, last, 0, "a buffer reaches beyond the end of the address space");
-	refused_pair(half, half, 1, "a chain's buffers are more than 4 GiB in all");
+	refused_pair(half, half, 1, "a chain's buffers are 4 GiB or more in all");
 	put_at(TABLE, 0, 0x1000, 1, WRITE);
 	put_at(TABLE, 1, 0x1000, 1, 0);
 	offer(TABLE, 32, 0, INDIRECT);
