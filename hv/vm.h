@@ -17,6 +17,8 @@
 #include "hv/vcpu.h"
 #include "hv/work.h"
 
+#define VM_MAX_DEVICES 16 /* of virtio: more than the configuration of a VM can ask for */
+
 struct disk;
 struct vm_device;
 
@@ -56,9 +58,9 @@ struct vm {
 	struct apic_bus apic_bus;
 	struct pc pc;
 	unsigned device_count;
-	struct vm_device *device[CONFIG_MAX_DISKS + 1]; /* virtio, beside the PC: hv/vm_io.h */
-	struct vm_console *console;			/* outlives the VM */
-	void (*ended)(struct vm *vm);			/* all vCPUs have left for good: destroy it. Boot CPU */
+	struct vm_device *device[VM_MAX_DEVICES]; /* virtio, beside the PC: hv/vm_io.h */
+	struct vm_console *console;		  /* outlives the VM */
+	void (*ended)(struct vm *vm);		  /* all vCPUs have left for good: destroy it. Boot CPU */
 	struct cpuid_table cpuid;
 	struct work finish; /* the end of the VM, on the boot CPU */
 	struct sched_group sched;

@@ -2,39 +2,21 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/vm_io.h"
 
-#include "arch/x86/entropy.h"
 #include "arch/x86/memory.h"
 #include "hv/clock.h"
-#include "hv/dev/virtio_blk.h"
-#include "hv/dev/virtio_rng.h"
-#include "hv/lib/printf.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/pcpu.h"
 #include "hv/phys.h"
-#include "hv/random.h"
 #include "hv/sched/sched.h"
+#include "hv/vm_device.h"
 
 /* Where a turn ends, about, by work and by time: other vCPUs of the VM may wait for the lock, and the CPU for the turn.
  */
 #define TURN_BYTES (128 * KIB)
 #define TURN_NS	   100000
 
-struct vm_device {
-	struct vm *vm;
-	struct work work;
-	struct timer rest;	      /* armed: the next turn begins when it goes off */
-	struct virtio_pci *transport; /* of what is below */
-	union {
-		struct virtio_blk blk;
-		struct {
-			struct virtio_rng rng;
-			struct random random;
-		};
-	};
-};
-
-/* It has something to do. Lock held, any CPU. */
-static void on_kick(void *ctx)
+void vm_device_kick(void *ctx)
 {
 	struct vm_device *d = ctx;
 
@@ -44,7 +26,7 @@ static void on_kick(void *ctx)
 
 static void on_rest_over(struct timer *timer)
 {
-	on_kick(CONTAINER_OF(timer, struct vm_device, rest));
+	vm_device_kick(CONTAINER_OF(timer, struct vm_device, rest));
 }
 
 /* True: there is more to do. */
@@ -99,78 +81,34 @@ static void take_turn(struct work *work)
 	spin_unlock(&d->vm->lock);
 }
 
-static uint64_t device_pages(void)
+static uint64_t pages_of(size_t size)
 {
-	return ALIGN_UP(sizeof(struct vm_device), PAGE_SIZE) / PAGE_SIZE;
+	return ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
 }
 
-static struct vm_device *create_device(struct vm *vm)
+void *vm_device_create(struct vm *vm, size_t size)
 {
-	hpa_t page = phys_alloc(device_pages(), 1);
 	struct vm_device *d;
+	hpa_t page;
 
+	ASSERT(vm->device_count < VM_MAX_DEVICES);
+	page = phys_alloc(pages_of(size), 1);
 	if (hpa_is_none(page))
 		return NULL;
-	d = memset(phys_to_virt(page), 0, sizeof(*d));
+	d = memset(phys_to_virt(page), 0, size);
 	d->vm = vm;
+	d->size = size;
 	d->work.run = take_turn;
 	timer_init(&d->rest, &pcpu_at(0)->timers, &vm->lock, on_rest_over);
 	vm->device[vm->device_count++] = d;
 	return d;
 }
 
-/* A queue for each vCPU, so that none waits for another's. */
-static int create_disk(struct vm *vm, struct disk *disk)
-{
-	struct vm_device *d = create_device(vm);
-	struct virtio_blk_setup setup = {
-	    .store = disk_store(disk),
-	    .queues = vm->config->vcpus < VIRTIO_BLK_MAX_QUEUES ? vm->config->vcpus : VIRTIO_BLK_MAX_QUEUES,
-	    .mem = &vm->mem,
-	    .kick = on_kick,
-	    .ctx = d,
-	};
-
-	if (!d)
-		return -E_NOMEM;
-	d->transport = &d->blk.transport;
-	return virtio_blk_init(&d->blk, &vm->pc.pci, &setup);
-}
-
-static void fill(void *source, void *to, size_t size)
-{
-	random_fill(source, to, size);
-}
-
-static int create_rng(struct vm *vm)
-{
-	struct vm_device *d = create_device(vm);
-	struct virtio_rng_setup setup = {
-	    .fill = fill, .source = d ? &d->random : NULL, .mem = &vm->mem, .kick = on_kick, .ctx = d};
-
-	if (!d)
-		return -E_NOMEM;
-	d->transport = &d->rng.transport;
-	if (random_init(&d->random, entropy_read))
-		return -E_NOTSUP;
-	return virtio_rng_init(&d->rng, &vm->pc.pci, &setup);
-}
-
 int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t size)
 {
-	int err;
+	int err = vm_io_blk_create(vm, disks, why, size);
 
-	for (unsigned i = 0; i < vm->config->disk_count; i++) {
-		if (create_disk(vm, disks[i])) {
-			snprintf(why, size, "no memory for disk %u", i);
-			return -E_NOMEM;
-		}
-	}
-	err = vm->config->rng ? create_rng(vm) : 0;
-	if (err)
-		snprintf(why, size,
-			 err == -E_NOTSUP ? "rng: this processor has neither RDSEED nor RDRAND" : "no memory for rng");
-	return err;
+	return err ? err : vm_io_rng_create(vm, why, size);
 }
 
 void vm_io_reset(struct vm *vm)
@@ -197,6 +135,9 @@ bool vm_io_stop(struct vm *vm)
 
 void vm_io_destroy(struct vm *vm)
 {
-	while (vm->device_count)
-		phys_free(virt_to_phys(vm->device[--vm->device_count]), device_pages());
+	while (vm->device_count) {
+		struct vm_device *d = vm->device[--vm->device_count];
+
+		phys_free(virt_to_phys(d), pages_of(d->size));
+	}
 }

@@ -14,6 +14,8 @@
 #include <cmocka.h>
 
 #include "hv/vm_io.c"
+#include "hv/vm_io_blk.c"
+#include "hv/vm_io_rng.c"
 #include "tests/fake_time.h"
 
 #define DISKS	   3
@@ -30,6 +32,11 @@ static uint64_t excused;
 static bool endless, dry;
 static int pages; /* given out */
 
+_Noreturn void panic(const char *fmt, ...)
+{
+	fail_msg("panic: %s", fmt);
+	abort();
+}
 struct cpu *this_cpu(void)
 {
 	return &cpus[here];
