@@ -19,6 +19,9 @@
 	1024 /* bytes moved for which finding one piece of guest memory counts: it may have to be filled               \
 	      */
 
+/* What serve() answers. */
+enum { VIRTIO_EMPTY = 0, VIRTIO_SERVED = 1, VIRTIO_RESTS = 2 };
+
 struct virtio_kind {
 	const char *name;
 	uint16_t id;	     /* chapter 5 */
@@ -28,12 +31,16 @@ struct virtio_kind {
 	/* Its configuration structure, which a driver only reads; offset and size lie inside config_size. */
 	unsigned config_size;
 	void (*config_read)(void *dev, unsigned offset, void *to, unsigned size);
+	/* A write to it that lies inside config_size; NULL: nothing of it can be written. */
+	void (*config_write)(void *dev, unsigned offset, const void *from, unsigned size);
 	/* What the device remembers of a queue, a chain that it has taken among it, is void. */
 	void (*queue_reset)(void *dev, unsigned queue);
 	/*
 	 * Takes one chain and does what it says, or goes on with what it took; ends about when clock_now() is `until`.
-	 * 1: it got on, and *work is how far: bytes moved, and VIRTIO_PIECE for each piece of guest memory that was
-	 * looked up. 0: none there; negative: the queue is broken.
+	 * VIRTIO_SERVED: it got on, and *work is how far: bytes moved, and VIRTIO_PIECE for each piece of guest memory
+	 * that was looked up. VIRTIO_EMPTY: no chain was there. VIRTIO_RESTS: there may be chains, but the device has
+	 * no use for them until it says so (virtio_pci_poke); the driver's notifications are not wanted till then.
+	 * Negative: the queue is broken.
 	 */
 	int (*serve)(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work);
 };

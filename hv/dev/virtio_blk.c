@@ -251,10 +251,10 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 	while (r->left) {
 		*work += VIRTIO_PIECE + step(blk, r);
 		if (r->left && (*work >= STEP || clock_now() >= until))
-			return 1;
+			return VIRTIO_SERVED;
 	}
 	got = finish(blk, q, r);
-	return got < 0 ? got : 1;
+	return got < 0 ? got : VIRTIO_SERVED;
 }
 
 static const struct virtio_kind disk_kind = {

@@ -113,8 +113,8 @@ static bool is_live(const struct virtio_pci *v)
 }
 
 /*
- * Until nothing is there (0), its share is used up (1) or it is broken (negative). A driver that only seems to offer
- * something pays, too.
+ * Until nothing is there or to be done (VIRTIO_EMPTY, VIRTIO_RESTS), its share is used up (VIRTIO_SERVED) or it is
+ * broken (negative). A driver that only seems to offer something pays, too.
  */
 static int drain_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
 {
@@ -125,11 +125,11 @@ static int drain_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint6
 	do {
 		work = VIRTIO_PIECE;
 		got = v->kind->serve(v->dev, n, q, until, &work);
-		if (got < 0 || (got == 0 && !virtqueue_listen(q)))
+		if (got < 0 || got == VIRTIO_RESTS || (got == VIRTIO_EMPTY && !virtqueue_listen(q)))
 			return got;
 		*budget -= work < *budget ? work : *budget;
 	} while (*budget && clock_now() < until);
-	return 1;
+	return VIRTIO_SERVED;
 }
 
 static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
@@ -139,7 +139,7 @@ static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint
 
 	virtqueue_silence(q);
 	got = drain_queue(v, n, budget, until);
-	if (got == 0)
+	if (got != VIRTIO_SERVED)
 		v->kicked &= ~(1U << n);
 	if (got < 0)
 		need_reset(v);
@@ -172,6 +172,11 @@ static void notify(struct virtio_pci *v, unsigned n)
 		return;
 	v->kicked |= 1U << n;
 	go_on(v);
+}
+
+void virtio_pci_poke(struct virtio_pci *v, unsigned queue)
+{
+	notify(v, queue);
 }
 
 /* --- the common structure ---------------------------------------------------------------------------------------- */
@@ -375,6 +380,10 @@ static void registers_write(void *dev, uint64_t offset, unsigned size, uint64_t 
 		write_common(v, at, size < 8 ? size : 4, (uint32_t)value);
 		if (size == 8)
 			write_common(v, at + 4, 4, (uint32_t)(value >> 32));
+		return;
+	case AT_CONFIG:
+		if (v->kind->config_write && at + size <= v->kind->config_size)
+			v->kind->config_write(v->dev, at, &value, size);
 		return;
 	case AT_NOTIFY:
 		notify(v, at / NOTIFY_STRIDE);

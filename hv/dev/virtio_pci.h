@@ -11,7 +11,7 @@
 #include "hv/dev/pci_host.h"
 #include "hv/dev/virtio.h"
 
-#define VIRTIO_MAX_QUEUES 8
+#define VIRTIO_MAX_QUEUES 16
 #define VIRTIO_NO_VECTOR  0xFFFF
 
 struct virtio_pci {
@@ -52,5 +52,10 @@ void virtio_pci_reset(struct virtio_pci *v);
  * come to `until`; true: there is more to do, call again. Interrupts the driver for what it was given.
  */
 bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until);
+/*
+ * The device has something for this queue by itself: a packet came, or there is room again. It is served as if the
+ * driver had notified; nothing happens when the queue is not enabled. A turn that finds no chain waits for the driver.
+ */
+void virtio_pci_poke(struct virtio_pci *v, unsigned queue);
 /* What the driver reads of the configuration, or NEEDS_RESET, has changed by itself: tells the driver. */
 void virtio_pci_config_changed(struct virtio_pci *v);

@@ -44,7 +44,7 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 		pieces++;
 	}
 	*work = COST * filled + VIRTIO_PIECE * (1ULL + pieces);
-	return virtqueue_give(q, &rng->chain, filled) ? -E_FORMAT : 1;
+	return virtqueue_give(q, &rng->chain, filled) ? -E_FORMAT : VIRTIO_SERVED;
 }
 
 static const struct virtio_kind entropy_kind = {

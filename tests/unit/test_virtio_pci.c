@@ -18,6 +18,7 @@ static uint8_t config_bytes[CONFIG_SIZE];
 static unsigned served[QUEUES], resets[QUEUES];
 static uint64_t job;   /* what a chain counts; 0: its bytes */
 static unsigned late;  /* number that the driver offers when the device has just seen that there is none; 0: nothing */
+static bool rests;     /* it has no use for chains */
 static uint64_t takes; /* ticks that a look at a queue takes */
 
 static void offer_number(unsigned n, unsigned number);
@@ -35,6 +36,15 @@ static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 	memcpy(to, config_bytes + offset, size);
 }
 
+/* Its first four bytes can be written. */
+static void config_write(void *dev, unsigned offset, const void *from, unsigned size)
+{
+	assert_ptr_equal(dev, &config_bytes);
+	assert_true(offset + size <= CONFIG_SIZE);
+	if (offset + size <= 4)
+		memcpy(config_bytes + offset, from, size);
+}
+
 static void queue_reset(void *dev, unsigned n)
 {
 	assert_ptr_equal(dev, &config_bytes);
@@ -47,7 +57,7 @@ static int serve(void *dev, unsigned n, struct virtqueue *q, uint64_t until, uin
 {
 	struct virtqueue_chain chain;
 	uint8_t bytes[256];
-	int got = virtqueue_take(q, &chain);
+	int got = rests ? VIRTIO_RESTS : virtqueue_take(q, &chain);
 
 	assert_ptr_equal(dev, &config_bytes);
 	assert_ptr_equal(q, &v.queue[n]);
@@ -57,7 +67,7 @@ static int serve(void *dev, unsigned n, struct virtqueue *q, uint64_t until, uin
 		offer_number(n, late);
 		late = 0;
 	}
-	if (got <= 0)
+	if (got != 1)
 		return got;
 	assert_in_range(chain.out_size, 1, sizeof(bytes));
 	assert_int_equal(guest_read(&mem, chain.part[0].gpa, bytes, chain.out_size), 0);
@@ -76,6 +86,7 @@ static const struct virtio_kind echo = {
     .features = features,
     .config_size = CONFIG_SIZE,
     .config_read = config_read,
+    .config_write = config_write,
     .queue_reset = queue_reset,
     .serve = serve,
 };
@@ -89,6 +100,7 @@ static int setup(void **state)
 	assert_int_equal(virtio_fixture_reset(), 0);
 	memset(served, 0, sizeof(served));
 	job = late = 0;
+	rests = false;
 	for (unsigned i = 0; i < CONFIG_SIZE; i++)
 		config_bytes[i] = (uint8_t)(0xA0 + i);
 	assert_int_equal(virtio_pci_init(&v, &host, &s), 0);
@@ -879,6 +891,53 @@ static void a_turn_ends_in_time(void **state)
 	takes = 0;
 }
 
+/* A device without use for what is there asks for silence, and goes on when it says so, or the driver does. */
+static void a_device_may_rest(void **state)
+{
+	(void)state;
+	start(0);
+	rests = true;
+	offer_number(1, 1);
+	notify(1);
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	assert_int_equal(*(uint16_t *)at(used_area(1)), 1); /* no notifications */
+	offer_number(1, 2);
+	rests = false;
+	kicks = 0;
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER)); /* nobody asked */
+	assert_int_equal(served[1], 0);
+	virtio_pci_poke(&v, 1);
+	assert_int_equal(kicks, 1);
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	check_number(1, 1);
+	check_number(1, 2);
+	assert_int_equal(*(uint16_t *)at(used_area(1)), 0);
+}
+
+static void who_is_not_there_is_not_poked(void **state)
+{
+	(void)state;
+	kicks = 0;
+	virtio_pci_poke(&v, 1); /* not enabled */
+	virtio_pci_poke(&v, QUEUES);
+	assert_int_equal(kicks, 0);
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+}
+
+static void configuration_is_written_inside_only(void **state)
+{
+	(void)state;
+	reg_set(config, 0, 4, 0x44332211);
+	assert_int_equal(reg_get(config, 0, 4), 0x44332211);
+	reg_set(config, 2, 1, 0x99);
+	assert_int_equal(reg_get(config, 0, 4), 0x44992211);
+	reg_set(config, 4, 4, 0); /* the kind's decision */
+	assert_int_equal(reg_get(config, 4, 4), 0xA7A6A5A4);
+	reg_set(config, CONFIG_SIZE - 1, 2, 0);
+	reg_set(config, CONFIG_SIZE, 4, 0);
+	assert_int_equal(config_bytes[CONFIG_SIZE - 1], 0xA0 + CONFIG_SIZE - 1);
+}
+
 /* A driver that pretends, at each look, that something has just come pays for it. */
 static void looks_cost_as_well(void **state)
 {
@@ -1128,6 +1187,9 @@ int main(void)
 	    cmocka_unit_test_setup(a_queue_is_reset, setup),
 	    cmocka_unit_test_setup(a_turn_ends_with_its_budget, setup),
 	    cmocka_unit_test_setup(a_turn_ends_in_time, setup),
+	    cmocka_unit_test_setup(a_device_may_rest, setup),
+	    cmocka_unit_test_setup(who_is_not_there_is_not_poked, setup),
+	    cmocka_unit_test_setup(configuration_is_written_inside_only, setup),
 	    cmocka_unit_test_setup(looks_cost_as_well, setup),
 	    cmocka_unit_test_setup(what_comes_late_is_seen, setup),
 	    cmocka_unit_test_setup(queues_take_turns, setup),
