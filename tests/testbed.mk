@@ -40,7 +40,7 @@ test: packages ## unit tests, fuzzers for a moment, lint, boot tests (but the lo
 	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m "not long" tests
 
 test-long: packages ## tests that take long: hostile guests, lives of VMs, Linux on many vCPUs and models
-	$(BUILD_NOW) test-files
+	$(BUILD_NOW) test-files debian-files
 	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m long tests
 
 unit: packages ## only the unit tests, and fuzzers for a moment
