@@ -5,7 +5,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/virtio_console.c hv/dev/virtio_stream.c hv/dev/virtio_pci.c hv/dev/virtqueue.c hv/guest_mem.c */
-/* links: hv/dev/pci.c hv/dev/pci_host.c hv/bus.c hv/timer.c hv/lib/heap.c hv/lib/printf.c hv/lib/string.c */
+/* links: hv/dev/pci.c hv/dev/pci_host.c hv/bus.c hv/timer.c hv/lib/heap.c */
 #include "tests/unit/virtio_fixture.h"
 
 #include "hv/dev/virtio_console.h"

@@ -1,0 +1,390 @@
+/*
+ * A device with two virtual consoles, driven by anything: accesses of its BARs, writes to the guest's memory, resets,
+ * bytes typed, room outside that comes and goes, and turns of work between them. Some steps do what a driver would, so
+ * that bytes and control messages come through.
+ *
+ * What must hold: a port says no more than there is room for; what is kept is bounded; a turn moves no more than its
+ * budget and a little, and makes progress; a turn that waits for room or for typed bytes is no work.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/dev/virtio_console.c hv/dev/virtio_stream.c hv/dev/virtio_pci.c hv/dev/virtqueue.c hv/guest_mem.c */
+/* links: hv/dev/pci.c hv/dev/pci_host.c hv/bus.c */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/clock.h"
+#include "hv/dev/apic_bus.h"
+#include "hv/dev/virtio_console.h"
+#include "hv/lib/panic.h"
+#include "hv/pc_map.h"
+
+#define REQUIRE(condition)                                                                                             \
+	do {                                                                                                           \
+		if (!(condition))                                                                                      \
+			abort();                                                                                       \
+	} while (0)
+
+#define PORTS	  2
+#define QUEUES	  (2 * (PORTS + 1))
+#define BUDGET	  (64 * KIB)
+#define NEVER	  UINT64_MAX
+#define EXCESS	  (32 * KIB) /* by which a turn may exceed its budget: the last chain's step */
+#define TURNS_MAX 200	     /* a run: what keeps it short */
+#define BASE	  0x10000u
+#define DATA	  (BASE + 2 * QUEUES * PAGE_SIZE) /* the rings are before it */
+#define RAM_SIZE  (40 * PAGE_SIZE)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+uint64_t clock_now(void)
+{
+	return 0;
+}
+
+static struct bus pio, mmio;
+static struct pci_host host;
+static struct apic_bus apics;
+static struct guest_mem mem;
+static struct virtio_console con;
+static uint64_t said;
+static size_t room[PORTS];
+static unsigned turns;
+static bool emergency;
+
+static const uint8_t *input;
+static size_t left;
+
+static uint64_t next(unsigned bytes)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < bytes && left; i++, left--)
+		value |= (uint64_t)*input++ << (i * 8);
+	return value;
+}
+
+_Noreturn void panic(const char *fmt, ...)
+{
+	(void)fmt;
+	abort();
+}
+
+/* --- what is around the device --- */
+
+int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
+		     bool level)
+{
+	(void)dest, (void)logical, (void)mode, (void)vector;
+	REQUIRE(bus == &apics && !level);
+	return 0;
+}
+
+static void set_intx(void *ctx, unsigned line, bool level)
+{
+	(void)ctx, (void)level;
+	REQUIRE(line >= PC_GSI_INTX && line < PC_GSI_INTX + PCI_INTX);
+}
+
+static void request(void *ctx, enum platform_request what, uint32_t code)
+{
+	(void)ctx, (void)what, (void)code;
+}
+
+static void kick(void *ctx)
+{
+	REQUIRE(ctx == &con && con.transport.kicked && (con.transport.status & 4));
+}
+
+static size_t room_of(void *ctx)
+{
+	return *(size_t *)ctx;
+}
+
+static void say(void *ctx, const uint8_t *bytes, size_t count)
+{
+	static volatile uint8_t sum; /* each byte must be there */
+	size_t *free = ctx;
+
+	for (size_t i = 0; i < count; i++)
+		sum = (uint8_t)(sum + bytes[i]);
+	said += count;
+	if (emergency) {
+		REQUIRE(count == 1 && free == &room[0]);
+		return;
+	}
+	REQUIRE(count && count <= *free);
+	*free -= count;
+}
+
+static void power_on(void)
+{
+	static const struct platform platform = {.request = request};
+	struct pci_host_setup s = {.pio = &pio, .mmio = &mmio, .platform = &platform, .apics = &apics};
+	struct guest_region ram = {BASE, RAM_SIZE, calloc(1, RAM_SIZE), true};
+	struct virtio_console_setup c = {
+	    .ports = PORTS, .cols = 80, .rows = 24, .mem = &mem, .kick = kick, .ctx = &con};
+
+	memset(&pio, 0, sizeof(pio));
+	memset(&mmio, 0, sizeof(mmio));
+	memset(&mem, 0, sizeof(mem));
+	said = turns = 0;
+	emergency = false;
+	REQUIRE(ram.host && guest_mem_add(&mem, &ram) == 0);
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
+	for (unsigned i = 0; i < PORTS; i++) {
+		room[i] = 100;
+		c.end[i] = (struct virtio_console_end){&room[i], room_of, say};
+	}
+	REQUIRE(pci_host_init(&host, &s) == 0);
+	REQUIRE(virtio_console_init(&con, &host, &c) == 0);
+}
+
+/* --- what the driver does --- */
+
+static void access_bar(unsigned bar, uint64_t offset, unsigned size, bool write, uint64_t value)
+{
+	const struct pci_bar *b = &con.transport.pci.bar[bar];
+	uint64_t addr = b->base + offset;
+	const struct bus_range *r = bus_find(b->io ? &pio : &mmio, addr, size);
+
+	if (!r)
+		return;
+	if (write)
+		r->write(r->dev, addr, size, value);
+	else
+		REQUIRE(size == 8 || !(r->read(r->dev, addr, size) >> 8 * size)); /* no wider than asked for */
+}
+
+static void set_common(unsigned offset, unsigned size, uint64_t value)
+{
+	access_bar(2, offset, size, true, value);
+}
+
+/* A register of the common structure at its width. */
+static void write_common(void)
+{
+	static const uint8_t place[] = {0, 8, 12, 16, 20, 22, 24, 26, 28, 32, 36, 40, 44, 48, 52, 58};
+	static const uint8_t width[] = {4, 4, 4, 2, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 2};
+	unsigned how = (unsigned)next(1) % 16;
+
+	set_common(place[how], width[how], next(width[how]));
+}
+
+static void access_config(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	emergency = true;
+	access_bar(2, 0x2000 + (how >> 3 & 15), 1u << how % 4, how & 0x80, next(1));
+	emergency = false;
+}
+
+static void put(uint64_t gpa, const void *bytes, size_t size)
+{
+	(void)!guest_write(&mem, GPA(gpa), bytes, size);
+}
+
+static void put16(uint64_t gpa, uint16_t value)
+{
+	put(gpa, &value, sizeof(value));
+}
+
+static void write_anything(void)
+{
+	uint64_t gpa = BASE + next(3) % RAM_SIZE;
+	unsigned size = (unsigned)next(1) % 64;
+
+	for (unsigned i = 0; i < size && left; i++) {
+		uint8_t byte = (uint8_t)next(1);
+
+		put(gpa + i, &byte, 1);
+	}
+}
+
+static void put_descriptor(const struct virtqueue *q, unsigned i, uint64_t gpa, uint32_t size, uint16_t flags)
+{
+	struct {
+		uint64_t gpa;
+		uint32_t size;
+		uint16_t flags, next;
+	} d = {gpa, size, flags, (uint16_t)(i + 1)};
+
+	if (q->packed) {
+		d.next = (uint16_t)(flags | (q->take_wrap ? 0x80 : 0x8000));
+		d.flags = (uint16_t)i;
+	}
+	put(q->descriptors.value + 16 * (i % q->size), &d, sizeof(d));
+}
+
+/* A chain of up to three parts is made available; its direction is that of the queue, most times. */
+static void offer(unsigned n, uint64_t gpa, uint32_t size)
+{
+	unsigned how = (unsigned)next(1), parts = how >> 3 & 3;
+	const struct virtqueue *q = &con.transport.queue[n];
+	uint16_t write = (how & 7) == 7 || n % 2 == 0 ? 2 : 0;
+	unsigned first = q->next_take;
+
+	for (unsigned i = 0; i < parts; i++)
+		put_descriptor(q, (first + 1 + i) % q->size, how & 0x80 ? next(3) : DATA + next(2) % 0x8000,
+			       (uint32_t)next(how & 0x40 ? 3 : 1), (uint16_t)(write | (i + 1 < parts)));
+	put_descriptor(q, first, gpa, size, (uint16_t)(write | (parts != 0)));
+	if (!q->packed) {
+		put16(q->driver.value + 4 + 2 * (first % q->size), (uint16_t)(first % q->size));
+		put16(q->driver.value + 2, (uint16_t)(first + 1));
+	}
+	access_bar(0, 4 * n, 2, true, n);
+}
+
+static void use_queue(void)
+{
+	unsigned n = (unsigned)next(1) % QUEUES;
+
+	if (con.transport.queue[n].enabled)
+		offer(n, DATA + next(1) * 16, (uint32_t)next(1));
+}
+
+static void send_control(void)
+{
+	static const uint8_t event[] = {0, 3, 6, 3};
+	unsigned how = (unsigned)next(1);
+	struct {
+		uint32_t id;
+		uint16_t event, value;
+	} c = {how & 4 ? (uint32_t)next(4) : how >> 3 & 1, event[how & 3], (how & 0x70) != 0};
+
+	if (!con.transport.queue[3].enabled)
+		return;
+	put(DATA, &c, sizeof(c));
+	offer(3, DATA, sizeof(c));
+}
+
+static void set_up_queue(unsigned n, unsigned size)
+{
+	uint64_t area = BASE + 2 * n * PAGE_SIZE;
+
+	set_common(22, 2, n);
+	set_common(24, 2, size);
+	set_common(26, 2, n + 1);
+	set_common(32, 8, area);
+	set_common(40, 8, area + 0x1000);
+	set_common(48, 8, area + 0x1800);
+	set_common(28, 2, 1);
+}
+
+/* All that a driver does before its first byte. */
+static void start(void)
+{
+	static const uint16_t size[] = {1, 2, 3, 8, 16, 64, 128, 256}; /* 3: for packed rings only */
+	unsigned how = (unsigned)next(1);
+	struct virtio_pci *v = &con.transport;
+
+	if (how & 4)
+		virtio_pci_reset(v);
+	v->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	set_common(20, 1, 0);
+	set_common(20, 1, 3);
+	set_common(8, 4, 0);
+	set_common(12, 4, (how & 2 ? 0x30000000 : 0) | (how & 1 ? 1 : 7));
+	set_common(8, 4, 1);
+	set_common(12, 4, 0x101 | (how & 8 ? 4 : 0));
+	set_common(20, 1, 11);
+	for (unsigned n = 0; n < QUEUES; n++)
+		set_up_queue(n, size[(how >> 4) % 8]);
+	set_common(20, 1, 15);
+}
+
+/* --- what the outside does --- */
+
+static void type(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	for (unsigned i = 0; i < how >> 1; i++)
+		if (!virtio_console_type(&con, how & 1, (uint8_t)i))
+			REQUIRE(con.port[how & 1].typed - con.port[how & 1].taken == VIRTIO_CONSOLE_INPUT);
+}
+
+static void make_room(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	room[how & 1] = how >> 1 & 3 ? (size_t)next(2) : 0;
+	if (room[how & 1])
+		virtio_console_room(&con, how & 1);
+}
+
+static void change_state(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	if (how & 1)
+		virtio_pci_reset(&con.transport);
+	else if (how & 2)
+		pci_host_reset(&host);
+	else
+		set_common(20, 1, 0);
+}
+
+/* What every turn increases that leaves something to do. In a packed ring of few places it can't be told. */
+static uint64_t progress(void)
+{
+	uint64_t sum = said;
+
+	for (unsigned n = 0; n < QUEUES; n++)
+		sum += con.transport.queue[n].packed ? turns : con.transport.queue[n].next_give;
+	return sum;
+}
+
+static void work(void)
+{
+	unsigned how = (unsigned)next(1);
+	uint64_t budget = how & 1 ? BUDGET : 1 + next(2), before = said, stand = progress();
+
+	if (turns++ >= TURNS_MAX)
+		return;
+	if (virtio_pci_work(&con.transport, budget, NEVER))
+		REQUIRE(progress() != stand && (con.transport.status & 0x44) == 4 && con.transport.kicked);
+	REQUIRE(said - before <= budget + EXCESS);
+}
+
+/* --- what always holds --- */
+
+static void check(void)
+{
+	const struct virtio_pci *v = &con.transport;
+
+	for (unsigned i = 0; i < PORTS; i++) {
+		const struct virtio_console_port *p = &con.port[i];
+
+		REQUIRE(p->typed - p->taken <= VIRTIO_CONSOLE_INPUT && p->untold < 32);
+		REQUIRE(!p->sending || v->queue[i ? 5 : 1].enabled);
+	}
+	for (unsigned n = 0; n < QUEUES; n++)
+		REQUIRE(v->queue[n].enabled || !(v->kicked & 1U << n));
+	REQUIRE(v->status || !v->kicked);
+}
+
+static void step(void)
+{
+	static void (*const what[])(void) = {write_common, access_config, write_anything, use_queue, use_queue,
+					     use_queue,	   send_control,  send_control,	  start,     type,
+					     make_room,	   work,	  work,		  work,	     change_state};
+
+	what[next(1) % ARRAY_SIZE(what)]();
+	check();
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	power_on();
+	input = data;
+	left = size;
+	while (left)
+		step();
+	virtio_pci_reset(&con.transport);
+	check();
+	REQUIRE(!virtio_pci_work(&con.transport, BUDGET, NEVER));
+	free(mem.region[0].host);
+	return 0;
+}
