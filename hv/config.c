@@ -277,6 +277,17 @@ static int set_rng(const struct config_line *l, struct hv_config *hv, struct vm_
 	return set_switch(l, &vm->rng);
 }
 
+static int set_hvc(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	uint64_t n;
+
+	(void)hv;
+	if (parse_value(l, &n) || n > CONFIG_MAX_HVC)
+		return config_bad_value(l, "a number of consoles from 0 to 2");
+	vm->hvc = (uint32_t)n;
+	return 0;
+}
+
 static int set_kvm(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
@@ -363,6 +374,7 @@ enum {
 	KEY_AUTOSTART,
 	KEY_KVM,
 	KEY_RNG,
+	KEY_HVC,
 	KEY_WEIGHT,
 	KEY_CAP,
 	KEY_CPUS
@@ -384,6 +396,7 @@ static const struct key vm_keys[] = {
     [KEY_AUTOSTART] = {"autostart", set_autostart, false},
     [KEY_KVM] = {"kvm", set_kvm, false},
     [KEY_RNG] = {"rng", set_rng, false},
+    [KEY_HVC] = {"hvc", set_hvc, false},
     [KEY_WEIGHT] = {"weight", set_weight, false},
     [KEY_CAP] = {"cap", set_cap, false},
     [KEY_CPUS] = {"cpus", set_cpus, false},

@@ -16,6 +16,7 @@
 #define CONFIG_MAX_VMS	      64
 #define CONFIG_MAX_MODULES    8
 #define CONFIG_MAX_DISKS      4
+#define CONFIG_MAX_HVC	      2
 #define CONFIG_MAX_VCPUS      32
 #define CONFIG_MEMORY_MAX     (512 * GIB) /* what one page of an EPT's top level spans */
 #define CONFIG_NAME_MAX	      32
@@ -69,6 +70,7 @@ struct vm_config {
 	enum cpu_mode mode;    /* mode = real|protected|long, flat images; default real */
 	bool autostart;	       /* autostart = on|off (on): starts at boot */
 	bool rng;	       /* rng = on|off (off): a virtio source of random numbers */
+	uint32_t hvc;	       /* hvc = 0..2 (0): virtio consoles beside COM1 */
 	bool kvm;	       /* kvm = on|off (on): KVM's interface for guests, hv/pv.h */
 	uint32_t weight;       /* weight = 1..10000 (256): its part of the CPUs beside others that want them */
 	uint32_t cap;	       /* cap = 0..6400 (0): percent of one CPU that it gets at most; 0: no cap */

@@ -3,6 +3,7 @@
 #include "hv/console.h"
 
 #include "hv/clock.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/log.h"
 #include "hv/pcpu.h"
@@ -12,7 +13,9 @@
 #define INPUT_SIZE 256	/* power of two */
 #define SWITCH_KEY 0x1d /* Ctrl-] */
 #define RETRY_US   2000
-#define REPLAY	   2048 /* bytes shown of what a VM said while another had the focus */
+#define REPLAY	   2048	 /* bytes shown of what a VM said while another had the focus */
+#define BACKLOG	   16384 /* bytes that wait for the serial line when a device is asked to wait: 1.4 s of it */
+#define ROOM_US	   10000 /* and how often it is looked whether they still do */
 
 static struct vm_console *_Atomic focus; /* the VM that has the console; NULL: the shell, or nobody yet */
 static bool shell_focus;
@@ -29,6 +32,10 @@ static void give_input(struct work *work);
 static void retry_input(struct timer *timer);
 static struct work input_work = {.run = give_input};
 static struct timer input_timer; /* the guest had no room: try again */
+
+static void look_for_room(struct work *work);
+static struct work room_work = {.run = look_for_room};
+static struct timer room_timer; /* somebody waits for the serial line: look again */
 
 /* --- what guests say ---------------------------------------------------------------------------------------------- */
 
@@ -80,6 +87,75 @@ struct text_sink console_sink(struct vm_console *console)
 	return (struct text_sink){console, write_text};
 }
 
+/* --- devices that wait until it can be said --------------------------------------------------------------------- */
+
+static size_t free_backlog(void)
+{
+	size_t waiting = LOG_CONSOLE_MAX - console_room();
+
+	return waiting < BACKLOG ? BACKLOG - waiting : 0;
+}
+
+/* What nobody looks at never waits. */
+size_t console_room_for(struct vm_console *c)
+{
+	size_t room = BACKLOG;
+
+	spin_lock(&c->lock);
+	if (atomic_load_explicit(&focus, memory_order_relaxed) == c) {
+		room = free_backlog();
+		c->waits = !room;
+	}
+	spin_unlock(&c->lock);
+	if (!room)
+		work_queue(pcpu_at(0), &room_work);
+	return room;
+}
+
+/* It need not wait any more. */
+static void let_go_on(struct vm_console *c)
+{
+	struct vm *vm = c->vm;
+	bool waits;
+
+	spin_lock(&c->lock);
+	waits = c->waits;
+	c->waits = false;
+	spin_unlock(&c->lock);
+	if (!waits || !vm)
+		return;
+	spin_lock(&vm->lock);
+	c->device.room(c->device.ctx);
+	spin_unlock(&vm->lock);
+}
+
+static void look_for_room(struct work *work)
+{
+	struct vm_console *c = atomic_load(&focus);
+
+	(void)work;
+	if (c && free_backlog())
+		let_go_on(c);
+	else if (c)
+		timer_set(&room_timer, clock_now() + clock_from_ns(ROOM_US * 1000));
+}
+
+static void on_room_timer(struct timer *timer)
+{
+	(void)timer;
+	work_queue(pcpu_at(0), &room_work);
+}
+
+/* --- what was said ------------------------------------------------------------------------------------------------ */
+
+void console_count(struct vm_console *console, uint64_t *said, uint64_t *shown)
+{
+	spin_lock(&console->lock);
+	*said = console->said;
+	*shown = console->shown;
+	spin_unlock(&console->lock);
+}
+
 size_t console_read(struct vm_console *console, uint64_t *at, char *out, size_t size)
 {
 	size_t n = 0;
@@ -127,8 +203,18 @@ static const char *silence(const struct vm_console *c)
 	return vm_is_paused(c->vm) ? ", paused" : "";
 }
 
+/* Who had the focus before says what it has to say unseen. */
+static void set_focus(struct vm_console *c)
+{
+	struct vm_console *before = atomic_exchange(&focus, c);
+
+	if (before)
+		let_go_on(before);
+}
+
 static void focus_vm(struct vm_console *c)
 {
+	set_focus(NULL);
 	leave_shell();
 	log_info("console: vm %s%s (Ctrl-] for Vireo's shell)", c->name, silence(c));
 	spin_lock(&c->lock);
@@ -144,7 +230,7 @@ static void focus_vm(struct vm_console *c)
 
 static void focus_shell(void)
 {
-	atomic_store(&focus, NULL);
+	set_focus(NULL);
 	if (shell_focus || !shell)
 		return;
 	shell_focus = true;
@@ -186,12 +272,14 @@ static void on_byte(void *ctx, uint8_t byte)
 	work_queue(pcpu_at(0), &input_work);
 }
 
-static bool type(struct vm *vm, uint8_t byte)
+static bool type(struct vm_console *c, uint8_t byte)
 {
+	const struct console_device *device = &c->device;
+	struct vm *vm = c->vm;
 	bool taken;
 
 	spin_lock(&vm->lock);
-	taken = pc_type(&vm->pc, byte);
+	taken = device->type ? device->type(device->ctx, byte) : pc_type(&vm->pc, byte);
 	spin_unlock(&vm->lock);
 	return taken;
 }
@@ -206,7 +294,7 @@ static bool give_byte(uint8_t byte)
 	else if (shell_focus)
 		shell->type(byte);
 	else if (c && c->vm)
-		return type(c->vm, byte);
+		return type(c, byte);
 	return true;
 }
 
@@ -248,6 +336,7 @@ void console_init(const struct console_shell *the_shell, bool show)
 	shell = the_shell;
 	atomic_store(&background, show);
 	timer_init(&input_timer, &pcpu_at(0)->timers, NULL, retry_input);
+	timer_init(&room_timer, &pcpu_at(0)->timers, NULL, on_room_timer);
 	log_set_input(on_byte, NULL);
 }
 
@@ -256,13 +345,28 @@ void console_set_background(bool show)
 	atomic_store(&background, show);
 }
 
-void console_init_vm(struct vm_console *console, const char *name)
+void console_init_vm(struct vm_console *console, const char *vm, const char *label)
 {
 	memset(console, 0, sizeof(*console));
-	console->name = name;
+	console->label = label;
+	snprintf(console->name, sizeof(console->name), "%s", vm);
 }
 
-void console_forget_vm(struct vm_console *console)
+void console_add(struct vm_console *first, struct vm_console *console, const char *vm, const char *label)
+{
+	while (first->next)
+		first = first->next;
+	console_init_vm(console, vm, label);
+	snprintf(console->name, sizeof(console->name), "%s:%s", vm, label);
+	first->next = console;
+}
+
+void console_set_device(struct vm_console *console, const struct console_device *device)
+{
+	console->device = *device;
+}
+
+void console_forget(struct vm_console *console)
 {
 	if (atomic_load(&focus) == console)
 		focus_shell();
@@ -270,9 +374,13 @@ void console_forget_vm(struct vm_console *console)
 		back = NULL;
 }
 
+/* One that its configuration has no more is left without. */
 void console_vm_starts(struct vm_console *console, struct vm *vm)
 {
-	console->vm = vm;
+	unsigned n = 0;
+
+	for (struct vm_console *c = console; c; c = c->next)
+		c->vm = n++ <= vm->config->hvc ? vm : NULL;
 	if (!had_focus && !shell_focus) {
 		atomic_store(&focus, console);
 		back = console;
@@ -282,10 +390,12 @@ void console_vm_starts(struct vm_console *console, struct vm *vm)
 
 void console_vm_ends(struct vm_console *console)
 {
-	spin_lock(&console->lock);
-	flush_line(console);
-	spin_unlock(&console->lock);
-	console->vm = NULL;
-	if (atomic_load(&focus) == console)
-		focus_shell();
+	for (struct vm_console *c = console; c; c = c->next) {
+		spin_lock(&c->lock);
+		flush_line(c);
+		spin_unlock(&c->lock);
+		c->vm = NULL;
+		if (atomic_load(&focus) == c)
+			focus_shell();
+	}
 }

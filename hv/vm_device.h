@@ -28,3 +28,4 @@ void vm_device_kick(void *device);
 /* The devices of each kind that the VM's configuration asks for. 0, or negative with `why`. Boot CPU only. */
 int vm_io_blk_create(struct vm *vm, struct disk *const *disks, char *why, size_t size) MUST_CHECK;
 int vm_io_rng_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
+int vm_io_console_create(struct vm *vm, char *why, size_t size) MUST_CHECK;

@@ -108,7 +108,9 @@ int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t siz
 {
 	int err = vm_io_blk_create(vm, disks, why, size);
 
-	return err ? err : vm_io_rng_create(vm, why, size);
+	if (!err)
+		err = vm_io_rng_create(vm, why, size);
+	return err ? err : vm_io_console_create(vm, why, size);
 }
 
 void vm_io_reset(struct vm *vm)

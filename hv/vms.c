@@ -81,7 +81,7 @@ struct vms_entry *vms_define(const struct vm_config *config, char why[CONFIG_ERR
 		phys_free(page, entry_pages());
 		return NULL;
 	}
-	console_init_vm(&e->console, e->config.name);
+	console_init_vm(&e->console, e->config.name, "com1");
 	if (last)
 		last->next = e;
 	else
@@ -97,6 +97,60 @@ static void destroy_disks(struct vms_entry *e)
 	memset(e->disk, 0, sizeof(e->disk));
 }
 
+static uint64_t console_pages(void)
+{
+	return ALIGN_UP(sizeof(struct vm_console), PAGE_SIZE) / PAGE_SIZE;
+}
+
+/* Those beside the PC's that are not there yet. */
+static int create_consoles(struct vms_entry *e, char why[CONFIG_ERROR_MAX])
+{
+	static const char *const label[CONFIG_MAX_HVC] = {"hvc0", "hvc1"};
+
+	for (unsigned i = 0; i < e->config.hvc; i++) {
+		hpa_t page;
+
+		if (vms_console(e, label[i]))
+			continue;
+		page = phys_alloc(console_pages(), 1);
+		if (hpa_is_none(page)) {
+			snprintf(why, CONFIG_ERROR_MAX, "no memory for console %s", label[i]);
+			return -E_NOMEM;
+		}
+		console_add(&e->console, phys_to_virt(page), e->config.name, label[i]);
+	}
+	return 0;
+}
+
+static struct vm_console *last_console(struct vms_entry *e)
+{
+	struct vm_console *c = &e->console;
+
+	while (c->next)
+		c = c->next;
+	return c;
+}
+
+/* Those behind one that stays. */
+static void destroy_consoles(struct vm_console *stays)
+{
+	struct vm_console *c;
+
+	while ((c = stays->next) != NULL) {
+		stays->next = c->next;
+		console_forget(c);
+		phys_free(virt_to_phys(c), console_pages());
+	}
+}
+
+struct vm_console *vms_console(struct vms_entry *entry, const char *label)
+{
+	for (struct vm_console *c = &entry->console; c; c = c->next)
+		if (!strcmp(c->label, label))
+			return c;
+	return NULL;
+}
+
 int vms_undefine(struct vms_entry *entry)
 {
 	struct vms_entry **link = &first, *before = NULL;
@@ -108,7 +162,8 @@ int vms_undefine(struct vms_entry *entry)
 	*link = entry->next;
 	if (last == entry)
 		last = before;
-	console_forget_vm(&entry->console);
+	destroy_consoles(&entry->console);
+	console_forget(&entry->console);
 	destroy_disks(entry);
 	phys_free(virt_to_phys(entry), entry_pages());
 	return 0;
@@ -234,6 +289,7 @@ static struct vm *create_vm(struct vms_entry *e, const struct vm_config *c, char
 int vms_start(struct vms_entry *entry, char why[CONFIG_ERROR_MAX])
 {
 	const struct vm_config *c = freeze_settings(entry);
+	struct vm_console *kept = last_console(entry);
 	struct vm *vm = NULL;
 
 	if (!can_run) {
@@ -242,9 +298,10 @@ int vms_start(struct vms_entry *entry, char why[CONFIG_ERROR_MAX])
 	}
 	if (!has_cpus(c, why))
 		return -E_INVAL;
-	if (create_disks(entry, why) == 0)
+	if (create_consoles(entry, why) == 0 && create_disks(entry, why) == 0)
 		vm = create_vm(entry, c, why);
 	if (!vm) {
+		destroy_consoles(kept);
 		if (!entry->ran) /* disks that it never ran with are not kept */
 			destroy_disks(entry);
 		return -E_INVAL;

@@ -22,7 +22,7 @@ struct vms_entry {
 	enum vm_end end;
 	uint32_t end_code;
 	uint64_t ticks_before, exits_before; /* CPU time and exits of its former lives */
-	struct vm_console console;
+	struct vm_console console; /* the PC's; behind it hvc0 and hvc1, made at the first start that asks for them */
 	char cmdline[VMS_CMDLINE_MAX]; /* where config.cmdline points to when it was typed */
 	/* What the present VM was made by and restarts by: it must not change under it. */
 	struct vm_config made_by;
@@ -47,6 +47,9 @@ struct vms_entry *vms_find(const char *name);
 
 /* Creates the VM and lets it run; negative with `why` filled. It must be shut off. */
 int vms_start(struct vms_entry *entry, char why[CONFIG_ERROR_MAX]) MUST_CHECK;
+
+/* One of its consoles by its label, or NULL. */
+struct vm_console *vms_console(struct vms_entry *entry, const char *label);
 
 /* VMs that run, or are paused, or on their way out. */
 unsigned vms_alive(void);

@@ -121,6 +121,17 @@ struct vms_entry *shell_vm(const struct shell_call *call, unsigned n, bool runni
 	return e;
 }
 
+struct vm_console *shell_vm_console(const struct shell_call *call)
+{
+	struct vms_entry *e = shell_vm(call, 1, false);
+	struct vm_console *c = e ? &e->console : NULL;
+
+	if (e && call->count > 2 && !(c = vms_console(e, call->word[2])))
+		shell_error(call, "vm %s has no console %s; `consoles` shows those there are", call->word[1],
+			    call->word[2]);
+	return c;
+}
+
 void shell_each_command(void (*f)(void *ctx, const struct shell_command *command), void *ctx)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(tables); i++)

@@ -44,6 +44,8 @@ void shell_error(const struct shell_call *call, const char *fmt, ...) PRINTF_LIK
 void shell_print(const struct sink *out, const char *fmt, ...) PRINTF_LIKE(2, 3);
 /* The VM that word `n` names, or NULL with the error said. With `running`: it must run or be paused. */
 struct vms_entry *shell_vm(const struct shell_call *call, unsigned n, bool running);
+/* The console that words 1 and perhaps 2 name, VM [CONSOLE]; without the second the PC's. NULL with the error said. */
+struct vm_console *shell_vm_console(const struct shell_call *call);
 
 /*
  * A job takes the shell's place until it is done: `step` writes at most SHELL_STEP bytes and answers the nanoseconds

@@ -332,8 +332,30 @@ static void run_regs(struct shell_call *call)
 
 /* --- what was said ------------------------------------------------------------------------------------------------ */
 
+static const struct column console_columns[] = {
+    {"vm", COLUMN_TEXT, 16}, {"console", COLUMN_TEXT, 8}, {"said", COLUMN_NUMBER, 12}, {"unseen", COLUMN_NUMBER, 12}};
+
+static void run_consoles(struct shell_call *call)
+{
+	uint64_t said, shown;
+	struct table t;
+
+	table_begin(&t, *call->out, call->json, console_columns, ARRAY_SIZE(console_columns));
+	for (struct vms_entry *e = vms_first(); e; e = e->next) {
+		for (struct vm_console *c = &e->console; c; c = c->next) {
+			console_count(c, &said, &shown);
+			table_row(&t);
+			table_string(&t, e->config.name);
+			table_string(&t, c->label);
+			table_u64(&t, said);
+			table_u64(&t, said - shown);
+		}
+	}
+	table_end(&t);
+}
+
 static uint64_t text_at;
-static struct vms_entry *text_of;
+static struct vm_console *text_of;
 
 static int64_t print_dmesg(struct shell_call *call)
 {
@@ -353,7 +375,7 @@ static void run_dmesg(struct shell_call *call)
 static int64_t print_said(struct shell_call *call)
 {
 	char text[1024];
-	size_t n = console_read(&text_of->console, &text_at, text, sizeof(text));
+	size_t n = console_read(text_of, &text_at, text, sizeof(text));
 
 	call->out->write(call->out->ctx, text, n);
 	if (n)
@@ -364,7 +386,7 @@ static int64_t print_said(struct shell_call *call)
 
 static void run_log(struct shell_call *call)
 {
-	text_of = shell_vm(call, 1, false);
+	text_of = shell_vm_console(call);
 	if (!text_of)
 		return;
 	text_at = 0;
@@ -381,7 +403,9 @@ const struct shell_command shell_show_commands[] = {
     {"disks", "", "the VMs' disks, and what was changed of them", 0, 0, SHELL_WORDS_NONE, run_disks},
     {"stat", "VM", "its exits by reason", 1, 1, SHELL_WORDS_VM, run_stat},
     {"regs", "VM [VCPU]", "a vCPU's registers", 1, 2, SHELL_WORDS_VM, run_regs},
-    {"log", "VM", "what the VM has said last, running or not", 1, 1, SHELL_WORDS_VM, run_log},
+    {"consoles", "", "the VMs' consoles, and how much of what they said was not shown yet", 0, 0, SHELL_WORDS_NONE,
+     run_consoles},
+    {"log", "VM [CONSOLE]", "what the VM has said last, running or not", 1, 2, SHELL_WORDS_VM, run_log},
     {"dmesg", "", "what Vireo has said", 0, 0, SHELL_WORDS_NONE, run_dmesg},
     {0},
 };

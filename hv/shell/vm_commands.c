@@ -112,10 +112,10 @@ static void run_resume(struct shell_call *call)
 
 static void run_console(struct shell_call *call)
 {
-	struct vms_entry *e = shell_vm(call, 1, false);
+	struct vm_console *c = shell_vm_console(call);
 
-	if (e)
-		console_focus(&e->console);
+	if (c)
+		console_focus(c);
 }
 
 /* `set background=show|hide`, or settings of one VM. */
@@ -151,7 +151,8 @@ const struct shell_command shell_vm_commands[] = {
     {"reset", "VM", "press its reset button", 1, 1, SHELL_WORDS_VM, run_reset},
     {"pause", "VM", "stop its vCPUs; its time goes on", 1, 1, SHELL_WORDS_VM, run_pause},
     {"resume", "VM", "let them go on", 1, 1, SHELL_WORDS_VM, run_resume},
-    {"console", "VM", "give it the keyboard and the screen; Ctrl-] leads back", 1, 1, SHELL_WORDS_VM, run_console},
+    {"console", "VM [CONSOLE]", "give it the keyboard and the screen; Ctrl-] leads back", 1, 2, SHELL_WORDS_VM,
+     run_console},
     {"set", "VM KEY=VALUE...",
      "weight, cap and cpus at once, other settings at its next start; or background=show|hide", 1, 20, SHELL_WORDS_VM,
      run_set},

@@ -174,6 +174,7 @@ static void define(struct definition *d)
 	c.cpus = ~0ULL;
 	c.kvm = sim_chance(800);
 	c.rng = sim_chance(200);
+	c.hvc = (uint32_t)sim_random(CONFIG_MAX_HVC + 1);
 	while (c.disk_count < CONFIG_MAX_DISKS && sim_chance(400))
 		c.disk[c.disk_count++] = (struct disk_config){.kind = DISK_MEMORY, .size = MIB, .overlay = MIB};
 	processor_short_of_memory = sim_chance(200);
@@ -237,6 +238,7 @@ static const char *const settings[][2] = {
     {"weight", "%u"},	    {"weight", "1000"},	    {"cap", "%u"},
     {"cap", "0"},	    {"cpus", "0"},	    {"cpus", "all"},
     {"cpus", "%u"},	    {"cpus", "1-3"},	    {"colour", "red"},
+    {"hvc", "%u"},
 };
 
 static void set(struct definition *d)
@@ -302,6 +304,15 @@ static void command_vm(struct definition *d)
 	}
 }
 
+static struct vm_console *some_console(struct vms_entry *e)
+{
+	struct vm_console *c = &e->console;
+
+	while (c->next && sim_chance(500))
+		c = c->next;
+	return c;
+}
+
 static void command(void)
 {
 	struct definition *d = &soak.def[sim_random(soak.definitions)];
@@ -313,7 +324,7 @@ static void command(void)
 	else if (what < 15)
 		set(d);
 	else if (what < 19)
-		console_focus(sim_chance(800) ? &d->entry->console : NULL);
+		console_focus(sim_chance(800) ? some_console(d->entry) : NULL);
 	else if (what < 20)
 		console_set_background(sim_chance(2));
 	else if (d->entry->vm)

@@ -183,6 +183,11 @@ void console_write(const uint8_t *bytes, size_t count)
 	(void)sum;
 }
 
+size_t console_room(void)
+{
+	return LOG_CONSOLE_MAX;
+}
+
 void log_pump(void) {}
 
 bool log_paint(unsigned max_rows)

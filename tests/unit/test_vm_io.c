@@ -15,6 +15,7 @@
 
 #include "hv/vm_io.c"
 #include "hv/vm_io_blk.c"
+#include "hv/vm_io_console.c"
 #include "hv/vm_io_rng.c"
 #include "tests/fake_time.h"
 
@@ -30,6 +31,9 @@ static struct work *queued[2 * DISKS]; /* in order */
 static unsigned queued_count, here, turns, resets;
 static uint64_t excused;
 static bool endless, dry;
+static struct vm_console consoles[3]; /* com1, hvc0, hvc1 */
+static struct virtio_console_setup console_setup;
+static uint8_t typed[VIRTIO_CONSOLE_MAX_PORTS];
 static int pages; /* given out */
 
 _Noreturn void panic(const char *fmt, ...)
@@ -84,6 +88,42 @@ int virtio_rng_init(struct virtio_rng *rng, struct pci_host *host, const struct 
 	(void)rng, (void)host, (void)s;
 	return 0;
 }
+int virtio_console_init(struct virtio_console *c, struct pci_host *host, const struct virtio_console_setup *s)
+{
+	(void)c;
+	assert_ptr_equal(host, &vm.pc.pci);
+	console_setup = *s;
+	return 0;
+}
+bool virtio_console_type(struct virtio_console *c, unsigned port, uint8_t byte)
+{
+	assert_ptr_equal(&c->transport, vm.device[DISKS]->transport);
+	typed[port] = byte;
+	return port;
+}
+void virtio_console_room(struct virtio_console *c, unsigned port)
+{
+	(void)virtio_console_type(c, port, '!');
+}
+static void say(void *ctx, const uint8_t *bytes, size_t count)
+{
+	struct vm_console *c = ctx;
+
+	memcpy(c->ring, bytes, count);
+	c->said += count;
+}
+struct text_sink console_sink(struct vm_console *c)
+{
+	return (struct text_sink){c, say};
+}
+size_t console_room_for(struct vm_console *c)
+{
+	return c->said;
+}
+void console_set_device(struct vm_console *c, const struct console_device *device)
+{
+	c->device = *device;
+}
 int random_init(struct random *r, int (*source)(uint64_t *value))
 {
 	(void)r, (void)source;
@@ -124,6 +164,7 @@ static int setup(void **state)
 	cpus[1].index = 1;
 	vm.config = &config;
 	config.rng = dry = false;
+	config.hvc = 0;
 	mine.vm = &vm;
 	theirs.vm = &other;
 	here = queued_count = turns = resets = 0;
@@ -275,6 +316,37 @@ static void no_entropy_no_rng(void **state)
 	assert_int_equal(vm.device_count, DISKS + 1); /* who gives it up gives it back */
 }
 
+/* What is typed at hvc1 comes to port 1, and what is said there to hvc1. */
+static void ports_are_the_consoles(void **state)
+{
+	struct disk *disks[DISKS] = {NULL};
+	char why[80];
+
+	(void)state;
+	vm_io_destroy(&vm);
+	memset(consoles, 0, sizeof(consoles));
+	for (unsigned i = 0; i < 2; i++)
+		consoles[i].next = &consoles[i + 1];
+	vm.console = consoles;
+	config.hvc = 2;
+	assert_int_equal(vm_io_create(&vm, disks, why, sizeof(why)), 0);
+	assert_int_equal(vm.device_count, DISKS + 1);
+	assert_int_equal(console_setup.ports, 2);
+	assert_null(consoles[0].device.type);
+	for (unsigned i = 0; i < 2; i++) {
+		const struct virtio_console_end *end = &console_setup.end[i];
+		const struct console_device *d = &consoles[i + 1].device;
+
+		end->write(end->ctx, (const uint8_t *)"abc", 3);
+		assert_memory_equal(consoles[i + 1].ring, "abc", 3);
+		assert_int_equal(end->room(end->ctx), 3);
+		assert_int_equal(d->type(d->ctx, (uint8_t)('0' + i)), i);
+		assert_int_equal(typed[i], '0' + i);
+		d->room(d->ctx);
+		assert_int_equal(typed[i], '!');
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -285,6 +357,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(after_the_end_nothing_is_queued, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_reset_ends_a_rest, setup, teardown),
 	    cmocka_unit_test_setup_teardown(no_entropy_no_rng, setup, teardown),
+	    cmocka_unit_test_setup_teardown(ports_are_the_consoles, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
