@@ -76,6 +76,12 @@ static uint64_t offered(const struct virtio_pci *v)
 	       VIRTIO_F_RING_PACKED | VIRTIO_F_RING_RESET;
 }
 
+/* Agreed on is what the driver wrote before FEATURES_OK; later writes change nothing while that stands. */
+bool virtio_pci_has(const struct virtio_pci *v, uint64_t features)
+{
+	return (v->driver_features & features & offered(v)) == features;
+}
+
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
 
 /* With MSI-X a vector says it all; without, INTA# is high until the ISR register is read (4.1.4.5). */
@@ -107,7 +113,7 @@ static void need_reset(struct virtio_pci *v)
 
 /* --- the queues' work -------------------------------------------------------------------------------------------- */
 
-static bool is_live(const struct virtio_pci *v)
+bool virtio_pci_is_live(const struct virtio_pci *v)
 {
 	return (v->status & STATUS_DRIVER_OK) && !(v->status & STATUS_NEEDS_RESET) && pci_is_master(&v->pci);
 }
@@ -132,6 +138,14 @@ static int drain_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint6
 	return VIRTIO_SERVED;
 }
 
+void virtio_pci_gave(struct virtio_pci *v, unsigned n)
+{
+	if (v->queue[n].broken)
+		need_reset(v);
+	else if (virtqueue_wants_interrupt(&v->queue[n]))
+		interrupt(v, v->vector[n], ISR_QUEUE);
+}
+
 static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
 {
 	struct virtqueue *q = &v->queue[n];
@@ -150,19 +164,19 @@ static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint
 /* A queue that uses the budget up is followed by the next one at the next call: none waits for another's end. */
 bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
 {
-	for (unsigned i = 0; i < v->queues && budget && is_live(v); i++) {
+	for (unsigned i = 0; i < v->queues && budget && virtio_pci_is_live(v); i++) {
 		if (v->kicked & 1U << v->turn)
 			serve_queue(v, v->turn, &budget, until);
 		v->turn = (v->turn + 1) % v->queues;
 	}
-	return v->kicked && is_live(v);
+	return v->kicked && virtio_pci_is_live(v);
 }
 
 /* Also when the device becomes able to: what was notified too early (3.1.1) or without bus mastering is not forgotten.
  */
 static void go_on(struct virtio_pci *v)
 {
-	if (v->kicked && is_live(v))
+	if (v->kicked && virtio_pci_is_live(v))
 		v->kick(v->ctx);
 }
 

@@ -57,5 +57,14 @@ bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until);
  * driver had notified; nothing happens when the queue is not enabled. A turn that finds no chain waits for the driver.
  */
 void virtio_pci_poke(struct virtio_pci *v, unsigned queue);
+/*
+ * A kind that gives buffers back outside of serve(), as a packet for the driver comes: is the device to be worked with
+ * (a driver, not broken, may reach memory)? And, after giving: interrupts the driver if it wants that, and asks it for
+ * a reset when the queue is broken.
+ */
+bool virtio_pci_is_live(const struct virtio_pci *v);
+void virtio_pci_gave(struct virtio_pci *v, unsigned queue);
+/* What of the kind's features the driver and the device agreed on; some bits of 0 to 23. */
+bool virtio_pci_has(const struct virtio_pci *v, uint64_t features);
 /* What the driver reads of the configuration, or NEEDS_RESET, has changed by itself: tells the driver. */
 void virtio_pci_config_changed(struct virtio_pci *v);

@@ -297,39 +297,83 @@ int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain)
 	return got;
 }
 
-static void give_split(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
+static void write_split(const struct virtqueue *q, uint16_t place, const struct virtqueue_used *used)
 {
-	unsigned entry = USED_ENTRY(q->next_give & (q->size - 1u));
+	unsigned entry = USED_ENTRY(place & (q->size - 1u));
 
-	store32(&q->device_area, entry, chain->id);
-	store32(&q->device_area, entry + 4, written);
-	store16(&q->device_area, RING_INDEX, ++q->next_give);
+	store32(&q->device_area, entry, used->id);
+	store32(&q->device_area, entry + 4, used->written);
+}
+
+/* The driver looks at the index: one store gives them all. */
+static void give_split(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		write_split(q, (uint16_t)(q->next_give + i), &used[i]);
+	q->next_give = (uint16_t)(q->next_give + count);
+	store16(&q->device_area, RING_INDEX, q->next_give);
 }
 
 /* The used descriptor says all in its second half, which is one store. */
-static void give_packed(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
+static void write_packed(const struct virtqueue *q, uint16_t place, bool wrap, const struct virtqueue_used *used)
 {
-	uint64_t *at = field(&q->descriptor_area, q->next_give * DESC_SIZE);
-	uint64_t flags = (q->give_wrap ? DESC_AVAIL | DESC_USED : 0) | (written ? DESC_WRITE : 0);
+	uint64_t *at = field(&q->descriptor_area, place * DESC_SIZE);
+	uint64_t flags = (wrap ? DESC_AVAIL | DESC_USED : 0) | (used->written ? DESC_WRITE : 0);
 
-	__atomic_store_n(&at[1], flags << 48 | (uint64_t)chain->id << 32 | written, __ATOMIC_RELEASE);
-	advance(q, &q->next_give, &q->give_wrap, chain->slots);
+	__atomic_store_n(&at[1], flags << 48 | (uint64_t)used->id << 32 | used->written, __ATOMIC_RELEASE);
+}
+
+/* The driver looks at the first one's place, and further from there: the first is written last (2.8.13). */
+static void give_packed(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
+{
+	uint16_t first = q->next_give;
+	bool wrap = q->give_wrap;
+
+	advance(q, &q->next_give, &q->give_wrap, used[0].slots);
+	for (unsigned i = 1; i < count; i++) {
+		write_packed(q, q->next_give, q->give_wrap, &used[i]);
+		advance(q, &q->next_give, &q->give_wrap, used[i].slots);
+	}
+	write_packed(q, first, wrap, &used[0]);
+}
+
+int virtqueue_give_all(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
+{
+	uint32_t slots = 0;
+
+	if (q->broken)
+		return -E_FORMAT;
+	for (unsigned i = 0; i < count; i++)
+		slots += used[i].slots;
+	if (!slots || slots > q->in_flight)
+		return 0;
+	if (q->packed)
+		give_packed(q, used, count);
+	else
+		give_split(q, used, count);
+	q->in_flight = (uint16_t)(q->in_flight - slots);
+	if (q->given < MANY)
+		q->given += slots;
+	return 0;
 }
 
 int virtqueue_give(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written)
 {
-	if (q->broken)
-		return -E_FORMAT;
-	if (chain->slots > q->in_flight)
-		return 0;
-	if (q->packed)
-		give_packed(q, chain, written);
-	else
-		give_split(q, chain, written);
-	q->in_flight = (uint16_t)(q->in_flight - chain->slots);
-	if (q->given < MANY)
-		q->given += chain->slots;
-	return 0;
+	struct virtqueue_used used = {chain->id, chain->slots, written};
+
+	return virtqueue_give_all(q, &used, 1);
+}
+
+void virtqueue_untake(struct virtqueue *q, uint16_t slots)
+{
+	if (slots > q->in_flight) /* the queue was reset since */
+		return;
+	q->in_flight = (uint16_t)(q->in_flight - slots);
+	if (q->packed && q->next_take < slots) {
+		q->next_take = (uint16_t)(q->next_take + q->size);
+		q->take_wrap = !q->take_wrap;
+	}
+	q->next_take = (uint16_t)(q->next_take - slots);
 }
 
 /* --- who is notified ---------------------------------------------------------------------------------------------- */

@@ -54,6 +54,12 @@ struct virtqueue_chain {
 	struct virtqueue_part part[VIRTQUEUE_MAX_PARTS];
 };
 
+/* What giving a chain back takes, when the chain itself isn't kept. */
+struct virtqueue_used {
+	uint16_t id, slots; /* the chain's */
+	uint32_t written;
+};
+
 /* As after a reset of the device: disabled, of no size, the features forgotten. `mem` is kept. */
 void virtqueue_reset(struct virtqueue *q, const struct guest_mem *mem);
 /*
@@ -74,6 +80,16 @@ int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain) MUST_CHEC
  * is broken. 0 and nothing done, too, when the queue was reset since: more is given back than was taken.
  */
 int virtqueue_give(struct virtqueue *q, const struct virtqueue_chain *chain, uint32_t written) MUST_CHECK;
+/*
+ * Several chains at once, in the order in which they were taken: a driver that sees the first of them as used sees all.
+ * Answers as virtqueue_give.
+ */
+int virtqueue_give_all(struct virtqueue *q, const struct virtqueue_used *used, unsigned count) MUST_CHECK;
+/*
+ * The last chain that was taken, while nothing was given back since, is available again as if it hadn't been; and so
+ * the one before it, and so on. What is in its parts the driver does not care for.
+ */
+void virtqueue_untake(struct virtqueue *q, uint16_t slots);
 /*
  * Does the driver want an interrupt for what was given since this was last asked? Flags or event index; includes the
  * barrier that orders the look behind the gifts. Also for what was given before the queue broke.

@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 struct spinlock {
@@ -19,6 +20,15 @@ static inline void spin_lock(struct spinlock *l)
 
 	while (atomic_load_explicit(&l->serving, memory_order_acquire) != ticket)
 		__builtin_ia32_pause();
+}
+
+/* True: it was free and is the caller's now. For who holds another lock that may be taken in the other order, too. */
+static inline bool spin_trylock(struct spinlock *l)
+{
+	uint32_t ticket = atomic_load_explicit(&l->serving, memory_order_relaxed);
+
+	return atomic_compare_exchange_strong_explicit(&l->next, &ticket, ticket + 1, memory_order_acquire,
+						       memory_order_relaxed);
 }
 
 static inline void spin_unlock(struct spinlock *l)

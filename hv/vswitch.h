@@ -1,0 +1,151 @@
+/*
+ * A virtual network: a learning switch with up to 64 ports. It knows VLANs, isolated ports, who may use which address,
+ * and how much a port may send; it decides where a frame goes and counts what became of it. Different networks are
+ * different switches, and nothing passes between them. IEEE 802.1Q-2018. Pure: locks of VMs and copying are the
+ * caller's, by struct vswitch_ops.
+ *
+ * Any CPU; its own lock is held for decisions, never while bytes are copied. The caller holds the lock of the VM that
+ * sends, and it must not hold another VM's.
+ */
+/* SPDX-License-Identifier: MIT */
+#pragma once
+
+#include "hv/dev/net_packet.h"
+#include "hv/lib/spinlock.h"
+#include "hv/lib/types.h"
+
+#define VSWITCH_PORTS	 64
+#define VSWITCH_VLAN_MAX 4094
+#define VSWITCH_SETS	 256 /* of learned addresses */
+#define VSWITCH_WAYS	 4
+#define VSWITCH_QUOTA	 64  /* addresses learned from one port */
+#define VSWITCH_AGE	 300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
+#define VSWITCH_PATIENCE 200 /* the part of a second (5 ms) that a frame waits for its receiver, or its lock, in all   \
+			      */
+#define VSWITCH_RETRY 20000  /* the part of a second (50 us) after which one that waits is tried again */
+
+/* Why a frame wasn't delivered. Up to NOWHERE it counts at the port that it came from, then at the one it was for. */
+enum vswitch_drop {
+	VSWITCH_RUNT,	  /* shorter than an Ethernet header, or than its tag */
+	VSWITCH_SPOOFED,  /* its source is not the port's address, or another port's, or a group's */
+	VSWITCH_TAGGED,	  /* a tag at a port that isn't a trunk, or one of VLAN 4095 */
+	VSWITCH_RESERVED, /* for the neighbour only, 01:80:C2:00:00:0X: no switch forwards it (802.1Q, 8.6.3) */
+	VSWITCH_NOWHERE,  /* nobody it may reach */
+	VSWITCH_REFUSED,  /* the receiver doesn't want it */
+	VSWITCH_FULL,	  /* it has no buffer, and others waited long enough, or many shall have the frame */
+	VSWITCH_BUSY,	  /* its lock was taken by others all the time */
+	VSWITCH_DROPS
+};
+
+extern const char *const vswitch_drop_name[VSWITCH_DROPS]; /* one word each, for a table */
+
+struct vswitch_counts {
+	uint64_t in_packets, in_bytes;	 /* from the guest: all that were not dropped up to NOWHERE; a bundle is one */
+	uint64_t out_packets, out_bytes; /* to the guest */
+	uint64_t drops[VSWITCH_DROPS];
+};
+
+struct vswitch_port_config {
+	uint8_t mac[NET_MAC_SIZE]; /* its address: unicast, not 0, no other port's on this switch */
+	/*
+	 * 0 to VSWITCH_VLAN_MAX; 0 is a VLAN as any other, that of ports that say nothing. A port that is no trunk is
+	 * in this one: the guest sends and gets untagged frames. A trunk is in all: it sends and gets tagged frames,
+	 * but those of this VLAN untagged.
+	 */
+	uint16_t vlan;
+	bool trunk;
+	bool isolated;	/* exchanges frames with ports only that aren't */
+	bool free_mac;	/* may send from any address that isn't another port's; those are learned */
+	bool capture;	/* see vswitch_transit */
+	uint64_t rate;	/* bytes/s that it may send, 0: any; who sends more is held back, not dropped */
+	uint64_t burst; /* bytes that may be sent at once at that rate; 0: 10 ms' worth, at least 128 KiB */
+	void *owner;	/* who is behind it, for struct vswitch_ops */
+};
+
+struct vswitch_port {
+	bool attached;
+	struct vswitch_port_config config;
+	uint64_t mac;	     /* the address as a number */
+	uint64_t burst;	     /* ticks */
+	uint64_t paid_until; /* ticks: what it sent is paid for by then, at its rate */
+	uint64_t full_since; /* ticks; 0: has room as far as we know */
+	unsigned learned;
+	struct vswitch_counts counts;
+};
+
+/* A learned address. */
+struct vswitch_entry {
+	uint64_t key;  /* address and VLAN; 0: unused */
+	uint64_t seen; /* ticks */
+	uint8_t port;
+};
+
+struct vswitch_ops {
+	/*
+	 * Tries to take the lock that `to` needs; the switch's lock is held: it may not wait, or only some hundred
+	 * ticks, and calls nothing of the switch. True: taken, or it is held already (both of one VM).
+	 */
+	bool (*grab)(void *from, void *to);
+	void (*release)(void *from, void *to); /* what grab took; no lock of the switch is held */
+	/* Hands the frame over (virtio_net_receive), between grab and release. */
+	enum net_verdict (*deliver)(void *from, void *to, struct net_packet *packet, bool tagged, uint16_t tci);
+};
+
+struct vswitch {
+	struct spinlock lock; /* all that follows; the last lock to be taken, but `grab` tries others under it */
+	const struct vswitch_ops *ops;
+	uint64_t hz, seed;
+	uint64_t attached; /* bit n: port n is */
+	uint32_t changes;  /* of ports: a frame that was routed before is routed no more */
+	struct vswitch_port port[VSWITCH_PORTS];
+	struct vswitch_entry entry[VSWITCH_SETS][VSWITCH_WAYS];
+};
+
+/* A frame between its route and its last receiver. Kept by who sends, one for each queue that it sends from. */
+struct vswitch_transit {
+	uint64_t to;	  /* ports that have it still to come */
+	uint64_t tagged;  /* those of `to` that get it with a tag */
+	uint64_t capture; /* ports that it touches, the sender's too, whose frames are to be recorded */
+	uint64_t since;	  /* ticks: when it was routed */
+	uint64_t again;	  /* ticks: when it is worth to go on, after NET_LATER */
+	uint32_t changes;
+	uint16_t tci; /* priority and VLAN, for those that get a tag */
+	bool routed;  /* false: the port has to wait until it may send so much */
+	bool one;     /* is for one port only: it waits for room */
+};
+
+/* `hz` ticks are a second; `seed` is a random number that no guest knows. */
+void vswitch_init(struct vswitch *sw, const struct vswitch_ops *ops, uint64_t hz, uint64_t seed);
+/* The port's number; -E_INVAL: the address or VLAN is none; -E_EXIST: another port's address; -E_NOMEM: no port left.
+ */
+int vswitch_attach(struct vswitch *sw, const struct vswitch_port_config *config) MUST_CHECK;
+/*
+ * What was learned from the port is forgotten; its owner is not grabbed any more once this returns. But somebody may
+ * have it grabbed still: who takes the same lock after this is alone.
+ */
+void vswitch_detach(struct vswitch *sw, unsigned port);
+void vswitch_set_capture(struct vswitch *sw, unsigned port, bool on);
+/* What the port is and counted so far. False: none is attached. Both pointers may be NULL. */
+bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_port_config *config, struct vswitch_counts *counts);
+/* The learned addresses that haven't aged, at most `room` of them, in no order: for a table. Answers how many. */
+struct vswitch_learned {
+	uint8_t mac[NET_MAC_SIZE];
+	uint16_t vlan;
+	uint8_t port;
+	uint64_t age; /* ticks since it was last seen */
+};
+unsigned vswitch_list(struct vswitch *sw, uint64_t now, struct vswitch_learned *to, unsigned room);
+
+/*
+ * Where does a frame from this port go? Learns, counts it, and fills *t: t->to is 0 when it is dropped. The two halves
+ * of vswitch_forward: NET_SENT: routed, or dropped. NET_LATER: the port is held back until t->again.
+ */
+enum net_sent vswitch_route(struct vswitch *sw, unsigned port, const struct net_packet *packet, uint64_t now,
+			    struct vswitch_transit *t);
+/*
+ * Sends a frame from a port to where it goes, by the switch's ops: routes it when packet->fresh, and goes on with it
+ * otherwise. Stops when clock_now() has come to `until`, but not before one receiver was tried. This is what the `send`
+ * of a network card does; it answers for it.
+ */
+enum net_sent vswitch_forward(struct vswitch *sw, unsigned port, struct net_packet *packet, uint64_t until,
+			      struct vswitch_transit *t);
