@@ -4,8 +4,9 @@
  * different switches, and nothing passes between them. IEEE 802.1Q-2018. Pure: locks of VMs and copying are the
  * caller's, by struct vswitch_ops.
  *
- * Any CPU; its own lock is held for decisions, never while bytes are copied. The caller holds the lock of the VM that
- * sends, and it must not hold another VM's.
+ * Port numbers are those that vswitch_attach() answered, less than VSWITCH_PORTS. Any CPU; its own lock is held for
+ * decisions, never while bytes are copied. The caller holds the lock of the VM that sends, and it must not hold another
+ * VM's.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -20,9 +21,10 @@
 #define VSWITCH_WAYS	 4
 #define VSWITCH_QUOTA	 64  /* addresses learned from one port */
 #define VSWITCH_AGE	 300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
-#define VSWITCH_PATIENCE 200 /* the part of a second (5 ms) that a frame waits for its receiver, or its lock, in all   \
-			      */
-#define VSWITCH_RETRY 20000  /* the part of a second (50 us) after which one that waits is tried again */
+#define VSWITCH_PATIENCE                                                                                               \
+	200		    /* the part of a second (5 ms) that a frame waits for its receiver, or its lock, in all    \
+			     */
+#define VSWITCH_RETRY 20000 /* the part of a second (50 us) after which one that waits is tried again */
 
 /* Why a frame wasn't delivered. Up to NOWHERE it counts at the port that it came from, then at the one it was for. */
 enum vswitch_drop {
@@ -96,6 +98,7 @@ struct vswitch {
 	const struct vswitch_ops *ops;
 	uint64_t hz, seed;
 	uint64_t attached; /* bit n: port n is */
+	uint64_t capture;  /* ports whose frames are to be recorded */
 	uint32_t changes;  /* of ports: a frame that was routed before is routed no more */
 	struct vswitch_port port[VSWITCH_PORTS];
 	struct vswitch_entry entry[VSWITCH_SETS][VSWITCH_WAYS];
@@ -106,7 +109,7 @@ struct vswitch_transit {
 	uint64_t to;	  /* ports that have it still to come */
 	uint64_t tagged;  /* those of `to` that get it with a tag */
 	uint64_t capture; /* ports that it touches, the sender's too, whose frames are to be recorded */
-	uint64_t since;	  /* ticks: when it was routed */
+	uint64_t since;	  /* ticks: when it was routed, or got on */
 	uint64_t again;	  /* ticks: when it is worth to go on, after NET_LATER */
 	uint32_t changes;
 	uint16_t tci; /* priority and VLAN, for those that get a tag */
