@@ -12,8 +12,6 @@
 #include "hv/lib/math.h"
 #include "hv/lib/string.h"
 
-#define TYPE_AT	    12 /* of an Ethernet frame */
-#define TYPE_TAG    0x8100
 #define VLAN_MASK   0x0FFF
 #define VLAN_BITS   12
 #define GROUP	    (1ULL << 40) /* of an address as a number: the first byte's lowest bit */
@@ -41,11 +39,6 @@ static uint64_t mac_number(const uint8_t mac[NET_MAC_SIZE])
 	for (unsigned i = 0; i < NET_MAC_SIZE; i++)
 		number = number << 8 | mac[i];
 	return number;
-}
-
-static unsigned get16(const uint8_t *at)
-{
-	return (unsigned)at[0] << 8 | at[1];
 }
 
 /* The lowest number in a set of ports that isn't empty. */
@@ -286,10 +279,10 @@ static enum vswitch_drop read_heading(const struct vswitch_port *p, const struct
 		return VSWITCH_RUNT;
 	h->to = mac_number(packet->head);
 	h->from = mac_number(packet->head + NET_MAC_SIZE);
-	if (get16(packet->head + TYPE_AT) == TYPE_TAG) {
+	if (net_get16(packet->head + NET_TYPE_AT) == NET_TYPE_TAG) {
 		if (packet->head_size < NET_ETHER + NET_TAG)
 			return VSWITCH_RUNT;
-		tci = (uint16_t)get16(packet->head + NET_ETHER);
+		tci = (uint16_t)net_get16(packet->head + NET_ETHER);
 		if (!p->config.trunk || (tci & VLAN_MASK) > VSWITCH_VLAN_MAX)
 			return VSWITCH_TAGGED;
 	}
@@ -470,14 +463,14 @@ static void settle(struct vswitch *sw, unsigned to, struct net_packet *packet, s
 		drop(sw, to, packet, t, VSWITCH_REFUSED);
 		return;
 	}
-	if (verdict != NET_NO_ROOM) {
-		p->full_since = 0;
-		t->since = now;
-	}
-	if (verdict != NET_DELIVERED) {
+	if (verdict == NET_NO_ROOM) {
 		lack_room(sw, to, packet, t, now);
 		return;
 	}
+	p->full_since = 0;
+	t->since = now;
+	if (verdict == NET_PARTLY)
+		return;
 	p->counts.out_packets++;
 	p->counts.out_bytes += packet->size;
 	t->to &= ~BIT(to);
@@ -494,49 +487,58 @@ static bool is_void(const struct vswitch *sw, struct vswitch_transit *t)
 	return !t->to;
 }
 
-/* One receiver of the frame: it has it, won't have it, or is still in t->to and has to be tried again. */
-static void serve(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet, struct vswitch_transit *t)
+/* One receiver of the frame. True: it has it still to come and can't get it now. */
+static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet, struct vswitch_transit *t)
 {
-	void *from = sw->port[port].config.owner, *target;
+	void *from = sw->port[port].config.owner, *target = sw->port[to].config.owner;
 	enum net_verdict verdict;
 	uint64_t now = clock_now();
-	bool grabbed;
+	bool grabbed = false;
 
 	spin_lock(&sw->lock);
-	if (is_void(sw, t)) {
-		sw->port[port].counts.drops[VSWITCH_NOWHERE]++;
-		packet->cut = 0;
-		spin_unlock(&sw->lock);
-		return;
+	if (!is_void(sw, t)) {
+		grabbed = sw->ops->grab(from, target);
+		if (!grabbed && elapsed(t->since, now) >= sw->hz / VSWITCH_PATIENCE)
+			drop(sw, to, packet, t, VSWITCH_BUSY);
 	}
-	target = sw->port[to].config.owner;
-	grabbed = sw->ops->grab(from, target);
-	if (!grabbed && elapsed(t->since, now) >= sw->hz / VSWITCH_PATIENCE)
-		drop(sw, to, packet, t, VSWITCH_BUSY);
 	spin_unlock(&sw->lock);
 	if (!grabbed)
-		return;
+		return t->to & BIT(to);
 	verdict = sw->ops->deliver(from, target, packet, t->tagged & BIT(to), t->tci);
 	sw->ops->release(from, target);
 	spin_lock(&sw->lock);
 	if (!is_void(sw, t))
 		settle(sw, to, packet, t, verdict, now);
 	spin_unlock(&sw->lock);
+	return verdict == NET_NO_ROOM && (t->to & BIT(to));
+}
+
+/* A receiver that has to wait holds up no other, but for one that has a part of the bundle already. */
+static enum net_sent serve_all(struct vswitch *sw, unsigned port, struct net_packet *packet, uint64_t until,
+			       struct vswitch_transit *t)
+{
+	uint64_t left = t->to;
+
+	while (left) {
+		if (!packet->cut)
+			t->at = (uint8_t)first_of(left);
+		if (serve(sw, port, t->at, packet, t)) {
+			if (packet->cut)
+				break;
+			left &= ~BIT(t->at);
+		}
+		left &= t->to;
+		if (left && clock_now() >= until)
+			return NET_GOES_ON;
+	}
+	t->again = clock_now() + sw->hz / VSWITCH_RETRY;
+	return t->to ? NET_LATER : NET_SENT;
 }
 
 enum net_sent vswitch_forward(struct vswitch *sw, unsigned port, struct net_packet *packet, uint64_t until,
 			      struct vswitch_transit *t)
 {
-	uint64_t left;
-
 	if ((packet->fresh || !t->routed) && vswitch_route(sw, port, packet, clock_now(), t) != NET_SENT)
 		return NET_LATER;
-	for (left = t->to; left; left &= left - 1) {
-		serve(sw, port, first_of(left), packet, t);
-		left &= t->to | (left & -left);
-		if (clock_now() >= until && (left & (left - 1)))
-			return NET_GOES_ON;
-	}
-	t->again = clock_now() + sw->hz / VSWITCH_RETRY;
-	return t->to ? NET_LATER : NET_SENT;
+	return serve_all(sw, port, packet, until, t);
 }

@@ -21,10 +21,9 @@
 #define VSWITCH_WAYS	 4
 #define VSWITCH_QUOTA	 64  /* addresses learned from one port */
 #define VSWITCH_AGE	 300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
-#define VSWITCH_PATIENCE                                                                                               \
-	200		    /* the part of a second (5 ms) that a frame waits for its receiver, or its lock, in all    \
-			     */
-#define VSWITCH_RETRY 20000 /* the part of a second (50 us) after which one that waits is tried again */
+/* Parts of a second: 5 ms that a frame waits in all for a receiver or its lock, and 50 us from one try to the next. */
+#define VSWITCH_PATIENCE 200
+#define VSWITCH_RETRY	 20000
 
 /* Why a frame wasn't delivered. Up to NOWHERE it counts at the port that it came from, then at the one it was for. */
 enum vswitch_drop {

@@ -6,6 +6,7 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "hv/dev/virtio.h"
 #include "hv/dev/virtio_stream.h"
 
 #define NET_MAC_SIZE  6
@@ -13,9 +14,24 @@
 #define NET_TAG	      4	 /* bytes that an 802.1Q tag adds behind the addresses */
 #define NET_FRAME_MAX (NET_ETHER + NET_TAG + 65535)
 #define NET_HEAD_MAX  192 /* the headers of Ethernet, IP and TCP with all their options, and a tag that we add */
+#define NET_TYPE_TAG  0x8100
+#define NET_TYPE_IPV4 0x0800
+#define NET_TYPE_IPV6 0x86DD
+#define NET_TYPE_AT   12 /* of the frame: the type, or a tag's beginning */
 
 /* What the frame is a bundle of. */
 enum net_gso { NET_GSO_NONE = 0, NET_GSO_TCP4 = 1, NET_GSO_TCP6 = 4 };
+
+/* Fields of frames, which are big-endian. */
+static inline uint16_t net_get16(const uint8_t *at)
+{
+	return (uint16_t)(at[0] << 8 | at[1]);
+}
+static inline void net_put16(uint8_t *at, uint16_t value)
+{
+	at[0] = (uint8_t)(value >> 8);
+	at[1] = (uint8_t)value;
+}
 
 struct net_packet {
 	uint8_t head[NET_HEAD_MAX];
@@ -36,11 +52,29 @@ struct net_packet {
 	uint64_t work; /* bytes copied and pieces of memory looked up on its behalf, see VIRTIO_PIECE */
 };
 
+/*
+ * For a copy of the packet: the frame gets an 802.1Q tag, whose 16 bits behind 0x8100 are `tci`, or has none any more.
+ * The head has room for a tag more than it was filled with.
+ */
+void net_packet_tag(struct net_packet *packet, bool tagged, uint16_t tci);
+/* Where the Ethernet type is that says what the frame carries, behind a tag if there is one; 0: not in the head. */
+unsigned net_packet_type_at(const struct net_packet *packet);
+
+/* The frame's bytes from `from` on, one piece after another; the packet must stay where it is. */
+struct net_reader {
+	const uint8_t *head;
+	uint32_t head_left;
+	struct virtio_stream rest;
+};
+struct net_reader net_packet_read(const struct net_packet *packet, uint32_t from);
+/* The next piece, *size bytes, at most `most` (not 0). NULL: the sender has no memory there. */
+const uint8_t *net_reader_next(struct net_reader *reader, uint32_t most, uint32_t *size);
+
 /* What became of a frame at one receiver. */
 enum net_verdict {
 	NET_DELIVERED,
-	NET_PARTLY,  /* some segments were, and the receiver has no buffer for the rest now: ask again */
-	NET_NO_ROOM, /* nothing was, it has no buffer now: ask again, or drop it */
+	NET_PARTLY,  /* some segments were: ask again */
+	NET_NO_ROOM, /* it has no buffer for it, or for the next segment, now: ask again, or drop it */
 	NET_REFUSED, /* it doesn't want it: filter, link down, no driver, buffers that are too small */
 };
 

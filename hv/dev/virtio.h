@@ -33,6 +33,8 @@ struct virtio_kind {
 	void (*config_read)(void *dev, unsigned offset, void *to, unsigned size);
 	/* A write to it that lies inside config_size; NULL: nothing of it can be written. */
 	void (*config_write)(void *dev, unsigned offset, const void *from, unsigned size);
+	/* The driver, or the power, resets the device; its queues' turn comes after. NULL: nothing to forget. */
+	void (*reset)(void *dev);
 	/* What the device remembers of a queue, a chain that it has taken among it, is void. */
 	void (*queue_reset)(void *dev, unsigned queue);
 	/*

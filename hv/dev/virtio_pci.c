@@ -213,6 +213,8 @@ static void reset_device(struct virtio_pci *v)
 	v->config_vector = VIRTIO_NO_VECTOR;
 	v->queue_select = 0;
 	v->isr = 0;
+	if (v->kind->reset)
+		v->kind->reset(v->dev);
 	for (unsigned n = 0; n < v->queues; n++)
 		reset_queue(v, n);
 	pci_clear_interrupts(&v->pci);
