@@ -480,23 +480,27 @@ static void settle(struct vswitch *sw, unsigned to, struct net_packet *packet, s
  * A port that was detached, or is somebody else's by now, may not get what was meant for its old owner: whatever
  * changed, the frame goes to nobody any more.
  */
-static bool is_void(const struct vswitch *sw, struct vswitch_transit *t)
+static bool is_void(struct vswitch *sw, unsigned port, struct net_packet *packet, struct vswitch_transit *t)
 {
-	if (t->changes != sw->changes)
-		t->to = 0;
-	return !t->to;
+	if (t->changes == sw->changes)
+		return false;
+	sw->port[port].counts.drops[VSWITCH_NOWHERE]++;
+	packet->cut = 0;
+	t->to = 0;
+	return true;
 }
 
 /* One receiver of the frame. True: it has it still to come and can't get it now. */
 static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet, struct vswitch_transit *t)
 {
-	void *from = sw->port[port].config.owner, *target = sw->port[to].config.owner;
+	void *from = sw->port[port].config.owner, *target;
 	enum net_verdict verdict;
 	uint64_t now = clock_now();
 	bool grabbed = false;
 
 	spin_lock(&sw->lock);
-	if (!is_void(sw, t)) {
+	target = sw->port[to].config.owner;
+	if (!is_void(sw, port, packet, t)) {
 		grabbed = sw->ops->grab(from, target);
 		if (!grabbed && elapsed(t->since, now) >= sw->hz / VSWITCH_PATIENCE)
 			drop(sw, to, packet, t, VSWITCH_BUSY);
@@ -507,7 +511,7 @@ static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_pac
 	verdict = sw->ops->deliver(from, target, packet, t->tagged & BIT(to), t->tci);
 	sw->ops->release(from, target);
 	spin_lock(&sw->lock);
-	if (!is_void(sw, t))
+	if (!is_void(sw, port, packet, t))
 		settle(sw, to, packet, t, verdict, now);
 	spin_unlock(&sw->lock);
 	return verdict == NET_NO_ROOM && (t->to & BIT(to));

@@ -112,6 +112,7 @@ struct vswitch_transit {
 	uint64_t again;	  /* ticks: when it is worth to go on, after NET_LATER */
 	uint32_t changes;
 	uint16_t tci; /* priority and VLAN, for those that get a tag */
+	uint8_t at;   /* the port that is tried */
 	bool routed;  /* false: the port has to wait until it may send so much */
 	bool one;     /* is for one port only: it waits for room */
 };
