@@ -1,0 +1,252 @@
+/*
+ * Frames for the driver of a network card; see virtio_net.h. What the receiver hasn't agreed to take is done first: a
+ * tag, sums, segments (net_offload.h). Then the frame is copied, from the sender's pieces of memory into the
+ * receiver's, with a header before it (VIRTIO 1.2, 5.1.6.4).
+ *
+ * The driver sees nothing of a frame before all of it is there: buffers are taken one by one as they fill, and given
+ * back together, or made available again when there are too few.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/dev/net_offload.h"
+#include "hv/dev/virtio_net_internal.h"
+#include "hv/lib/string.h"
+
+#define SEGMENTS 64 /* of a bundle that are cut at a time: locks are held */
+
+/* Of IP, for telling flows apart. */
+#define IP4_FRAGMENT  6
+#define IP4_PROTOCOL  9
+#define IP4_ADDRESSES 12
+#define IP4_HEADER    20
+#define IP6_NEXT      6
+#define IP6_ADDRESSES 8
+#define IP6_HEADER    40
+#define PORTS	      4 /* bytes, at the beginning of TCP and of UDP */
+#define FRAGMENT_MASK 0x3FFF
+enum { TCP = 6, UDP = 17 };
+
+/* --- one frame, into buffers -------------------------------------------------------------------------------------- */
+
+/* A frame on its way into buffers. */
+struct filling {
+	struct net_reader from;
+	uint32_t left;		/* bytes of it */
+	unsigned buffers;	/* in net->merged */
+	uint8_t *buffers_at[2]; /* where the header has their number */
+};
+
+/* At most what the buffer holds. Negative: one of both sides has no memory there: the sender, -E_FAULT, or we. */
+static int copy(struct filling *f, struct virtio_stream *in, uint64_t *work)
+{
+	const uint8_t *src;
+	uint32_t room, n;
+	uint8_t *dst;
+
+	while (f->left && in->left) {
+		dst = virtio_stream_next(in, f->left, &room);
+		if (!dst)
+			return -E_RANGE;
+		*work += VIRTIO_PIECE + room;
+		for (f->left -= room; room; room -= n, dst += n) {
+			src = net_reader_next(&f->from, room, &n);
+			if (!src)
+				return -E_FAULT;
+			memcpy(dst, src, n);
+		}
+	}
+	return 0;
+}
+
+/* With how many buffers there are left open: each byte of it may be in a piece of its own. */
+static int put_header(struct filling *f, struct virtio_stream *in, const struct net_packet *p)
+{
+	struct virtio_net_header h = {.flags = p->needs_csum ? VIRTIO_NET_HDR_NEEDS_CSUM : 0,
+				      .gso_type = (uint8_t)(p->gso | (p->ecn ? VIRTIO_NET_HDR_GSO_ECN : 0)),
+				      .hdr_len = p->gso == NET_GSO_NONE ? 0 : p->header_size,
+				      .gso_size = p->gso_size,
+				      .csum_start = p->needs_csum ? p->csum_start : 0,
+				      .csum_offset = p->needs_csum ? p->csum_offset : 0};
+	uint32_t n;
+
+	if (virtio_stream_write(in, &h, offsetof(struct virtio_net_header, num_buffers)))
+		return -E_RANGE;
+	for (unsigned i = 0; i < 2; i++) {
+		f->buffers_at[i] = virtio_stream_next(in, 1, &n);
+		if (!f->buffers_at[i])
+			return -E_RANGE;
+	}
+	return 0;
+}
+
+/* The buffer that was just taken. Negative: the frame can't be put into buffers, as copy(), or the queue is broken. */
+static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
+{
+	struct virtio_stream in = virtio_stream_in(net->mem, &net->chain);
+	uint32_t size = net->chain.in_size;
+	int err = 0;
+
+	net->merged[f->buffers++] = (struct virtqueue_used){net->chain.id, net->chain.slots, 0};
+	if (f->buffers == 1) {
+		if (size < sizeof(struct virtio_net_header)) {
+			q->broken = "a buffer for frames has no room for a header";
+			return -E_FORMAT;
+		}
+		err = put_header(f, &in, p);
+	}
+	if (!err)
+		err = copy(f, &in, &p->work);
+	if (err == -E_RANGE)
+		q->broken = "a buffer for frames lies where there is no memory";
+	net->merged[f->buffers - 1].written = (uint32_t)(size - in.left);
+	return err;
+}
+
+static enum net_verdict give_up(struct virtio_net *net, struct virtqueue *q, const struct filling *f,
+				enum net_verdict verdict)
+{
+	for (unsigned i = f->buffers; i > 0; i--)
+		virtqueue_untake(q, net->merged[i - 1].slots);
+	return verdict;
+}
+
+/* How many buffers a frame may be in. */
+static unsigned buffers_max(const struct virtio_net *net)
+{
+	return virtio_pci_has(&net->transport, VIRTIO_NET_F_MRG_RXBUF) ? VIRTIO_NET_MAX_MERGE : 1;
+}
+
+/* The frame as it is. It is whole in its buffers, or nothing was done. */
+static enum net_verdict put_frame(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
+{
+	struct filling f = {.from = net_packet_read(p, 0), .left = p->size};
+	unsigned most = buffers_max(net);
+	int got;
+
+	do {
+		if (f.buffers == most) {
+			net->counts.too_small++;
+			return give_up(net, q, &f, NET_REFUSED);
+		}
+		got = virtqueue_take(q, &net->chain);
+		if (got == 0)
+			return give_up(net, q, &f, NET_NO_ROOM);
+		if (got < 0 || fill_buffer(net, q, &f, p))
+			return give_up(net, q, &f, NET_REFUSED);
+	} while (f.left);
+	*f.buffers_at[0] = (uint8_t)f.buffers;
+	*f.buffers_at[1] = (uint8_t)(f.buffers >> 8);
+	if (virtqueue_give_all(q, net->merged, f.buffers))
+		return NET_REFUSED;
+	net->counts.received_packets++;
+	net->counts.received_bytes += p->size;
+	return NET_DELIVERED;
+}
+
+/* --- what the driver agreed to ------------------------------------------------------------------------------------ */
+
+static enum net_verdict put_summed(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
+{
+	if (p->needs_csum && !virtio_pci_has(&net->transport, VIRTIO_NET_F_GUEST_CSUM)) {
+		if (!net_offload_sum(p))
+			return NET_REFUSED;
+		net->counts.software_sums++;
+	}
+	return put_frame(net, q, p);
+}
+
+/* Some of the segments that are left. */
+static enum net_verdict put_segments(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
+{
+	enum net_verdict verdict = NET_PARTLY;
+	struct net_packet segment;
+	uint32_t payload;
+
+	for (unsigned i = 0; i < SEGMENTS && verdict == NET_PARTLY; i++) {
+		payload = net_offload_segment(p, &segment);
+		verdict = put_summed(net, q, &segment);
+		p->work += segment.work;
+		if (verdict != NET_DELIVERED)
+			return verdict == NET_NO_ROOM && i ? NET_PARTLY : verdict;
+		net->counts.software_segments++;
+		p->cut += payload;
+		if (p->cut < p->size - p->header_size)
+			verdict = NET_PARTLY;
+	}
+	return verdict;
+}
+
+static bool takes_bundle(const struct virtio_net *net, const struct net_packet *p)
+{
+	uint64_t needs = VIRTIO_NET_F_GUEST_CSUM;
+
+	needs |= p->gso == NET_GSO_TCP4 ? VIRTIO_NET_F_GUEST_TSO4 : VIRTIO_NET_F_GUEST_TSO6;
+	return virtio_pci_has(&net->transport, needs | (p->ecn ? VIRTIO_NET_F_GUEST_ECN : 0));
+}
+
+/* --- on which queue ----------------------------------------------------------------------------------------------- */
+
+static uint32_t mix(uint32_t hash, const uint8_t *at, unsigned size)
+{
+	for (unsigned i = 0; i < size; i++)
+		hash = (hash ^ at[i]) * 0x01000193;
+	return hash;
+}
+
+/* Packets of one connection have the same, so that none overtakes another. */
+static uint32_t flow_of(const struct net_packet *p)
+{
+	unsigned at = net_packet_type_at(p), ip = at + 2, next = 0;
+	const uint8_t *h = p->head + ip;
+	uint32_t hash = 0;
+	uint8_t protocol = 0;
+
+	if (net_get16(h - 2) == NET_TYPE_IPV4 && p->head_size >= ip + IP4_HEADER) {
+		hash = mix(hash, h + IP4_ADDRESSES, 8);
+		protocol = net_get16(h + IP4_FRAGMENT) & FRAGMENT_MASK ? 0 : h[IP4_PROTOCOL];
+		next = ip + (h[0] & 0xFU) * 4;
+	} else if (net_get16(h - 2) == NET_TYPE_IPV6 && p->head_size >= ip + IP6_HEADER) {
+		hash = mix(hash, h + IP6_ADDRESSES, 32);
+		protocol = h[IP6_NEXT];
+		next = ip + IP6_HEADER;
+	}
+	if ((protocol == TCP || protocol == UDP) && p->head_size >= next + PORTS)
+		hash = mix(hash, p->head + next, PORTS);
+	return hash ^ hash >> 16;
+}
+
+static unsigned choose_queue(const struct virtio_net *net, const struct net_packet *p)
+{
+	unsigned queue = net->pairs_used > 1 ? 2 * (flow_of(p) % net->pairs_used) : 0;
+
+	return net->transport.queue[queue].enabled ? queue : 0;
+}
+
+/* --- a frame comes ------------------------------------------------------------------------------------------------ */
+
+static bool is_for(const struct virtio_net *net, const struct net_packet *p)
+{
+	return net->link && virtio_pci_is_live(&net->transport) && net->transport.queue[0].enabled &&
+	       (!virtio_pci_has(&net->transport, VIRTIO_NET_F_CTRL_RX) || virtio_net_wants(net, p->head));
+}
+
+enum net_verdict virtio_net_receive(struct virtio_net *net, struct net_packet *packet, bool tagged, uint16_t tci)
+{
+	enum net_verdict verdict = NET_REFUSED;
+	struct net_packet p = *packet;
+	unsigned queue;
+
+	if (is_for(net, packet)) {
+		queue = choose_queue(net, packet);
+		net_packet_tag(&p, tagged, tci);
+		if (p.gso != NET_GSO_NONE && !takes_bundle(net, &p))
+			verdict = put_segments(net, &net->transport.queue[queue], &p);
+		else
+			verdict = put_summed(net, &net->transport.queue[queue], &p);
+		virtio_pci_gave(&net->transport, queue);
+	} else {
+		net->counts.filtered++;
+	}
+	packet->work = p.work;
+	packet->cut = verdict == NET_DELIVERED || verdict == NET_REFUSED ? 0 : p.cut;
+	return verdict;
+}
