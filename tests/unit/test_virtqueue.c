@@ -368,6 +368,49 @@ static void run(struct setup s, unsigned total)
 	}
 }
 
+/* Numbered buffers again: of those that were taken some are put back and taken once more, the others given together. */
+static void run_together(struct setup s, unsigned total)
+{
+	struct virtqueue_used used[VIRTQUEUE_MAX_SIZE];
+	unsigned added = 0, taken = 0, done = 0, rounds = 0, count, back;
+	uint32_t id, written;
+
+	start(s);
+	while (done < total) {
+		assert_in_range(rounds++, 0, 10 * total); /* it gets on */
+		for (unsigned n = random_below(s.size + 1); n && add_number(added); n--)
+			added++;
+		for (count = 0; count < s.size && virtqueue_take(&q, &chain) == 1; taken++) {
+			check_number(&chain, taken);
+			used[count++] = (struct virtqueue_used){chain.id, chain.slots, random_below(3) * 100};
+		}
+		for (back = random_below(count + 1); back; back--, taken--)
+			virtqueue_untake(&q, used[--count].slots);
+		assert_int_equal(virtqueue_give_all(&q, used, count), 0);
+		for (unsigned n = 0; n < count; n++, done++) {
+			assert_true(used_one(&id, &written));
+			assert_int_equal(id, used[n].id);
+			assert_int_equal(written, used[n].written);
+		}
+		assert_false(used_one(&id, &written));
+		assert_int_equal(q.in_flight, 0);
+		assert_null(q.broken);
+	}
+}
+
+static void buffers_are_put_back_and_given_together(void **state)
+{
+	static const unsigned size[] = {1, 2, 4, 64, 256};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(size); i++) {
+		run_together((struct setup){.size = size[i]}, 5000);
+		run_together((struct setup){.size = size[i], .indirect = true, .event_index = true}, 5000);
+	}
+	virtqueue_untake(&q, 1); /* nothing is in flight: the queue was reset since */
+	assert_int_equal(q.in_flight, 0);
+}
+
 static void many_buffers_pass(void **state)
 {
 	(void)state;
@@ -998,6 +1041,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test(a_chain_is_taken_and_given),
 	    cmocka_unit_test(many_buffers_pass),
+	    cmocka_unit_test(buffers_are_put_back_and_given_together),
 	    cmocka_unit_test(many_buffers_pass_with_every_feature),
 	    cmocka_unit_test(areas_lie_across_pages),
 	    cmocka_unit_test(a_chain_has_up_to_130_parts),
