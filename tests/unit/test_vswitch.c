@@ -1,0 +1,676 @@
+/*
+ * Unit tests of the virtual switch: where frames go, by address, VLAN and isolation; who may send from which address;
+ * what a table of fixed size does when somebody fills it; rates; and a frame's way to receivers that have no room, no
+ * time, or are gone. The receivers are played by the test.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/vswitch.c hv/dev/net_packet.c hv/dev/virtio_stream.c hv/guest_mem.c */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/fake_time.h"
+
+#include "hv/vswitch.h"
+
+#define MS     (FAKE_HZ / 1000)
+#define NEVER  UINT64_MAX
+#define GROUP  0x010000000000ULL
+#define ALL    0xFFFFFFFFFFFFULL
+#define MAC(n) (0x020000000000ULL + (n)) /* port n's in these tests */
+
+static struct vswitch sw;
+static struct vswitch_transit transit;
+static struct net_packet packet;
+
+/* What a receiver answers, and what it got. The owner of port n is &receiver[n]. */
+static struct receiver {
+	bool busy;
+	enum net_verdict answer;
+	unsigned frames, tries;
+	bool tagged;
+	uint16_t tci;
+} receiver[VSWITCH_PORTS];
+static struct receiver *held;
+static void (*meanwhile)(void); /* while a frame is copied */
+static uint64_t takes;		/* ticks, the copying of a frame */
+
+static bool grab(void *from, void *to)
+{
+	struct receiver *r = to;
+
+	assert_non_null(from);
+	assert_null(held);
+	r->tries++;
+	if (r->busy)
+		return false;
+	held = r;
+	return true;
+}
+
+static void release(void *from, void *to)
+{
+	assert_non_null(from);
+	assert_ptr_equal(held, to);
+	held = NULL;
+}
+
+static enum net_verdict deliver(void *from, void *to, struct net_packet *p, bool tagged, uint16_t tci)
+{
+	struct receiver *r = to;
+
+	assert_non_null(from);
+	assert_ptr_equal(held, to);
+	assert_int_equal(sw.lock.next, sw.lock.serving);
+	r->frames += r->answer == NET_DELIVERED;
+	r->tagged = tagged;
+	r->tci = tci;
+	if (r->answer == NET_PARTLY)
+		p->cut += 1000;
+	else if (r->answer != NET_NO_ROOM)
+		p->cut = 0;
+	fake_now += takes;
+	if (meanwhile)
+		meanwhile();
+	return r->answer;
+}
+
+static const struct vswitch_ops ops = {.grab = grab, .release = release, .deliver = deliver};
+
+static int setup(void **state)
+{
+	(void)state;
+	vswitch_init(&sw, &ops, FAKE_HZ, 0x123456789abcdef);
+	memset(receiver, 0, sizeof(receiver));
+	memset(&transit, 0xEE, sizeof(transit));
+	meanwhile = NULL;
+	takes = 0;
+	held = NULL;
+	return 0;
+}
+
+static void put_mac(uint8_t *at, uint64_t mac)
+{
+	for (unsigned i = 0; i < NET_MAC_SIZE; i++)
+		at[i] = (uint8_t)(mac >> (40 - 8 * i));
+}
+
+static int try_attach(struct vswitch_port_config c, uint64_t mac)
+{
+	put_mac(c.mac, mac);
+	return vswitch_attach(&sw, &c);
+}
+
+/* The next port; its address is MAC(its number). */
+static void attach(struct vswitch_port_config c)
+{
+	unsigned n = (unsigned)__builtin_popcountll(sw.attached);
+
+	c.owner = &receiver[n];
+	assert_int_equal(try_attach(c, MAC(n)), n);
+}
+
+static void attach_some(unsigned count)
+{
+	while (count--)
+		attach((struct vswitch_port_config){0});
+}
+
+static void make_frame(uint64_t to, uint64_t from, uint16_t type)
+{
+	memset(&packet, 0, sizeof(packet));
+	packet.fresh = true;
+	packet.head_size = packet.size = 60;
+	put_mac(packet.head, to);
+	put_mac(packet.head + 6, from);
+	net_put16(packet.head + 12, type);
+}
+
+static void make_tagged(uint64_t to, uint64_t from, uint16_t tci)
+{
+	make_frame(to, from, 0x8100);
+	net_put16(packet.head + 14, tci);
+}
+
+/* Where the frame goes that was made. */
+static uint64_t route(unsigned port)
+{
+	assert_int_equal(vswitch_route(&sw, port, &packet, fake_now, &transit), NET_SENT);
+	assert_true(transit.routed);
+	return transit.to;
+}
+
+static uint64_t route_plain(unsigned port, uint64_t to)
+{
+	make_frame(to, MAC(port), 0x0800);
+	return route(port);
+}
+
+static enum net_sent forward(unsigned port)
+{
+	enum net_sent sent = vswitch_forward(&sw, port, &packet, NEVER, &transit);
+
+	packet.fresh = false;
+	assert_null(held);
+	return sent;
+}
+
+static struct vswitch_counts counts(unsigned port)
+{
+	struct vswitch_counts c;
+
+	assert_true(vswitch_read(&sw, port, NULL, &c));
+	return c;
+}
+
+static void assert_dropped(unsigned port, enum vswitch_drop why)
+{
+	uint64_t before = counts(port).drops[why], in = counts(port).in_packets;
+
+	assert_int_equal(route(port), 0);
+	assert_int_equal(counts(port).drops[why], before + 1);
+	assert_int_equal(counts(port).in_packets, in);
+}
+
+/* --- addresses --- */
+
+static void frames_go_where_the_address_is(void **state)
+{
+	(void)state;
+	attach_some(4);
+	assert_int_equal(route_plain(0, MAC(2)), 1 << 2);
+	assert_true(transit.one);
+	assert_int_equal(route_plain(2, ALL), 0xB);
+	assert_false(transit.one);
+	assert_int_equal(route_plain(1, GROUP | 5), 0xD);
+	assert_int_equal(route_plain(1, 0x020000001234), 0xD); /* unknown */
+	assert_int_equal(transit.tagged, 0);
+	assert_int_equal(counts(1).in_packets, 2);
+	assert_int_equal(counts(1).in_bytes, 120);
+	make_frame(MAC(3), MAC(3), 0x0800); /* to itself */
+	assert_dropped(3, VSWITCH_NOWHERE);
+}
+
+static void nobody_sends_from_an_address_not_its_own(void **state)
+{
+	(void)state;
+	attach_some(2);
+	attach((struct vswitch_port_config){.free_mac = true});
+	make_frame(ALL, MAC(0), 0x0800);
+	assert_dropped(1, VSWITCH_SPOOFED);
+	make_frame(ALL, 0x020000001234, 0x0800);
+	assert_dropped(1, VSWITCH_SPOOFED);
+	assert_int_equal(route(2), 3); /* it may */
+	make_frame(ALL, MAC(0), 0x0800);
+	assert_dropped(2, VSWITCH_SPOOFED); /* but not from another's */
+	make_frame(ALL, GROUP | MAC(7), 0x0800);
+	assert_dropped(2, VSWITCH_SPOOFED);
+	make_frame(ALL, 0, 0x0800);
+	assert_dropped(2, VSWITCH_SPOOFED);
+}
+
+static void what_is_for_the_neighbour_goes_no_further(void **state)
+{
+	(void)state;
+	attach_some(2);
+	for (unsigned i = 0; i < 16; i++) {
+		make_frame(0x0180C2000000 + i, MAC(0), 0x8809);
+		assert_dropped(0, VSWITCH_RESERVED);
+	}
+	assert_int_equal(route_plain(0, 0x0180C2000010), 2);
+}
+
+static void a_frame_has_a_header(void **state)
+{
+	(void)state;
+	attach_some(1);
+	attach((struct vswitch_port_config){.trunk = true});
+	make_frame(ALL, MAC(0), 0x0800);
+	packet.head_size = packet.size = 13;
+	assert_dropped(0, VSWITCH_RUNT);
+	make_tagged(ALL, MAC(1), 0);
+	packet.head_size = packet.size = 17;
+	assert_dropped(1, VSWITCH_RUNT);
+}
+
+static void addresses_are_learned_move_and_age(void **state)
+{
+	struct vswitch_learned list[4];
+
+	(void)state;
+	attach_some(1);
+	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.free_mac = true});
+	make_frame(ALL, MAC(100), 0x0800);
+	route(1);
+	assert_int_equal(route_plain(0, MAC(100)), 1 << 1);
+	make_frame(ALL, MAC(100), 0x0800);
+	route(2);
+	assert_int_equal(route_plain(0, MAC(100)), 1 << 2);
+	assert_int_equal(sw.port[1].learned, 0);
+	assert_int_equal(sw.port[2].learned, 1);
+	fake_now += 300 * FAKE_HZ;
+	assert_int_equal(route_plain(0, MAC(100)), 1 << 2);
+	assert_int_equal(vswitch_list(&sw, fake_now, list, 4), 1);
+	assert_memory_equal(list[0].mac, "\x02\0\0\0\0\x64", 6);
+	assert_int_equal(list[0].port, 2);
+	assert_int_equal(list[0].age, 300 * FAKE_HZ);
+	fake_now++;
+	assert_int_equal(route_plain(0, MAC(100)), 6);
+	assert_int_equal(vswitch_list(&sw, fake_now, list, 4), 0);
+	make_frame(ALL, MAC(100), 0x0800);
+	route(2);
+	fake_now += 299 * FAKE_HZ; /* heard of again, it stays */
+	route(2);
+	fake_now += 299 * FAKE_HZ;
+	assert_int_equal(route_plain(0, MAC(100)), 1 << 2);
+	assert_int_equal(sw.port[2].learned, 1);
+	vswitch_detach(&sw, 2);
+	assert_int_equal(route_plain(0, MAC(100)), 1 << 1);
+	assert_int_equal(sw.port[2].learned, 0);
+}
+
+/* Somebody sends from a million addresses: the table holds his share, and who was there before is still known. */
+static void a_flood_of_addresses_takes_a_share(void **state)
+{
+	static struct vswitch_learned list[VSWITCH_SETS * VSWITCH_WAYS];
+	unsigned known = 0;
+
+	(void)state;
+	attach_some(1);
+	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.free_mac = true});
+	for (unsigned i = 0; i < 32; i++) {
+		make_frame(ALL, MAC(100 + i), 0x0800);
+		route(1);
+	}
+	for (unsigned i = 0; i < 1000000; i++) {
+		fake_now++;
+		make_frame(ALL, MAC(1000 + i), 0x0800);
+		route(2);
+		assert_in_range(sw.port[2].learned, 1, VSWITCH_QUOTA);
+	}
+	assert_int_equal(sw.port[2].learned, VSWITCH_QUOTA);
+	for (unsigned i = 0; i < 32; i++)
+		known += route_plain(0, MAC(100 + i)) == 1 << 1;
+	assert_in_range(known, 31, 32); /* more of one set than its places are a rare thing */
+	assert_int_equal(route_plain(2, MAC(0)), 1);
+	assert_int_equal(vswitch_list(&sw, fake_now, list, ARRAY_SIZE(list)), VSWITCH_QUOTA + sw.port[1].learned);
+	assert_int_equal(vswitch_list(&sw, fake_now, list, 5), 5);
+}
+
+/* --- VLANs --- */
+
+/* 0 and 1: VLAN 10. 2: VLAN 20. 3: trunk, own VLAN 10. 4: trunk, own VLAN 30. */
+static void attach_vlans(void)
+{
+	attach((struct vswitch_port_config){.vlan = 10});
+	attach((struct vswitch_port_config){.vlan = 10});
+	attach((struct vswitch_port_config){.vlan = 20});
+	attach((struct vswitch_port_config){.vlan = 10, .trunk = true});
+	attach((struct vswitch_port_config){.vlan = 30, .trunk = true});
+}
+
+static void frames_stay_in_their_vlan(void **state)
+{
+	(void)state;
+	attach_vlans();
+	assert_int_equal(route_plain(0, ALL), 0x1A);
+	assert_int_equal(transit.tagged, 0x10);
+	assert_int_equal(transit.tci, 10);
+	assert_int_equal(route_plain(2, ALL), 0x18);
+	assert_int_equal(transit.tagged, 0x18);
+	assert_int_equal(transit.tci, 20);
+	assert_int_equal(route_plain(0, MAC(1)), 2);
+	/* As unknown as any: trunks only have members that we don't know. */
+	assert_int_equal(route_plain(0, MAC(2)), 0x1A);
+	assert_int_equal(route_plain(2, MAC(0)), 0x18);
+	assert_int_equal(route_plain(2, MAC(3)), 0x08);
+}
+
+static void a_trunk_says_the_vlan(void **state)
+{
+	(void)state;
+	attach_vlans();
+	make_tagged(ALL, MAC(3), 0xA014); /* VLAN 20, priority 5 */
+	assert_int_equal(route(3), 0x14);
+	assert_int_equal(transit.tagged, 0x10);
+	assert_int_equal(transit.tci, 0xA014);
+	make_tagged(MAC(1), MAC(4), 10);
+	assert_int_equal(route(4), 2);
+	assert_int_equal(transit.tagged, 0);
+	assert_int_equal(route_plain(4, ALL), 0x08); /* its own VLAN 30 */
+	assert_int_equal(transit.tagged, 0x08);
+	make_tagged(ALL, MAC(3), 0x6000); /* a priority, no VLAN */
+	assert_int_equal(route(3), 0x13);
+	assert_int_equal(transit.tci, 0x600A);
+	make_tagged(ALL, MAC(3), 4094);
+	assert_int_equal(route(3), 0x10);
+	make_tagged(ALL, MAC(3), 4095);
+	assert_dropped(3, VSWITCH_TAGGED);
+	make_tagged(ALL, MAC(0), 20); /* no way into another's VLAN */
+	assert_dropped(0, VSWITCH_TAGGED);
+	make_tagged(ALL, MAC(0), 10);
+	assert_dropped(0, VSWITCH_TAGGED);
+}
+
+static void an_address_is_learned_in_its_vlan(void **state)
+{
+	(void)state;
+	attach((struct vswitch_port_config){.vlan = 10});
+	attach((struct vswitch_port_config){.vlan = 20});
+	attach((struct vswitch_port_config){.trunk = true, .free_mac = true});
+	attach((struct vswitch_port_config){.trunk = true, .free_mac = true});
+	make_tagged(ALL, MAC(100), 10);
+	route(2);
+	make_tagged(ALL, MAC(100), 20);
+	route(3);
+	assert_int_equal(route_plain(0, MAC(100)), 1 << 2);
+	assert_int_equal(route_plain(1, MAC(100)), 1 << 3);
+}
+
+static void isolated_ports_see_the_others_only(void **state)
+{
+	(void)state;
+	attach((struct vswitch_port_config){.isolated = true});
+	attach((struct vswitch_port_config){.isolated = true, .free_mac = true});
+	attach((struct vswitch_port_config){0});
+	assert_int_equal(route_plain(0, ALL), 4);
+	assert_int_equal(route_plain(2, ALL), 3);
+	assert_int_equal(route_plain(0, MAC(2)), 4);
+	make_frame(MAC(1), MAC(0), 0x0800);
+	assert_dropped(0, VSWITCH_NOWHERE);
+	make_frame(ALL, MAC(100), 0x0800);
+	route(1);
+	make_frame(MAC(100), MAC(0), 0x0800);
+	assert_dropped(0, VSWITCH_NOWHERE);
+}
+
+/* --- ports --- */
+
+static void ports_come_and_go(void **state)
+{
+	struct vswitch_port_config c;
+
+	(void)state;
+	assert_int_equal(try_attach((struct vswitch_port_config){0}, 0), -E_INVAL);
+	assert_int_equal(try_attach((struct vswitch_port_config){0}, GROUP | MAC(1)), -E_INVAL);
+	assert_int_equal(try_attach((struct vswitch_port_config){.vlan = 4095}, MAC(1)), -E_INVAL);
+	attach_some(VSWITCH_PORTS);
+	assert_int_equal(try_attach((struct vswitch_port_config){0}, MAC(5)), -E_EXIST);
+	assert_int_equal(try_attach((struct vswitch_port_config){0}, MAC(100)), -E_NOMEM);
+	assert_int_equal(route_plain(63, ALL), ~0ULL >> 1);
+	vswitch_detach(&sw, 5);
+	assert_false(vswitch_read(&sw, 5, &c, NULL));
+	assert_int_equal(route_plain(63, ALL), (~0ULL >> 1) & ~(1ULL << 5));
+	make_frame(ALL, MAC(5), 0x0800);
+	assert_int_equal(route(5), 0);
+	assert_int_equal(try_attach((struct vswitch_port_config){.vlan = 7}, MAC(100)), 5);
+	assert_true(vswitch_read(&sw, 5, &c, NULL));
+	assert_int_equal(c.vlan, 7);
+	assert_int_equal(counts(5).in_packets, 0);
+}
+
+static void ports_are_recorded(void **state)
+{
+	(void)state;
+	attach_some(2);
+	attach((struct vswitch_port_config){.capture = true});
+	route_plain(0, MAC(1));
+	assert_int_equal(transit.capture, 0);
+	route_plain(0, ALL);
+	assert_int_equal(transit.capture, 4);
+	route_plain(2, MAC(0));
+	assert_int_equal(transit.capture, 4);
+	vswitch_set_capture(&sw, 2, false);
+	vswitch_set_capture(&sw, 0, true);
+	vswitch_set_capture(&sw, 9, true); /* nobody's */
+	route_plain(2, ALL);
+	assert_int_equal(transit.capture, 1);
+	vswitch_detach(&sw, 0);
+	route_plain(2, ALL);
+	assert_int_equal(transit.capture, 0);
+	assert_int_equal(sw.capture, 0);
+}
+
+/* In a second as much goes as the rate says, and the burst; a frame that was held back goes when it was said. */
+static void a_rate_is_kept(void **state)
+{
+	uint64_t bytes = 0, end;
+
+	(void)state;
+	attach((struct vswitch_port_config){.rate = 1000000, .burst = 10000});
+	attach_some(1);
+	end = fake_now + FAKE_HZ;
+	for (unsigned tries = 0; fake_now < end; tries++) {
+		assert_in_range(tries, 0, 3000);
+		make_frame(MAC(1), MAC(0), 0x0800);
+		packet.size = 1000;
+		if (forward(0) == NET_SENT) {
+			bytes += 1000;
+			continue;
+		}
+		assert_false(transit.routed);
+		assert_true(transit.again > fake_now);
+		fake_now = transit.again;
+	}
+	assert_in_range(bytes, 1000000, 1012000);
+	assert_int_equal(counts(0).in_bytes, bytes);
+	assert_int_equal(receiver[1].frames, bytes / 1000);
+	fake_now += 10 * FAKE_HZ; /* what wasn't used is not saved up */
+	for (bytes = 0; forward(0) == NET_SENT; bytes += 1000)
+		packet.fresh = true;
+	assert_in_range(bytes, 10000, 12000);
+	fake_now = transit.again;
+	assert_int_equal(forward(0), NET_SENT); /* the same packet, no longer fresh */
+}
+
+static void a_rate_has_a_burst_of_its_own(void **state)
+{
+	uint64_t bytes = 0;
+
+	(void)state;
+	attach((struct vswitch_port_config){.rate = 1});
+	attach((struct vswitch_port_config){.rate = 1000000000});
+	for (unsigned port = 0; port < 2; port++) {
+		make_frame(MAC(!port), MAC(port), 0x0800);
+		packet.size = 1000;
+		for (bytes = 0; forward(port) == NET_SENT; bytes += 1000)
+			packet.fresh = true;
+		assert_in_range(bytes, port ? 10000000 : 131000, port ? 10002000 : 133000);
+	}
+}
+
+/* --- on the way --- */
+
+static void a_frame_is_delivered(void **state)
+{
+	(void)state;
+	attach_vlans();
+	make_frame(ALL, MAC(0), 0x0800);
+	receiver[3].answer = NET_REFUSED;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(receiver[1].frames, 1);
+	assert_false(receiver[1].tagged);
+	assert_true(receiver[4].tagged);
+	assert_int_equal(receiver[4].tci, 10);
+	assert_int_equal(receiver[2].tries, 0);
+	assert_int_equal(counts(1).out_packets, 1);
+	assert_int_equal(counts(1).out_bytes, 60);
+	assert_int_equal(counts(3).out_packets, 0);
+	assert_int_equal(counts(3).drops[VSWITCH_REFUSED], 1);
+}
+
+static void one_receiver_without_room_is_waited_for(void **state)
+{
+	(void)state;
+	attach_some(3);
+	make_frame(MAC(1), MAC(0), 0x0800);
+	receiver[1].answer = NET_NO_ROOM;
+	assert_int_equal(forward(0), NET_LATER);
+	assert_int_equal(transit.again, fake_now + FAKE_HZ / VSWITCH_RETRY);
+	fake_now += 5 * MS - 10;
+	assert_int_equal(forward(0), NET_LATER);
+	receiver[1].answer = NET_DELIVERED;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(receiver[1].frames, 1);
+
+	receiver[1].answer = NET_NO_ROOM;
+	make_frame(MAC(1), MAC(0), 0x0800);
+	assert_int_equal(forward(0), NET_LATER);
+	fake_now += 5 * MS + 10;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(counts(1).drops[VSWITCH_FULL], 1);
+	make_frame(MAC(1), MAC(0), 0x0800); /* nobody waits for it any more */
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(counts(1).drops[VSWITCH_FULL], 2);
+	receiver[1].answer = NET_DELIVERED;
+	make_frame(MAC(1), MAC(0), 0x0800);
+	assert_int_equal(forward(0), NET_SENT);
+	receiver[1].answer = NET_NO_ROOM; /* it has had room */
+	make_frame(MAC(1), MAC(0), 0x0800);
+	assert_int_equal(forward(0), NET_LATER);
+}
+
+static void one_of_many_is_not_waited_for(void **state)
+{
+	(void)state;
+	attach_some(4);
+	make_frame(ALL, MAC(0), 0x0800);
+	receiver[1].answer = NET_NO_ROOM;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(counts(1).drops[VSWITCH_FULL], 1);
+	assert_int_equal(receiver[2].frames + receiver[3].frames, 2);
+}
+
+static void a_busy_receiver_holds_up_no_other(void **state)
+{
+	(void)state;
+	attach_some(4);
+	make_frame(ALL, MAC(0), 0x0800);
+	receiver[1].busy = receiver[2].busy = true;
+	assert_int_equal(forward(0), NET_LATER);
+	assert_int_equal(transit.to, 6);
+	assert_int_equal(receiver[3].frames, 1);
+	receiver[2].busy = false;
+	fake_now += 5 * MS - 1;
+	assert_int_equal(forward(0), NET_LATER);
+	assert_int_equal(receiver[2].frames, 1);
+	fake_now += 5 * MS - 1; /* it got on meanwhile */
+	assert_int_equal(forward(0), NET_LATER);
+	fake_now++;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(counts(1).drops[VSWITCH_BUSY], 1);
+	assert_int_equal(receiver[1].frames, 0);
+	assert_int_equal(receiver[3].frames, 1);
+}
+
+/* A port that has a part of a bundle gets the rest before anybody else gets the beginning. */
+static void a_bundle_stays_with_its_receiver(void **state)
+{
+	(void)state;
+	attach_some(4);
+	make_frame(ALL, MAC(0), 0x0800);
+	receiver[1].busy = true;
+	receiver[2].answer = NET_PARTLY;
+	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now, &transit), NET_GOES_ON);
+	packet.fresh = false;
+	receiver[1].busy = false;
+	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now, &transit), NET_GOES_ON);
+	assert_int_equal(packet.cut, 0); /* to port 1 all of it */
+	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now, &transit), NET_GOES_ON);
+	assert_int_equal(packet.cut, 1000);
+	receiver[2].busy = true;
+	assert_int_equal(forward(0), NET_LATER);
+	assert_int_equal(receiver[3].tries, 0);
+	receiver[2].busy = false;
+	receiver[2].answer = NET_NO_ROOM;
+	assert_int_equal(forward(0), NET_SENT); /* many shall have it: the rest is dropped */
+	assert_int_equal(packet.cut, 0);
+	assert_int_equal(counts(2).drops[VSWITCH_FULL], 1);
+	assert_int_equal(receiver[3].frames, 1);
+	assert_int_equal(receiver[1].frames, 1);
+}
+
+static void a_turn_ends_in_time(void **state)
+{
+	unsigned turns = 1;
+
+	(void)state;
+	attach_some(VSWITCH_PORTS);
+	takes = 100;
+	make_frame(ALL, MAC(0), 0x0800);
+	while (vswitch_forward(&sw, 0, &packet, fake_now + 1000, &transit) == NET_GOES_ON) {
+		packet.fresh = false;
+		turns++;
+	}
+	assert_int_equal(turns, 7); /* 63 copies, 10 at a time */
+	for (unsigned i = 1; i < VSWITCH_PORTS; i++)
+		assert_int_equal(receiver[i].frames, 1);
+}
+
+static void detach_one(void)
+{
+	vswitch_detach(&sw, 1);
+}
+
+static void detach_three(void)
+{
+	vswitch_detach(&sw, 3);
+	meanwhile = NULL;
+}
+
+/* A port's number is somebody else's now: what is on the way to the old owner is not for him. */
+static void a_frame_for_who_is_gone_goes_nowhere(void **state)
+{
+	(void)state;
+	attach_some(4);
+	make_frame(MAC(1), MAC(0), 0x0800);
+	receiver[1].busy = true;
+	assert_int_equal(forward(0), NET_LATER);
+	detach_one();
+	receiver[1].busy = false;
+	assert_int_equal(try_attach((struct vswitch_port_config){.owner = &receiver[1]}, MAC(100)), 1);
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(receiver[1].frames, 0);
+	assert_int_equal(counts(0).drops[VSWITCH_NOWHERE], 1);
+
+	make_frame(ALL, MAC(0), 0x0800);
+	meanwhile = detach_three;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(receiver[1].frames, 1);
+	assert_int_equal(receiver[2].frames + receiver[3].frames, 0);
+	assert_int_equal(counts(0).drops[VSWITCH_NOWHERE], 2);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+	    cmocka_unit_test_setup(frames_go_where_the_address_is, setup),
+	    cmocka_unit_test_setup(nobody_sends_from_an_address_not_its_own, setup),
+	    cmocka_unit_test_setup(what_is_for_the_neighbour_goes_no_further, setup),
+	    cmocka_unit_test_setup(a_frame_has_a_header, setup),
+	    cmocka_unit_test_setup(addresses_are_learned_move_and_age, setup),
+	    cmocka_unit_test_setup(a_flood_of_addresses_takes_a_share, setup),
+	    cmocka_unit_test_setup(frames_stay_in_their_vlan, setup),
+	    cmocka_unit_test_setup(a_trunk_says_the_vlan, setup),
+	    cmocka_unit_test_setup(an_address_is_learned_in_its_vlan, setup),
+	    cmocka_unit_test_setup(isolated_ports_see_the_others_only, setup),
+	    cmocka_unit_test_setup(ports_come_and_go, setup),
+	    cmocka_unit_test_setup(ports_are_recorded, setup),
+	    cmocka_unit_test_setup(a_rate_is_kept, setup),
+	    cmocka_unit_test_setup(a_rate_has_a_burst_of_its_own, setup),
+	    cmocka_unit_test_setup(a_frame_is_delivered, setup),
+	    cmocka_unit_test_setup(one_receiver_without_room_is_waited_for, setup),
+	    cmocka_unit_test_setup(one_of_many_is_not_waited_for, setup),
+	    cmocka_unit_test_setup(a_busy_receiver_holds_up_no_other, setup),
+	    cmocka_unit_test_setup(a_bundle_stays_with_its_receiver, setup),
+	    cmocka_unit_test_setup(a_turn_ends_in_time, setup),
+	    cmocka_unit_test_setup(a_frame_for_who_is_gone_goes_nowhere, setup),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
