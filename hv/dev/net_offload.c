@@ -201,6 +201,8 @@ uint32_t net_offload_segment(const struct net_packet *b, struct net_packet *s)
 
 	*s = *b;
 	s->gso = NET_GSO_NONE;
+	s->gso_size = 0;
+	s->ecn = false;
 	s->cut = 0;
 	s->work = 0;
 	s->size = b->header_size + payload;

@@ -576,13 +576,13 @@ static void a_bundle_stays_with_its_receiver(void **state)
 	make_frame(ALL, MAC(0), 0x0800);
 	receiver[1].busy = true;
 	receiver[2].answer = NET_PARTLY;
-	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now, &transit), NET_GOES_ON);
+	takes = 100;
+	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now + 100, &transit), NET_GOES_ON);
 	packet.fresh = false;
-	receiver[1].busy = false;
-	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now, &transit), NET_GOES_ON);
-	assert_int_equal(packet.cut, 0); /* to port 1 all of it */
-	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now, &transit), NET_GOES_ON);
-	assert_int_equal(packet.cut, 1000);
+	receiver[1].busy = false; /* it waits for its turn */
+	assert_int_equal(vswitch_forward(&sw, 0, &packet, fake_now + 100, &transit), NET_GOES_ON);
+	assert_int_equal(packet.cut, 2000);
+	assert_int_equal(receiver[1].frames, 0);
 	receiver[2].busy = true;
 	assert_int_equal(forward(0), NET_LATER);
 	assert_int_equal(receiver[3].tries, 0);
