@@ -1,7 +1,7 @@
 /*
- * vireo.conf's keys: types, ranges, defaults (of `disk`: hv/config_disk.c). Called once by hv/main.c with what
- * boot/ini.c cut into settings. One table of keys for each kind of section; a key is one setter. Owns nothing: strings
- * stay in the loader's text, files in boot_info. Pure.
+ * vireo.conf's keys: types, ranges, defaults (of `disk` and `net`: hv/config_disk.c, config_net.c). Called once by
+ * hv/main.c with what boot/ini.c cut into settings. One table of keys for each kind of section; a key is one setter.
+ * Owns nothing: strings stay in the loader's text, files in boot_info. Pure.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/config.h"
@@ -220,6 +220,12 @@ static int set_disk(const struct config_line *l, struct hv_config *hv, struct vm
 	return config_add_disk(l, vm);
 }
 
+static int set_net(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return config_add_net(l, vm);
+}
+
 static int set_address(const struct config_line *l, uint64_t *out)
 {
 	if (parse_value(l, out))
@@ -367,6 +373,7 @@ enum {
 	KEY_PROTOCOL,
 	KEY_MODULE,
 	KEY_DISK,
+	KEY_NET,
 	KEY_LOAD,
 	KEY_ENTRY,
 	KEY_MODE,
@@ -389,6 +396,7 @@ static const struct key vm_keys[] = {
     [KEY_PROTOCOL] = {"protocol", set_protocol, false},
     [KEY_MODULE] = {"module", set_module, true},
     [KEY_DISK] = {"disk", set_disk, true},
+    [KEY_NET] = {"net", set_net, true},
     [KEY_LOAD] = {"load", set_load, false},
     [KEY_ENTRY] = {"entry", set_entry, false},
     [KEY_MODE] = {"mode", set_mode, false},
@@ -440,11 +448,6 @@ static int apply(const struct config_line *l, const struct key *keys, unsigned c
 	return unknown_key(l, keys, count);
 }
 
-static bool is_name_char(char c)
-{
-	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' || c == '.';
-}
-
 /* The NAME of "vm NAME". It is printed in every message, so it is kept plain. */
 static int take_name(const struct config_line *l, const char *name, struct vm_config *vm)
 {
@@ -457,7 +460,7 @@ static int take_name(const struct config_line *l, const char *name, struct vm_co
 		return config_complain(l, "found a name of %zu characters, expected at most %d", n,
 				       CONFIG_NAME_MAX - 1);
 	for (size_t i = 0; i < n; i++)
-		if (!is_name_char(name[i]))
+		if (!config_is_name_char(name[i]))
 			return config_complain(
 			    l, "found section [%.60s], expected letters, digits, '-', '_', '.' in the name",
 			    l->section);
@@ -652,7 +655,8 @@ int config_set(struct vm_config *vm, const struct boot_info *info, const char *k
 	int err;
 
 	snprintf(who, sizeof(who), "vm %s", vm->name);
-	if (!strcmp(key, "module") || !strcmp(key, "disk")) /* one more would join those that are there */
+	if (!strcmp(key, "module") || !strcmp(key, "disk") ||
+	    !strcmp(key, "net")) /* one more would join those that are there */
 		return config_complain(&l, "%s: can't be changed any more", key);
 	err = apply(&l, vm_keys, ARRAY_SIZE(vm_keys), &seen, NULL, &changed);
 	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !err; i++)
@@ -679,6 +683,8 @@ int config_copy(struct vm_config *vm, const struct vm_config *like, const char *
 				       disk->file->path, like->name);
 	memset(copy.name, 0, sizeof(copy.name));
 	copy.line = 0;
+	for (unsigned i = 0; i < copy.net_count; i++)
+		memset(copy.net[i].mac, 0, NET_MAC_SIZE);
 	if (take_name(&l, name, &copy))
 		return -E_INVAL;
 	*vm = copy;

@@ -11,12 +11,14 @@
 #include "arch/x86/cpu_state.h"
 #include "boot/boot_info.h"
 #include "hv/dev/block.h"
+#include "hv/dev/net_packet.h"
 #include "hv/lib/types.h"
 
 #define CONFIG_MAX_VMS	      64
 #define CONFIG_MAX_MODULES    8
 #define CONFIG_MAX_DISKS      4
 #define CONFIG_MAX_HVC	      2
+#define CONFIG_MAX_NETS	      4
 #define CONFIG_MAX_VCPUS      32
 #define CONFIG_MEMORY_MAX     (512 * GIB) /* what one page of an EPT's top level spans */
 #define CONFIG_NAME_MAX	      32
@@ -50,6 +52,17 @@ struct disk_config {
 	char serial[BLOCK_SERIAL_MAX + 1]; /* "disk0", "disk1", ... unless it is given */
 };
 
+/* A network card, and what the switch's port that it is plugged into lets it do (hv/vswitch.h). */
+struct net_config {
+	char network[CONFIG_NAME_MAX]; /* all that name the same are on one switch */
+	uint8_t mac[NET_MAC_SIZE];     /* all zero: none was given; config_number_nets() */
+	uint16_t vlan;		       /* 0: no VLAN was given */
+	bool trunk;		       /* frames come and go with tags, but those of `vlan` */
+	bool isolated;		       /* exchanges frames with ports only that aren't */
+	bool spoof;		       /* may send from any address */
+	uint64_t rate;		       /* bytes/s that it may send; 0: any */
+};
+
 struct vm_config {
 	char name[CONFIG_NAME_MAX];
 	uint32_t line;		     /* of its first setting */
@@ -65,6 +78,9 @@ struct vm_config {
 	/* disk = ..., may be repeated: hv/config_disk.c */
 	unsigned disk_count;
 	struct disk_config disk[CONFIG_MAX_DISKS];
+	/* net = ..., may be repeated: hv/config_net.c */
+	unsigned net_count;
+	struct net_config net[CONFIG_MAX_NETS];
 	uint64_t load_address; /* load = ADDRESS, flat images; default 0x7c00 */
 	uint64_t entry;	       /* entry = ADDRESS; default load_address */
 	enum cpu_mode mode;    /* mode = real|protected|long, flat images; default real */
@@ -102,11 +118,17 @@ int config_parse(struct config *config, const struct boot_info *info, const char
 int config_set(struct vm_config *vm, const struct boot_info *info, const char *key, const char *value,
 	       char error[CONFIG_ERROR_MAX]) MUST_CHECK;
 /*
- * A new VM under `name` that is in all else as `like`; negative with `error` filled when the name is none, or `like`
- * has a disk that is written in place.
+ * A new VM under `name` that is in all else as `like`, but for its MAC addresses, which are still to be given
+ * (config_number_nets); negative with `error` filled when the name is none, or `like` has a disk that is written in
+ * place.
  */
 int config_copy(struct vm_config *vm, const struct vm_config *like, const char *name,
 		char error[CONFIG_ERROR_MAX]) MUST_CHECK;
+/*
+ * Gives a MAC address to each network card that has none: 52:56, the VM's number and the card's. Locally administered;
+ * no two VMs of different numbers, 1 to 0xFFFFFF, get the same.
+ */
+void config_number_nets(struct vm_config *vm, unsigned number);
 /*
  * A file that is a disk written in place has no other use, in its VM or another. -E_INVAL with `error` filled, which is
  * about `vm`: it has such a file in common with `other`, which may be `vm` itself. config_parse and config_set see to

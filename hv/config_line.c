@@ -45,6 +45,11 @@ size_t config_word_length(const char *s)
 	return n;
 }
 
+bool config_is_name_char(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' || c == '.';
+}
+
 const char *config_status_text(uint32_t status)
 {
 	switch (status) {

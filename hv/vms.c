@@ -77,6 +77,7 @@ struct vms_entry *vms_define(const struct vm_config *config, char why[CONFIG_ERR
 	e = memset(phys_to_virt(page), 0, sizeof(*e));
 	e->id = next_id++;
 	e->config = *config;
+	config_number_nets(&e->config, e->id);
 	if (!config->line && keep_cmdline(e, &e->config, why)) { /* not out of vireo.conf */
 		phys_free(page, entry_pages());
 		return NULL;

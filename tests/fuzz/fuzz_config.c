@@ -1,10 +1,10 @@
 /*
  * config_parse and boot_info_check under whatever a file, or a broken loader, leaves behind. The first byte says how:
  * the text is cut into settings as the loader would, or raw bytes become boot_info's own fields, or lines are made of
- * words that the key `disk` and its like know. What is accepted must make sense in the end.
+ * words that the keys `disk` and `net` and their like know. What is accepted must make sense in the end.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c hv/config_disk.c hv/config_line.c hv/lib/number.c hv/boot_info.c */
+/* links: hv/config.c hv/config_disk.c hv/config_net.c hv/config_line.c hv/lib/number.c hv/boot_info.c */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,11 +40,13 @@ static void cut(const char *text, uint32_t size)
 /* Lines of two VMs: a byte for the VM and the key, then words by their number or characters, up to a zero. */
 static char *compose(const uint8_t *data, size_t size)
 {
-	static const char *const key[] = {"disk", "disk", "disk", "kernel", "initrd", "module", "protocol", "vcpus"};
-	static const char *const word[] = {"",	   "k",	 "m",	"odd", "none",	   "memory",	"overlay", "read-only",
-					   "512B", "1M", "64G", "512", "serial=x", "multiboot", " ",	   "\t"};
+	static const char *const key[] = {"disk", "disk", "net", "kernel", "initrd", "module", "protocol", "vcpus"};
+	static const char *const word[] = {
+	    "",		  "k",	   "m",	    "odd",   "none",	 "memory",    "overlay",     "read-only",
+	    "512B",	  "1M",	   "64G",   "512",   "serial=x", "multiboot", " ",	     "\t",
+	    "mac=52:56:", "vlan=", "rate=", "trunk", "isolated", "spoof",     "00:00:00:01", "4094"};
 	static const char start[] = "vm a\0vm b\0kernel\0k\0odd";
-	char *text = malloc(sizeof(start) + size * 20 + 32);
+	char *text = malloc(sizeof(start) + size * 20 + 32); /* words and keys are shorter than 20 */
 	uint32_t at = sizeof(start), n;
 
 	memcpy(text, start, sizeof(start));
@@ -62,7 +64,7 @@ static char *compose(const uint8_t *data, size_t size)
 				text[at++] = (char)*data;
 			else
 				at += (uint32_t)strlen(strcpy(text + at, word[*data / 2]));
-			if (*data < 32 && *data & 1)
+			if (*data < 2 * sizeof(word) / sizeof(word[0]) && *data & 1)
 				text[at++] = ' ';
 		}
 		text[at++] = 0;
@@ -90,6 +92,12 @@ static void check_disk(const struct disk_config *d)
 	check(d->kind != DISK_IN_PLACE || d->size == d->file->size);
 }
 
+static void check_net(const struct net_config *n)
+{
+	check(memchr(n->network, 0, sizeof(n->network)) != NULL && n->network[0]);
+	check(n->vlan <= 4094 && n->rate <= 64 * GIB && !(n->mac[0] & 1));
+}
+
 /* How often a VM that is accepted uses a file. */
 static unsigned uses(const struct vm_config *vm, const struct boot_file *f)
 {
@@ -104,6 +112,8 @@ static unsigned uses(const struct vm_config *vm, const struct boot_file *f)
 
 static void check_vm(const struct vm_config *vm)
 {
+	for (unsigned i = 0; i < vm->net_count; i++)
+		check_net(&vm->net[i]);
 	for (unsigned i = 0; i < vm->disk_count; i++) {
 		unsigned all = 0;
 

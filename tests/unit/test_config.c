@@ -1,6 +1,6 @@
 /* vireo.conf's keys: what is accepted, and the exact words about what is not. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c hv/config_disk.c hv/config_line.c hv/lib/number.c */
+/* links: hv/config.c hv/config_disk.c hv/config_net.c hv/config_line.c hv/lib/number.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -243,7 +243,7 @@ static void bad_values(void **s)
 	linux_with("memroy", "1G",
 		   "vm linux (line 3): unknown key 'memroy', expected one of vcpus, memory, kernel, initrd, cmdline, "
 		   "protocol, "
-		   "module, disk, load, entry, mode, break, autostart, kvm, rng, hvc, weight, cap, cpus");
+		   "module, disk, net, load, entry, mode, break, autostart, kvm, rng, hvc, weight, cap, cpus");
 	linux_with("hvc", "3", "vm linux (line 3): hvc: found '3', expected a number of consoles from 0 to 2");
 	linux_with("hvc", "on", "vm linux (line 3): hvc: found 'on', expected a number of consoles from 0 to 2");
 	linux_with("weight", "0", "vm linux (line 3): weight: found '0', expected a number from 1 to 10000");
@@ -479,6 +479,123 @@ static void disks_at_run_time(void **s)
 	assert_int_equal(copy.disk[0].kind, DISK_OVERLAY);
 }
 
+static void nets(void **s)
+{
+	const struct net_config *n = config.vm[0].net;
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("net", "lan");
+	set("net", "0123456789012345678901234567890 spoof\ttrunk  isolated vlan=1 rate=1K mac=52:56:0A:fF:90:01");
+	set("net", "a.b-c_D rate=64G");
+	set("net", "lan vlan=4094");
+	open_section("vm b");
+	set("kernel", "\\k");
+	set("net", "lan mac=02:00:00:00:00:00");
+	set("net", "lan");
+	assert_int_equal(parse(), 0);
+	assert_string_equal(config.vm[0].error, "");
+	assert_string_equal(config.vm[1].error, "");
+	assert_int_equal(config.vm[0].net_count, 4);
+	assert_int_equal(config.vm[1].net_count, 2);
+	assert_string_equal(n[0].network, "lan");
+	assert_false(n[0].trunk || n[0].isolated || n[0].spoof || n[0].vlan || n[0].rate);
+	assert_memory_equal(n[0].mac, "\0\0\0\0\0\0", 6);
+	assert_string_equal(n[1].network, "0123456789012345678901234567890");
+	assert_true(n[1].trunk && n[1].isolated && n[1].spoof && n[1].vlan == 1 && n[1].rate == KIB);
+	assert_memory_equal(n[1].mac, "\x52\x56\x0a\xff\x90\x01", 6);
+	assert_string_equal(n[2].network, "a.b-c_D");
+	assert_true(n[2].rate == 64 * GIB);
+	assert_true(n[3].vlan == 4094);
+	assert_memory_equal(config.vm[1].net[0].mac, "\x02\0\0\0\0\0", 6);
+}
+
+#define EXPECTED_OPTION "expected mac=ADDRESS, vlan=NUMBER, trunk, isolated, rate=SIZE or spoof"
+#define EXPECTED_MAC	"expected six bytes of a unicast address, such as mac=52:56:00:00:01:00"
+#define EXPECTED_VLAN	"expected a number from 1 to 4094"
+#define EXPECTED_RATE	"expected 1K to 64G bytes a second"
+
+/* One word behind a network's name. */
+static void bad_option(const char *word, const char *expected)
+{
+	char value[80], words[CONFIG_ERROR_MAX];
+
+	snprintf(value, sizeof(value), "lan %s", word);
+	snprintf(words, sizeof(words), "vm linux (line 3): net: found '%.40s', %s", word, expected);
+	linux_with("net", value, words);
+	assert_int_equal(config.vm[0].net_count, 0);
+}
+
+static void bad_nets(void **s)
+{
+	static const char *const options[] = {
+	    "truncated", "vlan", "mac", "spoof=", "isolated=1", "=", "MAC=52:56:00:00:00:01"};
+	static const char *const macs[] = {"mac=",
+					   "mac=52:56:00:00:00",
+					   "mac=52:56:00:00:00:0",
+					   "mac=52:56:00:00:00:001",
+					   "mac=52-56-00-00-00-01",
+					   "mac=52:56:00:00:00:0g",
+					   "mac=53:56:00:00:00:01",
+					   "mac=ff:ff:ff:ff:ff:ff",
+					   "mac=00:00:00:00:00:00"};
+	static const char *const vlans[] = {"vlan=", "vlan=0", "vlan=4095", "vlan=one", "vlan=-1"};
+	static const char *const rates[] = {"rate=", "rate=0", "rate=1023", "rate=65G", "rate=fast"};
+
+	(void)s;
+	for (unsigned i = 0; i < ARRAY_SIZE(options); i++)
+		bad_option(options[i], EXPECTED_OPTION);
+	bad_option("0123456789012345678901234567890123456789x", EXPECTED_OPTION);
+	for (unsigned i = 0; i < ARRAY_SIZE(macs); i++)
+		bad_option(macs[i], EXPECTED_MAC);
+	for (unsigned i = 0; i < ARRAY_SIZE(vlans); i++)
+		bad_option(vlans[i], EXPECTED_VLAN);
+	for (unsigned i = 0; i < ARRAY_SIZE(rates); i++)
+		bad_option(rates[i], EXPECTED_RATE);
+	linux_with("net", "", "vm linux (line 3): net: found nothing, expected the name of a network");
+	linux_with("net", " lan", "vm linux (line 3): net: found nothing, expected the name of a network");
+	linux_with("net", "01234567890123456789012345678901",
+		   "vm linux (line 3): net: found a network's name of 32 characters, expected at most 31");
+	linux_with("net", "vlan=1",
+		   "vm linux (line 3): net: found 'vlan=1', expected letters, digits, '-', '_', '.' in a network's "
+		   "name");
+	linux_with("net", "lan trunk trunk", "vm linux (line 3): net: found trunk a second time, expected it once");
+	linux_with("net", "lan vlan=1 isolated vlan=1",
+		   "vm linux (line 3): net: found vlan= a second time, expected it once");
+	begin(NULL);
+	open_section("vm x");
+	set("kernel", "\\k");
+	for (int i = 0; i <= CONFIG_MAX_NETS; i++)
+		set("net", "lan");
+	vm_fails("vm x (line 7): net: found one more, expected at most 4");
+}
+
+/* Addresses come from the VM's number, and a copy's are its own. */
+static void nets_at_run_time(void **s)
+{
+	struct vm_config a, copy;
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("net", "lan mac=02:00:00:00:00:01 vlan=7");
+	set("net", "lan");
+	assert_int_equal(parse(), 0);
+	a = config.vm[0];
+	config_number_nets(&a, 0x10203);
+	assert_memory_equal(a.net[0].mac, "\x02\0\0\0\0\x01", 6);
+	assert_memory_equal(a.net[1].mac, "\x52\x56\x01\x02\x03\x01", 6);
+	assert_int_equal(config_set(&a, &info, "net", "lan", error), -E_INVAL);
+	assert_string_equal(error, "vm a: net: can't be changed any more");
+	assert_int_equal(config_copy(&copy, &a, "c", error), 0);
+	assert_int_equal(copy.net_count, 2);
+	assert_int_equal(copy.net[0].vlan, 7);
+	config_number_nets(&copy, 9);
+	assert_memory_equal(copy.net[0].mac, "\x52\x56\0\0\x09\0", 6);
+	assert_memory_equal(copy.net[1].mac, "\x52\x56\0\0\x09\x01", 6);
+}
+
 static void bad_combinations(void **s)
 {
 	(void)s;
@@ -649,6 +766,9 @@ int main(void)
 	    cmocka_unit_test_setup(a_file_that_is_written_has_one_use, begin),
 	    cmocka_unit_test_setup(a_refused_vm_writes_nothing, begin),
 	    cmocka_unit_test_setup(disks_at_run_time, begin),
+	    cmocka_unit_test_setup(nets, begin),
+	    cmocka_unit_test_setup(bad_nets, begin),
+	    cmocka_unit_test_setup(nets_at_run_time, begin),
 	    cmocka_unit_test_setup(bad_combinations, begin),
 	    cmocka_unit_test_setup(bad_names, begin),
 	    cmocka_unit_test_setup(one_bad_vm_leaves_the_other, begin),
