@@ -15,6 +15,11 @@ struct vm_device {
 	struct timer rest;	      /* armed: the next turn begins when it goes off */
 	struct virtio_pci *transport; /* within the kind's record */
 	size_t size;		      /* of the record */
+	/*
+	 * Takes leave of whoever knows the record; NULL: nobody does. The VM has ended or never began, boot CPU, no
+	 * lock held; also when its kind's creation failed half-way.
+	 */
+	void (*destroy)(struct vm_device *device);
 };
 
 /*
@@ -29,3 +34,4 @@ void vm_device_kick(void *device);
 int vm_io_blk_create(struct vm *vm, struct disk *const *disks, char *why, size_t size) MUST_CHECK;
 int vm_io_rng_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 int vm_io_console_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
+int vm_io_net_create(struct vm *vm, char *why, size_t size) MUST_CHECK;

@@ -110,7 +110,9 @@ int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t siz
 
 	if (!err)
 		err = vm_io_rng_create(vm, why, size);
-	return err ? err : vm_io_console_create(vm, why, size);
+	if (!err)
+		err = vm_io_console_create(vm, why, size);
+	return err ? err : vm_io_net_create(vm, why, size);
 }
 
 void vm_io_reset(struct vm *vm)
@@ -140,6 +142,8 @@ void vm_io_destroy(struct vm *vm)
 	while (vm->device_count) {
 		struct vm_device *d = vm->device[--vm->device_count];
 
+		if (d->destroy)
+			d->destroy(d);
 		phys_free(virt_to_phys(d), pages_of(d->size));
 	}
 }

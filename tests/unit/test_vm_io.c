@@ -138,6 +138,12 @@ int entropy_read(uint64_t *value)
 	(void)value;
 	return 0;
 }
+/* hv/vm_io_net.c has a test of its own. */
+int vm_io_net_create(struct vm *v, char *why, size_t size)
+{
+	(void)v, (void)why, (void)size;
+	return 0;
+}
 void virtio_pci_reset(struct virtio_pci *v)
 {
 	(void)v;
@@ -303,6 +309,25 @@ static void a_reset_ends_a_rest(void **state)
 	assert_int_equal(resets, DISKS);
 }
 
+static struct vm_device *taking_leave;
+
+static void take_leave(struct vm_device *device)
+{
+	assert_int_equal(vm.device_count, 1);
+	taking_leave = device;
+}
+
+/* Before its memory is gone, which the sanitizer sees, and in the reverse order of creation. */
+static void a_device_takes_leave(void **state)
+{
+	struct vm_device *second = vm.device[1];
+
+	(void)state;
+	second->destroy = take_leave;
+	vm_io_destroy(&vm);
+	assert_ptr_equal(taking_leave, second);
+}
+
 static void no_entropy_no_rng(void **state)
 {
 	struct disk *disks[DISKS] = {NULL};
@@ -356,6 +381,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_rest_is_the_cpus_own, setup, teardown),
 	    cmocka_unit_test_setup_teardown(after_the_end_nothing_is_queued, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_reset_ends_a_rest, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_device_takes_leave, setup, teardown),
 	    cmocka_unit_test_setup_teardown(no_entropy_no_rng, setup, teardown),
 	    cmocka_unit_test_setup_teardown(ports_are_the_consoles, setup, teardown),
 	};
