@@ -36,7 +36,7 @@ MAY_INCLUDE = {
 }
 # The shell's pure parts; its commands may include what hv may.
 MAY_INCLUDE.update({f"hv/shell/{part}.{suffix}": ["hv/lib", f"hv/shell/{part}.h"]
-                    for part in ("line", "words", "table") for suffix in "ch"})
+                    for part in ("line", "pcap", "words", "table") for suffix in "ch"})
 # Headers in <>: a freestanding compiler's own for all; more for those who have a libc or gnu-efi under them.
 FREESTANDING = {"stdint.h", "stddef.h", "stdbool.h", "stdarg.h", "stdalign.h", "stdatomic.h", "limits.h"}
 MORE_SYSTEM_HEADERS = {"boot": {"efi.h", "efilib.h", "string.h", "cpuid.h"}, "guests": {"asm/ioctls.h", "linux/reboot.h", "sys/syscall.h"}, "tests": None}

@@ -21,14 +21,15 @@
 
 #define KEY_CTRL_C 0x03
 
-static const struct shell_command *const tables[] = {shell_vm_commands, shell_show_commands, shell_top_commands,
-						     shell_trace_commands, shell_host_commands};
+static const struct shell_command *const tables[] = {shell_vm_commands,	   shell_show_commands, shell_top_commands,
+						     shell_trace_commands, shell_net_commands,	shell_host_commands};
 
 static struct line line;
 static bool line_ready; /* line_init() was called */
 
 static struct {
 	shell_step *step; /* NULL: no job */
+	void (*ended)(struct shell_call *call);
 	struct shell_call call;
 	char *word[WORDS_MAX];
 	char text[LINE_SIZE];
@@ -252,10 +253,18 @@ static void run_line(char *text)
 	run_words(&call);
 }
 
-static void end_job(void)
+static void put_job_away(void)
 {
 	timer_cancel(&job.timer);
+	if (job.step && job.ended)
+		job.ended(&job.call);
 	job.step = NULL;
+	flush_answer();
+}
+
+static void end_job(void)
+{
+	put_job_away();
 	if (!console_focused())
 		prompt();
 }
@@ -280,7 +289,13 @@ void shell_start_job(struct shell_call *call, shell_step *step)
 {
 	job.call = *call;
 	job.step = step;
+	job.ended = NULL;
 	timer_set(&job.timer, clock_now());
+}
+
+void shell_job_ends(void (*ended)(struct shell_call *call))
+{
+	job.ended = ended;
 }
 
 /* --- the console's side ------------------------------------------------------------------------------------------- */
@@ -320,8 +335,7 @@ static void enter(void)
 
 static void leave(void)
 {
-	job.step = NULL;
-	timer_cancel(&job.timer);
+	put_job_away();
 	log_set_prompt(NULL);
 	sink_text(&terminal, "\r\n");
 }

@@ -34,7 +34,7 @@ struct shell_command {
 
 /* The tables, one for each file of commands; the last row has no name. */
 extern const struct shell_command shell_vm_commands[], shell_show_commands[], shell_top_commands[],
-    shell_trace_commands[], shell_host_commands[];
+    shell_trace_commands[], shell_net_commands[], shell_host_commands[];
 
 /* Calls `f` for every command. */
 void shell_each_command(void (*f)(void *ctx, const struct shell_command *command), void *ctx);
@@ -56,3 +56,5 @@ struct vm_console *shell_vm_console(const struct shell_call *call);
 #define SHELL_DONE (-1)
 typedef int64_t shell_step(struct shell_call *call);
 void shell_start_job(struct shell_call *call, shell_step *step);
+/* What the job that was just started leaves behind is `ended`'s to put away, however it ends. It may write. */
+void shell_job_ends(void (*ended)(struct shell_call *call));
