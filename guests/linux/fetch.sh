@@ -38,16 +38,21 @@ if ! download; then
 		exit 1
 	fi
 fi
-dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -xO --wildcards './boot/vmlinuz-*' >vmlinuz.new
-[ "$(head -c 518 vmlinuz.new | tail -c 4)" = HdrS ] || { echo "fetch: $package holds no bzImage" >&2; exit 1; }
-rm -rf modules
-mkdir modules
-for module in acpi/button input/evdev virtio/virtio virtio/virtio_ring virtio/virtio_pci_modern_dev \
-	virtio/virtio_pci_legacy_dev virtio/virtio_pci block/virtio_blk \
-	char/hw_random/virtio-rng; do
-	dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -xO --wildcards "./lib/modules/*/kernel/drivers/$module.ko" \
-		>"modules/${module##*/}.ko"
+members=(./boot/vmlinuz-*)
+for module in drivers/acpi/button drivers/input/evdev drivers/virtio/virtio drivers/virtio/virtio_ring \
+	drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci_legacy_dev drivers/virtio/virtio_pci \
+	drivers/block/virtio_blk drivers/char/hw_random/virtio-rng \
+	net/core/failover drivers/net/net_failover drivers/net/virtio_net \
+	net/llc/llc net/802/stp net/802/garp net/802/mrp net/8021q/8021q; do
+	members+=("./lib/modules/*/kernel/$module.ko")
 done
+rm -rf unpacked modules
+mkdir unpacked modules
+dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -x -C unpacked --wildcards "${members[@]}" # fails if one is missing
+find unpacked -name '*.ko' -exec mv -t modules {} +
+mv unpacked/boot/vmlinuz-* vmlinuz.new
+[ "$(head -c 518 vmlinuz.new | tail -c 4)" = HdrS ] || { echo "fetch: $package holds no bzImage" >&2; exit 1; }
+touch modules/*.ko
 mv vmlinuz.new vmlinuz
 echo "$package" >version
-rm -rf ./linux-image-*.deb fetch.log apt
+rm -rf ./linux-image-*.deb unpacked fetch.log apt

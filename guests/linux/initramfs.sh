@@ -28,7 +28,19 @@ for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev vir
 	virtio-rng; do
 	insmod "/lib/$module.ko"
 done
+grep -qs 0x1041 /sys/bus/pci/devices/*/device || exit 0 # a network card
+for module in failover net_failover virtio_net; do
+	insmod "/lib/$module.ko"
+done
 EOF
+cat >"$root/etc/vlan" <<'EOF'
+#!/bin/sh
+# What 802.1Q tags need: `ip link add link eth0 name eth0.7 type vlan id 7` works after it.
+for module in llc stp garp mrp 8021q; do
+	insmod "/lib/$module.ko"
+done
+EOF
+chmod 755 "$root/etc/vlan"
 chmod 755 "$root/etc/virtio"
 echo 'root:x:0:0:root:/root:/bin/sh' >"$root/etc/passwd" # the shell's prompt shows ~ for this home
 echo "export HOME=/root; cd" >"$root/etc/profile"
