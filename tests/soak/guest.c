@@ -5,6 +5,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "tests/soak/guest.h"
 
+#include <string.h>
+
 #include "arch/x86/msr.h"
 #include "hv/guest_mem.h"
 #include "hv/pc_map.h"
@@ -343,6 +345,95 @@ static uint32_t do_virtio(struct soft *s)
 	return port_access(s, (uint16_t)(PC_PCI_IO + slot * 0x100), 0, 2, false);
 }
 
+/* --- a driver for the VM's network cards, which are in the slots behind the others
+ * ----------------------------------------------- */
+
+enum { NET_RINGS = 0x60000, NET_RING_SIZE = 0x4000, NET_FRAMES = 0x68000, NET_BUFFERS = 0x70000, NET_BUFFER = 0x800 };
+
+/* Both queues have eight slots; descriptors, the driver's ring and the device's lie 0x1000 apart. */
+static const struct {
+	uint8_t at, size;
+	uint32_t value;
+} net_setup[] = {
+    {20, 1, 0},
+    {20, 1, 3},
+    {8, 4, 1},
+    {12, 4, 1},
+    {20, 1, 11},
+    {22, 2, 0},
+    {24, 2, 8},
+    {32, 4, NET_RINGS},
+    {40, 4, NET_RINGS + 0x1000},
+    {48, 4, NET_RINGS + 0x2000},
+    {28, 2, 1},
+    {22, 2, 1},
+    {24, 2, 8},
+    {32, 4, NET_RINGS + NET_RING_SIZE},
+    {40, 4, NET_RINGS + NET_RING_SIZE + 0x1000},
+    {48, 4, NET_RINGS + NET_RING_SIZE + 0x2000},
+    {28, 2, 1},
+    {20, 1, 15},
+};
+
+/* All that is in slot `n` of a queue's ring from now on is one buffer; it becomes the next one for the device. */
+static void offer(const struct guest_mem *mem, unsigned queue, unsigned n, uint64_t gpa, uint32_t size)
+{
+	uint64_t rings = NET_RINGS + queue * NET_RING_SIZE;
+	struct split_descriptor d = {sim_chance(10) ? sim_random(MAX_GPA_WRITTEN * 4) : gpa, size, queue ? 0 : 2, 0};
+	uint16_t index, head = (uint16_t)n;
+
+	if (guest_read(mem, GPA(rings + 0x1002), &index, 2) || guest_write(mem, GPA(rings + 16 * n), &d, sizeof(d)) ||
+	    guest_write(mem, GPA(rings + 0x1004 + index % 8 * 2U), &head, 2))
+		return;
+	index++;
+	(void)!guest_write(mem, GPA(rings + 0x1002), &index, 2);
+}
+
+/* To all, or to a card that there may be; from its own address, or not. */
+static void put_frame(struct soft *s, unsigned slot)
+{
+	const struct vm *vm = soft_vcpu(s)->vm;
+	const struct net_config *own = &vm->config->net[sim_random(vm->config->net_count)];
+	uint8_t frame[12 + 14] = {0};
+	uint32_t size = sim_chance(500) ? 72 : 12 + (uint32_t)sim_random(1600);
+
+	memset(frame + 12, 0xff, 6);
+	if (sim_chance(600))
+		memcpy(frame + 12, (uint8_t[]){0x52, 0x56, 0, 0, (uint8_t)sim_random(12), (uint8_t)sim_random(2)}, 6);
+	memcpy(frame + 18, own->mac, 6);
+	if (!guest_write(&vm->mem, GPA(NET_FRAMES + slot * NET_BUFFER), frame, sizeof(frame)))
+		offer(&vm->mem, 1, slot, NET_FRAMES + slot * NET_BUFFER, size);
+}
+
+static uint32_t do_net(struct soft *s)
+{
+	const struct vm *vm = soft_vcpu(s)->vm;
+	unsigned step = s->net_step, queue = sim_random(2);
+
+	if (!vm->config->net_count)
+		return EXIT_CPUID;
+	s->net_step++;
+	if (step == 0) {
+		s->virtio_slot =
+		    1 + vm->config->disk_count + vm->config->rng + (unsigned)sim_random(vm->config->net_count);
+		return port_access(s, 0xcf8, 0x80000004 | s->virtio_slot << 11, 4, false);
+	}
+	if (step == 1)
+		return port_access(s, 0xcfc, 7, 2, false);
+	if (step - 2 < ARRAY_SIZE(net_setup))
+		return register_write(s, net_setup[step - 2].at, net_setup[step - 2].size, net_setup[step - 2].value);
+	if (sim_chance(30))
+		s->net_step = 0;
+	for (uint64_t i = queue ? sim_random(4) : 0; i < 8; i++) {
+		if (queue)
+			put_frame(s, (unsigned)sim_random(8));
+		else
+			offer(&vm->mem, 0, (unsigned)sim_random(8), NET_BUFFERS + sim_random(8) * NET_BUFFER,
+			      NET_BUFFER);
+	}
+	return port_access(s, (uint16_t)(PC_PCI_IO + s->virtio_slot * 0x100 + 4 * queue), 0, 2, false);
+}
+
 static const struct act {
 	uint32_t (*act)(struct soft *s);
 	unsigned weight;
@@ -367,6 +458,7 @@ static const struct act {
     {do_crash, 1},
     {do_pv, 20},
     {do_virtio, 150},
+    {do_net, 300},
 };
 
 /* What each processor of an operating system does first: its local APIC, then the other processors. */
@@ -412,6 +504,8 @@ uint32_t guest_act(struct soft *s)
 		return do_halt(s);
 	if (s->virtio_step && s->virtio_step < 2 + ARRAY_SIZE(setup) && sim_chance(970))
 		return do_virtio(s);
+	if (s->net_step && s->net_step < 2 + ARRAY_SIZE(net_setup) && sim_chance(970))
+		return do_net(s);
 	for (unsigned i = 0; i < ARRAY_SIZE(acts); i++)
 		all += acts[i].weight;
 	n = (unsigned)sim_random(all);

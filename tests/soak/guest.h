@@ -23,6 +23,7 @@ struct soft {
 	uint32_t *apic;			   /* the virtual APIC's page */
 	const uint16_t *script;		   /* port writes under way: port, value, ..., 0 */
 	unsigned virtio_step, virtio_slot; /* how far a virtio device is set up, and which */
+	unsigned net_step;		   /* the same of a network card, in virtio_slot */
 	unsigned booting;		   /* steps left until it does anything */
 	bool going_to_halt;		   /* its timer is set */
 	bool hog;			   /* hardly ever exits by itself */

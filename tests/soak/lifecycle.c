@@ -177,6 +177,14 @@ static void define(struct definition *d)
 	c.hvc = (uint32_t)sim_random(CONFIG_MAX_HVC + 1);
 	while (c.disk_count < CONFIG_MAX_DISKS && sim_chance(400))
 		c.disk[c.disk_count++] = (struct disk_config){.kind = DISK_MEMORY, .size = MIB, .overlay = MIB};
+	while (c.net_count < 2 && sim_chance(600)) {
+		struct net_config *net = &c.net[c.net_count++];
+
+		snprintf(net->network, sizeof(net->network), "lan%u", (unsigned)sim_random(2));
+		net->spoof = sim_chance(200);
+		net->isolated = sim_chance(100);
+		net->rate = sim_chance(100) ? MIB : 0;
+	}
 	processor_short_of_memory = sim_chance(200);
 	d->entry = vms_define(&c, why);
 	processor_short_of_memory = false;
