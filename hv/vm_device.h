@@ -15,6 +15,7 @@ struct vm_device {
 	struct timer rest;	      /* armed: the next turn begins when it goes off */
 	struct virtio_pci *transport; /* within the kind's record */
 	size_t size;		      /* of the record */
+	uint64_t ticks;		      /* that its turns took; waiting for the lock counts */
 	/*
 	 * Takes leave of whoever knows the record; NULL: nobody does. The VM has ended or never began, boot CPU, no
 	 * lock held; also when its kind's creation failed half-way.

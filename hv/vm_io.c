@@ -32,7 +32,10 @@ static void on_rest_over(struct timer *timer)
 /* True: there is more to do. */
 static bool work_a_turn(struct vm_device *d, uint64_t from)
 {
-	return virtio_pci_work(d->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
+	bool more = virtio_pci_work(d->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
+
+	d->ticks += clock_now() - from;
+	return more;
 }
 
 /* This CPU has nothing better to do than to go on for this VM. */

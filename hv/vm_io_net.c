@@ -208,6 +208,7 @@ bool vm_net_read(struct vm *vm, unsigned n, struct vm_net_status *status)
 	spin_lock(&vm->lock);
 	status->link = d->net.link;
 	memcpy(status->mac, d->net.mac, NET_MAC_SIZE);
+	status->ticks = d->device.ticks;
 	status->card = d->net.counts;
 	spin_unlock(&vm->lock);
 	return vswitch_read(&d->network->vswitch, (unsigned)d->port, NULL, &status->port);

@@ -12,6 +12,7 @@
 struct vm_net_status {
 	bool link;		   /* the cable is plugged in */
 	uint8_t mac[NET_MAC_SIZE]; /* as the driver has it now */
+	uint64_t ticks;		   /* that its turns took: all that sending costs, at the receivers as well */
 	struct virtio_net_counts card;
 	struct vswitch_counts port;
 };

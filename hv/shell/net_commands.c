@@ -72,6 +72,8 @@ static void put_drops(struct table *t, const struct vm_net_status *s)
 		table_string(t, n ? text + 1 : text);
 	for (unsigned i = 0; i < ALL_DROPS && t->json; i++)
 		table_u64(t, drop_count(s, i));
+	if (t->json)
+		table_u64(t, s->ticks);
 }
 
 static void port_row(struct table *t, const struct vms_entry *e, unsigned i)
@@ -100,7 +102,7 @@ static void port_row(struct table *t, const struct vms_entry *e, unsigned i)
 
 static void run_ports(struct shell_call *call)
 {
-	struct column columns[PORT_COLUMNS + ALL_DROPS];
+	struct column columns[PORT_COLUMNS + ALL_DROPS + 1];
 	unsigned count = PORT_COLUMNS;
 	struct table t;
 
@@ -109,6 +111,8 @@ static void run_ports(struct shell_call *call)
 		columns[count++] = (struct column){"drops", COLUMN_TEXT, 5};
 	for (unsigned i = 0; i < ALL_DROPS && call->json; i++)
 		columns[count++] = (struct column){drop_name(i), COLUMN_NUMBER, 5};
+	if (call->json)
+		columns[count++] = (struct column){"turn_ticks", COLUMN_NUMBER, 10};
 	table_begin(&t, *call->out, call->json, columns, count);
 	for (const struct vms_entry *e = vms_first(); e; e = e->next)
 		for (unsigned i = 0; i < e->config.net_count; i++)

@@ -1,0 +1,136 @@
+"""Linux guests on virtual networks: their own drivers judge the cards, and what they send arrives, whole, and only where
+it may."""
+# SPDX-License-Identifier: MIT
+import hashlib
+import re
+import subprocess
+import sys
+
+import pytest
+
+import rack
+from conftest import ROOT
+from lan import Lan
+
+PORT = 5000
+STREAM_MIB = 2
+LONG_STREAM_MIB = 64
+LONG_SECONDS = 3000  # of wall time for the long stream
+FLOOD_MS = 100
+
+
+def receive(lan, name, more=""):
+    """The guest waits for a stream, whose sum will be in /tmp/got. Its standard input stays open, so it is the sender
+    who ends it."""
+    lan.on(name, "rm -f /tmp/got /tmp/open; mkfifo /tmp/open")
+    lan.on(name, f"(nc -l -p {PORT} <> /tmp/open {more} | sha256sum > /tmp/sum; mv /tmp/sum /tmp/got) &")
+    lan.on(name, f"until netstat -ltn | grep -q :{PORT}; do sleep 0.1; done")
+
+
+def send(lan, name, to, mib, timeout=None):
+    """Random bytes to a guest that receives; their sum."""
+    lan.on(name, "rm -f /tmp/pipe; mkfifo /tmp/pipe")
+    said = lan.on(name, f"sha256sum < /tmp/pipe & dd if=/dev/urandom bs=64k count={mib * 16} 2>/dev/null | tee /tmp/pipe | "
+                        f"nc {lan.address(to)} {PORT}; wait", timeout)
+    return re.search(r"^([0-9a-f]{64}) ", said, re.M)[1]
+
+
+def received(lan, name, timeout=None):
+    return re.search(r"^([0-9a-f]{64}) ", lan.on(name, "until cat /tmp/got 2>/dev/null; do sleep 0.1; done", timeout), re.M)[1]
+
+
+def check_capture(lan, tmp_path, port):
+    """Pings go on meanwhile; tcpdump reads what was recorded."""
+    said = lan.shell(f"capture {port} 8")
+    log, pcap = tmp_path / "said.log", tmp_path / "said.pcap"
+    log.write_text(said)
+    subprocess.run([sys.executable, ROOT / "tests" / "capture2pcap.py", log, "-o", pcap], check=True)
+    shown = subprocess.run(["tcpdump", "-n", "-e", "-r", pcap], capture_output=True, text=True, check=True).stdout
+    assert len(shown.splitlines()) == 8, shown
+    assert "10.0.0.1 > 10.0.0.2: ICMP echo request" in shown and "10.0.0.2 > 10.0.0.1: ICMP echo reply" in shown, shown
+
+
+def test_two_guests(boot, make_image, tmp_path):
+    """Ping, a stream of which every byte arrives, a cable that is pulled, frames that are recorded."""
+    lan = Lan(boot, make_image, {"a": "lan", "b": "lan"})
+    assert lan.ping("a", "b")[0] == 5
+    rows = lan.ports()
+    assert (rows["a/0"]["mac"], rows["b/0"]["mac"]) == ("52:56:00:00:01:00", "52:56:00:00:02:00")
+    assert rows["a/0"]["in_packets"] >= 5 and rows["b/0"]["out_packets"] >= 5, rows
+    receive(lan, "b")
+    assert send(lan, "a", "b", STREAM_MIB) == received(lan, "b")
+    assert lan.ports()["b/0"]["out_bytes"] >= STREAM_MIB << 20
+    lan.on("a", f"ping {lan.address('b')} > /dev/null &")
+    check_capture(lan, tmp_path, "b/0")
+    lan.shell("link b 0 down")
+    lan.on("b", "until [ $(cat /sys/class/net/eth0/carrier) = 0 ]; do sleep 0.1; done")
+    assert lan.ping("a", "b", 3)[0] == 0
+    lan.shell("link b 0 up")
+    lan.on("b", "until [ $(cat /sys/class/net/eth0/carrier) = 1 ]; do sleep 0.1; done")
+    assert lan.ping("a", "b")[0] == 5
+    for name in "ab":
+        lan.check_no_complaints(name)
+
+
+@pytest.mark.long
+def test_long_stream(boot, make_image):
+    """64 MiB between guests of two vCPUs each, with a pair of queues for each of them, both ways at once."""
+    lan = Lan(boot, make_image, {"a": "lan", "b": "lan"}, vcpus=2)
+    for name in "ab":
+        said = lan.on(name, "ls /sys/class/net/eth0/queues")
+        assert said.split() == ["rx-0", "rx-1", "tx-0", "tx-1"], said
+    receive(lan, "a")
+    receive(lan, "b")
+    lan.on("b", f"(dd if=/dev/zero bs=64k count={LONG_STREAM_MIB * 4} | nc {lan.address('a')} {PORT}) 2>/dev/null &")
+    assert send(lan, "a", "b", LONG_STREAM_MIB, LONG_SECONDS) == received(lan, "b")
+    assert received(lan, "a", LONG_SECONDS) == hashlib.sha256(bytes(LONG_STREAM_MIB << 18)).hexdigest()
+    for name in "ab":
+        lan.check_no_complaints(name)
+
+
+def test_vlans_and_isolation(boot, make_image):
+    """Who reaches whom: three ports in a VLAN, two of them isolated, and a trunk."""
+    lan = Lan(boot, make_image, {"a": "lan vlan=7", "b": "lan vlan=7 isolated", "c": "lan vlan=7 isolated", "d": "lan trunk"})
+    assert [lan.ping("a", to, 3)[0] for to in "bc"] == [3, 3]
+    assert [lan.ping(*who, 3)[0] for who in ("bc", "cb", "ad", "da", "db")] == [0] * 5
+    lan.on("d", "/etc/vlan; ip link add link eth0 name eth0.7 type vlan id 7; ip link set eth0.7 up; "
+                "ip addr add 10.0.0.70/24 dev eth0.7; ip addr del 10.0.0.4/24 dev eth0")
+    assert [lan.ping("d", to, 3)[0] for to in "abc"] == [3, 3, 3]
+    assert lan.ping("c", "10.0.0.70", 3)[0] == 3
+    lan.on("a", "ip link set eth0 address 52:56:00:00:09:00")
+    assert lan.ping("a", "b", 3)[0] == 0
+    rows = lan.ports()
+    assert {port: row["flags"] for port, row in rows.items()} == {"a/0": "-", "b/0": "isolated", "c/0": "isolated",
+                                                                 "d/0": "trunk"}
+    assert rows["b/0"]["nowhere"] > 0 and rows["a/0"]["spoofed"] > 0, rows
+    assert not any(row["bad"] + row["tagged"] for row in rows.values()), rows
+
+
+def test_a_flood_is_bounded(boot, make_image):
+    """One guest sends to all as fast as it can; two others still reach each other in time."""
+    lan = Lan(boot, make_image, {"a": "lan", "b": "lan", "flood": "lan"})
+    assert lan.ping("a", "b")[0] == 5
+    lan.on("flood", "for n in 1 2 3 4; do ping -q -i 0.0001 -s 1400 10.0.0.255 > /dev/null & done")
+    before = lan.ports()["flood/0"]["in_packets"]
+    answered, longest = lan.ping("a", "b", 20)
+    sent = lan.ports()["flood/0"]["in_packets"] - before
+    assert sent > 1000 and answered == 20 and longest < FLOOD_MS, (sent, answered, longest)
+
+
+def test_a_guest_goes_in_the_middle(boot, make_image):
+    """A VM is destroyed while a stream goes to it: the others go on, it can come back, and all memory with it."""
+    lan = Lan(boot, make_image, {"a": "lan", "b": "lan"})
+    receive(lan, "b")
+    lan.on("a", f"nc {lan.address('b')} {PORT} < /dev/zero > /dev/null 2>&1 &")
+    before = lan.ports()["b/0"]["out_bytes"]
+    while lan.ports()["b/0"]["out_bytes"] < before + (1 << 20):
+        pass
+    lan.destroy("b")
+    assert lan.ports()["b/0"]["link"] == "off"
+    lan.on("a", "killall nc")
+    assert lan.ping("a", "b", 2)[0] == 0
+    lan.start("b")
+    assert lan.ping("a", "b", 3)[0] == 3
+    lan.check_no_complaints("a")
+    lan.destroy("a", "b")
+    assert rack.free_bytes(lan.machine) == lan.free_bytes
