@@ -3,7 +3,7 @@
 # has no use for is left out: manuals, translations, the database of hardware. The modules of virtual devices come from
 # Debian's kernel package by way of guests/linux/fetch.sh; the kernel itself stays outside.
 # Usage: guests/debian/mkroot.sh OUT LINUX (the folder that fetch.sh filled). Called by make; needs no loop device, and root
-# no more than mmdebstrap does: a user with subordinate ids (/etc/subuid) will do. The same packages give the same bytes.
+# no more than mmdebstrap does: a user with subordinate ids (/etc/subuid) will do. The same packages give the same files.
 # SPDX-License-Identifier: MIT
 set -eu
 PATH=$PATH:/usr/sbin:/sbin
