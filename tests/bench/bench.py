@@ -6,7 +6,7 @@ line of init, on the time-stamp counter; Bochs ticks once for each instruction.
 
 KVM's figures (tests/bench/kvm.json) were measured on the same emulated machine: Debian 12's kernel 6.1 as the host, with
 mitigations=off ("kvm") and as shipped ("kvm_default"). bench.json is a list of {"id", "unit", "vireo", "kvm",
-"kvm_default", "native"}, keys absent where not measured.
+"kvm_default", "native", "must"}, keys absent where not measured; "must" is what Vireo may take at most.
 """
 # SPDX-License-Identifier: MIT
 import json
@@ -18,6 +18,7 @@ import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
+import disk  # noqa: E402
 import machine  # noqa: E402
 import scale  # noqa: E402
 
@@ -45,6 +46,14 @@ VIREO_SAYS = [
 SOFTWARE_APIC = ["self-ipi", "x2apic-eoi"]
 
 CREATED_MIB = [64, 1024]
+
+# What a row may be at most.
+MUST = {"disk-exits-depth-1": 2, "disk-exits-depth-32": 0.2, "disk-read-byte": 0.25, "pio-doorbell": 250,
+        "mmio-doorbell": 450, "clock-exits": 0, "linux-boot-devices-exits": 4000, "image-bytes": 512 * 1024}
+DEVICES_MUST = 1.05  # of the native time, for linux-boot-devices
+
+# All kinds of devices that a VM can have beside its PC.
+DEVICES = "disk = memory 16M\ndisk = memory 16M serial=second\nrng = on\n"
 
 # On the kernel's command line, natively and as a guest: init powers off at once, so that Vireo's count of exits is that of
 # the boot (and of a hundred or two for the power-off).
@@ -76,11 +85,16 @@ def measure_native(folder, command_line):
     return number(r"vireo-init: tsc (\d+)", said) - number(r"chain: tsc (\d+)", said)
 
 
-def measure_vireo(folder, conf_text):
-    """The same as Vireo's guest: ticks to init, and Vireo's own figures as {id: (unit, value)}."""
-    conf = pathlib.Path(folder) / "vireo.conf"
+def boot_vireo(name, folder, conf_text):
+    """The same as Vireo's guest, until that is off; what the serial port said."""
+    conf = pathlib.Path(folder) / f"{name}.conf"
     conf.write_text(conf_text)
-    said = boot("vireo", folder, ([], [conf, *LINUX]), MACHINE_MEMORY, "vireo: all guests have ended")
+    return boot(name, folder, ([], [conf, *LINUX]), MACHINE_MEMORY, "vireo: all guests have ended")
+
+
+def measure_vireo(folder, conf_text):
+    """Ticks to init, and Vireo's own figures as {id: (unit, value)}."""
+    said = boot_vireo("vireo", folder, conf_text)
     figures = {name: (unit, number(pattern, said)) for name, unit, pattern in VIREO_SAYS}
     figures = {name: ("bytes", 1024 * value) if unit == "KiB" else (unit, value) for name, (unit, value) in figures.items()}
     # What the size of the images decides is a row of its own.
@@ -89,6 +103,14 @@ def measure_vireo(folder, conf_text):
     # The guest's time-stamp counter starts at 0 just before its first instruction.
     figures["linux-boot"] = ("ticks", number(r"vireo-init: tsc (\d+)", said))
     return figures
+
+
+def measure_devices(folder, conf_text):
+    """The boot of a VM that has every device: {id: (unit, value)}. Its drivers are loaded by init, where no time is
+    taken any more; the exits are those of both."""
+    said = boot_vireo("devices", folder, conf_text + DEVICES)
+    return {"linux-boot-devices": ("ticks", number(r"vireo-init: tsc (\d+)", said)),
+            "linux-boot-devices-exits": ("exits", number(r"vm linux: powered off after (\d+) exits", said))}
 
 
 def measure_guest(folder, name, guest, cpus, before="", after=""):
@@ -112,6 +134,7 @@ def measure_exits(folder):
     rows |= {f"{row}-no-apicv": software[row] for row in SOFTWARE_APIC}
     rows |= measure_guest(folder, "smp", "bench_smp", 2)
     rows |= measure_guest(folder, "switch", "bench_smp", 1, after="cmdline = one-processor\n")
+    rows |= measure_guest(folder, "virtio", "bench_virtio", 1)
     return {row: ("ticks", ticks) for row, ticks in rows.items()}
 
 
@@ -141,17 +164,24 @@ def collect():
         conf = CONF.read_text()
         command_line = re.search(r'^cmdline\s*=\s*"(.*)"', conf, re.M)[1]
         put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line} {OFF}"))
-        linux = measure_vireo(folder, conf.replace(command_line, f"{command_line} {OFF}"))
-        for name, (unit, value) in (linux | measure_exits(folder) | measure_creation(folder)).items():
+        boots_only = conf.replace(command_line, f"{command_line} {OFF}")
+        measured = measure_vireo(folder, boots_only) | measure_devices(folder, boots_only) | measure_exits(folder) \
+            | measure_creation(folder) | disk.measure(folder)
+        for name, (unit, value) in measured.items():
             put(name, unit, "vireo", value)
+    put("disk-read-byte", "ticks", "vireo", round(rows["disk-read-1m"]["vireo"] / (1 << 20), 4))
+    put("linux-boot-devices", "ticks", "must", int(DEVICES_MUST * rows["linux-boot"]["native"]))
+    for name, most in MUST.items():
+        rows[name]["must"] = most
     return list(rows.values())
 
 
 def show(rows):
-    columns = ["vireo", "kvm", "kvm_default", "native"]
-    print(f"{'id':20} {'unit':6}" + "".join(f"{column:>14}" for column in columns))
+    columns = ["vireo", "kvm", "kvm_default", "native", "must"]
+    print(f"{'id':24} {'unit':6}" + "".join(f"{column:>14}" for column in columns))
     for row in rows:
-        print(f"{row['id']:20} {row['unit']:6}" + "".join(f"{row.get(column, '-'):>14}" for column in columns))
+        verdict = "" if "must" not in row else "  kept" if row["vireo"] <= row["must"] else "  MISSED"
+        print(f"{row['id']:24} {row['unit']:6}" + "".join(f"{row.get(column, '-'):>14}" for column in columns) + verdict)
     boot_row = next(row for row in rows if row["id"] == "linux-boot")
     print(f"Linux under Vireo takes {boot_row['vireo'] / boot_row['native']:.3f} of its native time to init")
 
