@@ -46,9 +46,10 @@ static struct pool low, high;
 static uint64_t total; /* frames */
 static struct chunk *chunks;
 static struct list split, clean, dirty;
-static uint64_t split_free;  /* free frames of split chunks */
-static uint64_t free_chunks; /* those promised included */
-static uint64_t reserved;
+static uint64_t split_free;	 /* free frames of split chunks */
+static uint64_t free_chunks;	 /* those promised included */
+static uint64_t reserved;	 /* chunks of them */
+static uint64_t reserved_frames; /* beside those: single frames, of chunks that are split or can be */
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
@@ -206,6 +207,12 @@ static hpa_t take_frames(uint32_t index, uint64_t count, uint64_t align)
 	return hpa;
 }
 
+/* Free frames that nobody was promised. */
+static uint64_t frames_left(void)
+{
+	return split_free + (free_chunks - reserved) * CHUNK_FRAMES - reserved_frames;
+}
+
 /* Splits one more chunk. A dirty one: the zeroing of a clean one would be lost. */
 static bool split_one(void)
 {
@@ -214,10 +221,10 @@ static bool split_one(void)
 	if (free_chunks == reserved)
 		return false;
 	free_chunks--;
+	split_free += CHUNK_FRAMES; /* at once: pop_free() may let others in, who count what is free */
 	index = pop_free(&dirty, &clean);
 	chunks[index].state = CHUNK_SPLIT;
 	chunks[index].free = CHUNK_FRAMES;
-	split_free += CHUNK_FRAMES;
 	list_push(&split, index);
 	return true;
 }
@@ -313,7 +320,7 @@ int phys_init(const struct boot_info *info)
 
 	high = (struct pool){0};
 	split.head = clean.head = dirty.head = NO_CHUNK;
-	split_free = free_chunks = reserved = 0;
+	split_free = free_chunks = reserved = reserved_frames = 0;
 	high_extent(info);
 	bitmap_size = high.count / 8;
 	table_size = high.count / CHUNK_FRAMES * sizeof(struct chunk);
@@ -332,14 +339,11 @@ int phys_init(const struct boot_info *info)
 
 /* --- use ---------------------------------------------------------------------------------------------------------- */
 
-hpa_t phys_alloc(uint64_t pages, uint64_t align_pages)
+/* Under the lock. Frames of chunks that are split already come first. */
+static hpa_t find_frames(uint64_t pages, uint64_t align_pages)
 {
 	hpa_t hpa = HPA_NONE;
 
-	ASSERT(pages && align_pages && !(align_pages & (align_pages - 1)));
-	if (pages > CHUNK_FRAMES || align_pages > CHUNK_FRAMES)
-		return HPA_NONE;
-	spin_lock(&lock);
 	for (uint32_t i = split.head; i != NO_CHUNK && hpa_is_none(hpa);) {
 		uint32_t next = chunks[i].next;
 
@@ -348,6 +352,19 @@ hpa_t phys_alloc(uint64_t pages, uint64_t align_pages)
 	}
 	if (hpa_is_none(hpa) && split_one())
 		hpa = take_frames(split.head, pages, align_pages);
+	return hpa;
+}
+
+hpa_t phys_alloc(uint64_t pages, uint64_t align_pages)
+{
+	hpa_t hpa = HPA_NONE;
+
+	ASSERT(pages && align_pages && !(align_pages & (align_pages - 1)));
+	if (pages > CHUNK_FRAMES || align_pages > CHUNK_FRAMES)
+		return HPA_NONE;
+	spin_lock(&lock);
+	if (pages <= frames_left())
+		hpa = find_frames(pages, align_pages);
 	spin_unlock(&lock);
 	return hpa;
 }
@@ -394,12 +411,20 @@ void phys_free(hpa_t hpa, uint64_t pages)
 		      (unsigned long long)pages);
 }
 
+/* Chunks that can be promised, the frames that are promised left aside. */
+static uint64_t chunks_left(void)
+{
+	uint64_t whole = free_chunks - reserved, frames = frames_left() / CHUNK_FRAMES;
+
+	return whole < frames ? whole : frames;
+}
+
 int phys_reserve(uint64_t count)
 {
 	bool enough;
 
 	spin_lock(&lock);
-	enough = count <= free_chunks - reserved;
+	enough = count <= chunks_left();
 	if (enough)
 		reserved += count;
 	spin_unlock(&lock);
@@ -457,6 +482,92 @@ void phys_give_chunk(hpa_t hpa)
 	spin_unlock(&lock);
 }
 
+int phys_reserve_frames(uint64_t count)
+{
+	bool enough;
+
+	spin_lock(&lock);
+	enough = count <= frames_left();
+	if (enough)
+		reserved_frames += count;
+	spin_unlock(&lock);
+	return enough ? 0 : -E_NOMEM;
+}
+
+void phys_unreserve_frames(uint64_t count)
+{
+	bool good;
+
+	spin_lock(&lock);
+	good = count <= reserved_frames;
+	if (good)
+		reserved_frames -= count;
+	spin_unlock(&lock);
+	ASSERT(good);
+}
+
+void phys_promise_frames(void)
+{
+	bool good;
+
+	spin_lock(&lock);
+	good = reserved;
+	if (good) {
+		reserved--;
+		reserved_frames += CHUNK_FRAMES;
+	}
+	spin_unlock(&lock);
+	ASSERT(good);
+}
+
+int phys_promise_chunk(void)
+{
+	bool whole, good;
+
+	spin_lock(&lock);
+	good = reserved_frames >= CHUNK_FRAMES;
+	whole = good && free_chunks > reserved;
+	if (whole) {
+		reserved_frames -= CHUNK_FRAMES;
+		reserved++;
+	}
+	spin_unlock(&lock);
+	ASSERT(good);
+	return whole ? 0 : -E_NOMEM;
+}
+
+hpa_t phys_take_frame(void)
+{
+	hpa_t hpa = HPA_NONE;
+	bool promised;
+
+	spin_lock(&lock);
+	promised = reserved_frames;
+	reserved_frames -= promised;
+	while (promised && hpa_is_none(hpa = find_frames(1, 1))) { /* another CPU splits the chunk that has it */
+		spin_unlock(&lock);
+		__builtin_ia32_pause();
+		spin_lock(&lock);
+	}
+	spin_unlock(&lock);
+	ASSERT(promised);
+	return hpa;
+}
+
+void phys_split_chunk(hpa_t hpa)
+{
+	uint64_t at = hpa.value / PAGE_SIZE - high.first;
+	uint32_t index = (uint32_t)(at / CHUNK_FRAMES);
+
+	if (hpa.value % PHYS_CHUNK || at >= high.count || chunks[index].state != CHUNK_TAKEN)
+		panic("phys_split_chunk: 0x%llx was not taken", (unsigned long long)hpa.value);
+	spin_lock(&lock);
+	pool_mark(&high, at, CHUNK_FRAMES, false);
+	chunks[index].state = CHUNK_SPLIT;
+	chunks[index].free = 0;
+	spin_unlock(&lock);
+}
+
 /* Zeroes steps of a chunk that is in our hands. Answers how many of its steps are zero then. */
 static unsigned zero_steps(const struct chunk *chunk, uint8_t *at, bool (*go_on)(void *ctx), void *ctx)
 {
@@ -492,7 +603,7 @@ uint64_t phys_free_bytes(void)
 	uint64_t frames;
 
 	spin_lock(&lock);
-	frames = split_free + (free_chunks - reserved) * CHUNK_FRAMES;
+	frames = frames_left();
 	spin_unlock(&lock);
 	return frames * PAGE_SIZE;
 }
@@ -502,7 +613,7 @@ uint64_t phys_free_chunks(void)
 	uint64_t count;
 
 	spin_lock(&lock);
-	count = free_chunks - reserved;
+	count = chunks_left();
 	spin_unlock(&lock);
 	return count;
 }

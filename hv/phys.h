@@ -35,6 +35,19 @@ hpa_t phys_take_chunk(uint64_t *zeroed);
 void phys_give_chunk(hpa_t hpa);
 
 /*
+ * The same for single frames. Promises that many free frames, which may lie anywhere. -E_NOMEM: nothing promised.
+ */
+int phys_reserve_frames(uint64_t frames) MUST_CHECK;
+void phys_unreserve_frames(uint64_t frames);
+/* One of them, which never fails, not zeroed; phys_free() gives it back, to everybody. */
+hpa_t phys_take_frame(void);
+/* The promise of one chunk becomes that of its 512 frames; and back: -E_NOMEM, no whole chunk is there for it. */
+void phys_promise_frames(void);
+int phys_promise_chunk(void) MUST_CHECK;
+/* A chunk that was taken becomes 512 frames in use, which phys_free() gives back one by one. */
+void phys_split_chunk(hpa_t hpa);
+
+/*
  * For idle CPUs, any number at a time: zeroes the next page of a free chunk, or what part of it can be done while
  * go_on(), which is asked every 256 bytes, says true. False: all free chunks are zero.
  */

@@ -272,6 +272,68 @@ static void misuse_panics(void **state)
 	EXPECT_PANIC((void)phys_take_chunk(&zeroed).value);
 	setup(state);
 	EXPECT_PANIC(phys_unreserve(1));
+	setup(state);
+	EXPECT_PANIC(phys_unreserve_frames(1));
+	setup(state);
+	EXPECT_PANIC((void)phys_take_frame().value);
+	setup(state);
+	EXPECT_PANIC(phys_promise_frames());
+	setup(state);
+	EXPECT_PANIC(phys_split_chunk(HPA(base + 2 * MIB)));
+	setup(state);
+	EXPECT_PANIC((void)!phys_promise_chunk());
+}
+
+/* Promises of chunks and of frames come out of the same memory, and neither is broken by the other's being taken. */
+static void frames_are_promised_too(void **state)
+{
+	uint64_t chunks = phys_free_chunks(), frames = phys_free_bytes() / PAGE_SIZE, single = frames - 512 * chunks;
+	hpa_t *got = calloc(frames, sizeof(*got));
+
+	(void)state;
+	assert_int_equal(phys_reserve_frames(frames + 1), -E_NOMEM);
+	assert_int_equal(phys_reserve_frames(single + 1), 0);
+	assert_int_equal(phys_free_chunks(), chunks - 1);
+	assert_int_equal(phys_reserve(chunks), -E_NOMEM);
+	assert_int_equal(phys_reserve(chunks - 1), 0);
+	assert_int_equal(phys_free_bytes(), 511 * PAGE_SIZE);
+	phys_promise_frames();
+	assert_int_equal(phys_free_bytes(), 511 * PAGE_SIZE);
+	for (uint64_t i = 0; i < 511; i++) /* what nobody was promised */
+		assert_false(hpa_is_none(got[i] = phys_alloc(1, 1)));
+	assert_true(hpa_is_none(phys_alloc(1, 1)));
+	assert_int_equal(phys_promise_chunk(), 0);
+	phys_promise_frames();
+	for (uint64_t i = 511; i < 511 + single + 1 + 512; i++)
+		got[i] = phys_take_frame();
+	assert_int_equal(phys_reserve_frames(1), -E_NOMEM);
+	phys_unreserve(chunks - 2);
+	for (uint64_t i = 0; i < 511 + single + 1 + 512; i++)
+		phys_free(got[i], 1);
+	assert_int_equal(phys_free_bytes() / PAGE_SIZE, frames);
+	assert_int_equal(phys_free_chunks(), chunks);
+	free(got);
+}
+
+/* A chunk comes back frame by frame, and is whole when the last one has. */
+static void a_taken_chunk_is_split(void **state)
+{
+	uint64_t before = phys_free_bytes(), chunks = phys_free_chunks(), zeroed;
+	hpa_t chunk;
+
+	(void)state;
+	assert_int_equal(phys_reserve(1), 0);
+	chunk = phys_take_chunk(&zeroed);
+	phys_split_chunk(chunk);
+	for (unsigned i = 0; i < 512; i++) {
+		assert_int_equal(phys_free_bytes(), before - PHYS_CHUNK + i * PAGE_SIZE);
+		phys_free(HPA(chunk.value + i * 7 % 512 * PAGE_SIZE), 1);
+		assert_int_equal(phys_free_chunks(), i == 511 ? chunks : chunks - 1);
+	}
+	assert_int_equal(phys_reserve_frames(512), 0);
+	assert_int_equal(phys_promise_chunk(), 0); /* there is a whole one for it */
+	phys_unreserve(1);
+	assert_int_equal(phys_free_bytes(), before);
 }
 
 static void needs_memory(void **state)
@@ -393,6 +455,8 @@ int main(void)
 	    cmocka_unit_test_setup(freed_frames_come_back, setup),
 	    cmocka_unit_test_setup(low_memory_is_apart, setup),
 	    cmocka_unit_test_setup(misuse_panics, setup),
+	    cmocka_unit_test_setup(frames_are_promised_too, setup),
+	    cmocka_unit_test_setup(a_taken_chunk_is_split, setup),
 	    cmocka_unit_test(needs_memory),
 	    cmocka_unit_test_setup(random_use, setup),
 	};
