@@ -8,6 +8,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "arch/x86/cpu_state.h"
 #include "arch/x86/registers.h"
 #include "hv/lib/types.h"
@@ -59,14 +61,24 @@ struct virt_space; /* one guest's second-level page tables */
 struct virt_space *virt_space_create(uint64_t size);
 void virt_space_destroy(struct virt_space *space);
 /*
- * One change at a time; the caller sees to that. vCPUs may run meanwhile, except for unmap and for taking rights away:
- * what they lose they must have been off every CPU for, and flush when they are loaded again.
+ * One change at a time; the caller sees to that. vCPUs may run meanwhile, but for taking rights away. What is unmapped
+ * or cleared they may still reach until they have flushed: when they are loaded the next time, or by virt_renew().
  */
 /* Maps RAM with the memory types the MTRRs say. -E_EXIST, -E_NOMEM (nothing mapped). */
 int virt_space_map(struct virt_space *space, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights) MUST_CHECK;
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights) MUST_CHECK;
 /* Takes what is mapped in the range away. -E_NOMEM only when the ends lie inside of what was mapped as one. */
 int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size) MUST_CHECK;
+/* The same, but in tables that it keeps: what is mapped there again, page by page, needs no memory. */
+int virt_space_clear(struct virt_space *space, gpa_t gpa, uint64_t size) MUST_CHECK;
+/* Another one after each loss: who has renewed (virt_vcpu_renewed) for this or a later one can't reach what was lost.
+ */
+uint64_t virt_space_generation(const struct virt_space *space);
+/* Tables that unmap took away may be used again: everybody has renewed since, and nothing was unmapped. */
+void virt_space_settle(struct virt_space *space);
+/* Sets one page more aside for a table, or -E_NOMEM; gives one back that is set aside. */
+int virt_space_stock(struct virt_space *space) MUST_CHECK;
+void virt_space_unstock(struct virt_space *space);
 /* Drops this CPU's cached translations of the space. */
 void virt_space_flush(const struct virt_space *space);
 
@@ -144,9 +156,9 @@ struct virt_vcpu {
 	uint64_t host_rsp;	 /* last value written to the host-state area */
 	hpa_t vmcs;
 	struct virt_space *space;
-	uint16_t vpid;		     /* 0: none */
-	struct cpu *loaded_on;	     /* the CPU it was loaded on last; NULL: none, or its state was changed since */
-	uint64_t flushed_generation; /* and the space's generation then */
+	uint16_t vpid;	       /* 0: none */
+	struct cpu *loaded_on; /* the CPU it was loaded on last; NULL: none, or its state was changed since */
+	_Atomic uint64_t flushed_generation; /* and the space's generation then. Any CPU reads it */
 	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
 	uint32_t cpu_ctl;   /* copy of the primary controls: changing one bit costs no VMREAD */
@@ -181,6 +193,13 @@ void virt_vcpu_power_up(struct virt_vcpu *v);
 /* Makes the vCPU's state live on this CPU; from put to the next load it may be loaded on any CPU. */
 void virt_load(struct virt_vcpu *v);
 void virt_put(struct virt_vcpu *v);
+/* Drops this CPU's cached translations of the vCPU's space if any were lost since that was done last. */
+void virt_renew(struct virt_vcpu *v);
+/* The generation of the space up to which that is done; also loading the vCPU does it. Any CPU. */
+static inline uint64_t virt_vcpu_renewed(const struct virt_vcpu *v)
+{
+	return atomic_load(&v->flushed_generation);
+}
 /* Drops this CPU's cached translations of the vCPU's own page tables. */
 void virt_vcpu_flush(const struct virt_vcpu *v);
 

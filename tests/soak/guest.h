@@ -20,13 +20,13 @@ struct soft {
 	uint64_t eoi_exits[4];
 	uint8_t rvi;
 	struct last_exit last;
-	uint32_t *apic;			   /* the virtual APIC's page */
-	const uint16_t *script;		   /* port writes under way: port, value, ..., 0 */
-	unsigned virtio_step, virtio_slot; /* how far a virtio device is set up, and which */
-	unsigned net_step;		   /* the same of a network card, in virtio_slot */
-	unsigned booting;		   /* steps left until it does anything */
-	bool going_to_halt;		   /* its timer is set */
-	bool hog;			   /* hardly ever exits by itself */
+	uint32_t *apic;					 /* the virtual APIC's page */
+	const uint16_t *script;				 /* port writes under way: port, value, ..., 0 */
+	unsigned virtio_step, virtio_slot, virtio_queue; /* how far a virtio device is set up, and which */
+	unsigned net_step;				 /* the same of a network card, in virtio_slot */
+	unsigned booting;				 /* steps left until it does anything */
+	bool going_to_halt;				 /* its timer is set */
+	bool hog;					 /* hardly ever exits by itself */
 };
 
 static inline struct vcpu *soft_vcpu(const struct soft *s)

@@ -17,6 +17,8 @@
 
 struct virt_space {
 	uint64_t mapped;
+	uint64_t generation; /* how often something was lost */
+	uint64_t stock;	     /* pages that were set aside for tables */
 };
 
 bool processor_short_of_memory;
@@ -117,7 +119,41 @@ int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size)
 {
 	(void)gpa;
 	space->mapped -= size < space->mapped ? size : space->mapped;
+	space->generation++;
 	return 0;
+}
+
+int virt_space_clear(struct virt_space *space, gpa_t gpa, uint64_t size)
+{
+	return no_memory() ? -E_NOMEM : virt_space_unmap(space, gpa, size);
+}
+
+uint64_t virt_space_generation(const struct virt_space *space)
+{
+	return space->generation;
+}
+
+/* Nobody is in guest mode who has not renewed since the last loss. */
+void virt_space_settle(struct virt_space *space)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(loaded); i++)
+		if (loaded[i] && loaded[i]->v->space == space && virt_vcpu_renewed(loaded[i]->v) < space->generation)
+			sim_fail("memory is given back that a vCPU on CPU %u can still reach", i);
+}
+
+int virt_space_stock(struct virt_space *space)
+{
+	space->stock++;
+	if (!no_memory())
+		return 0;
+	space->stock--;
+	return -E_NOMEM;
+}
+
+void virt_space_unstock(struct virt_space *space)
+{
+	if (!space->stock--)
+		sim_fail("more page tables are given back than were set aside");
 }
 
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights)
@@ -175,6 +211,13 @@ void virt_load(struct virt_vcpu *v)
 			 loaded[sim_cpu()] ? "where there is one already" : "not here");
 	s->cpu = (int)sim_cpu();
 	loaded[sim_cpu()] = s;
+	virt_renew(v);
+}
+
+void virt_renew(struct virt_vcpu *v)
+{
+	(void)here_of(v);
+	atomic_store(&v->flushed_generation, v->space->generation);
 }
 
 void virt_put(struct virt_vcpu *v)

@@ -22,7 +22,7 @@ static struct fake_virt {
 	uint64_t rip, rflags, cr0, cr3, cr4, efer, tsc_offset;
 	struct segment cs;
 	uint64_t pdpte[4];
-	unsigned pdpte_loads, flushes;
+	unsigned pdpte_loads, flushes, renewals;
 	struct cpu_state state; /* last virt_set_state */
 	/* the last exit */
 	uint64_t qualification, gla;
@@ -211,6 +211,11 @@ void virt_vcpu_flush(const struct virt_vcpu *v)
 {
 	(void)v;
 	fake.flushes++;
+}
+void virt_renew(struct virt_vcpu *v)
+{
+	(void)v;
+	fake.renewals++;
 }
 void virt_clear_general_detect(void) {}
 void virt_note_single_step(void) {}

@@ -297,6 +297,32 @@ static void test_protect(void **state)
 	expect_mapped(3 * GIB - 1, 9 * GIB - 1, EPT_READ | EPT_EXEC, MEMORY_WB);
 }
 
+/* What is cleared and mapped again needs no table, even when nothing was left in between. */
+static void test_clear(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	assert_int_equal(map(GIB, 7 * GIB, 4 * MIB), 0);
+	before = live;
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(ept_clear(&ept, GPA(GIB + i * 4096), 4096), 0);
+	assert_int_equal(ept_clear(&ept, GPA(GIB), 8192), 0); /* again */
+	assert_int_equal(live, before + 1);
+	expect_absent(GIB);
+	expect_absent(GIB + 2 * MIB - 1);
+	expect_mapped(GIB + 2 * MIB, 7 * GIB + 2 * MIB, EPT_RWX, MEMORY_WB);
+	left = 0;
+	assert_int_equal(map(GIB + 4096, 9 * GIB, 4096), 0);
+	expect_mapped(GIB + 4096, 9 * GIB, EPT_RWX, MEMORY_WB);
+	assert_int_equal(ept_clear(&ept, GPA(GIB + 2 * MIB), 4096), -E_NOMEM);
+	expect_mapped(GIB + 2 * MIB, 7 * GIB + 2 * MIB, EPT_RWX, MEMORY_WB);
+	assert_int_equal(ept_unmap(&ept, GPA(GIB), 2 * MIB), 0);
+	assert_int_equal(live, before);
+	assert_int_equal(map(GIB, 7 * GIB, 2 * MIB), 0); /* as one leaf */
+	assert_int_equal(live, before);
+}
+
 static void test_unmap(void **state)
 {
 	(void)state;
@@ -391,6 +417,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_refusals, begin, end),
 	    cmocka_unit_test_setup_teardown(test_limits, begin, end),
 	    cmocka_unit_test_setup_teardown(test_protect, begin, end),
+	    cmocka_unit_test_setup_teardown(test_clear, begin, end),
 	    cmocka_unit_test_setup_teardown(test_unmap, begin, end),
 	    cmocka_unit_test_setup_teardown(test_map_undo, begin, end),
 	    cmocka_unit_test_setup_teardown(test_split_undo, begin, end),

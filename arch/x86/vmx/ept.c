@@ -1,8 +1,8 @@
 /*
  * The EPT builder; see ept.h. Entries are those of SDM Vol. 3C 29.3.2, Tables 29-1 to 29-7.
  *
- * Levels are counted from the leaves: 1 is a page table (4 KiB a leaf), 4 the root. There are no empty tables below the
- * root: whatever clears the last entry of a table gives the table back.
+ * Levels are counted from the leaves: 1 is a page table (4 KiB a leaf), 4 the root. Below the root there are no empty
+ * tables but those that ept_clear leaves: whatever else clears the last entry of a table gives the table back.
  *
  * Not handled: five levels, mode-based execute control, sub-page permissions, #VE suppression.
  */
@@ -118,9 +118,9 @@ static bool clear_range(struct ept *ept, uint64_t *table, unsigned level, uint64
 		if (first < gpa)
 			first = gpa;
 		if (is_present(old) && is_leaf(old, level)) {
-			*entry = 0;
+			set_entry(entry, 0);
 		} else if (is_present(old) && clear_range(ept, table_at(old), level - 1, first, end)) {
-			*entry = 0;
+			set_entry(entry, 0);
 			ept->pages.free(ept->pages.ctx, HPA(old & ENTRY_ADDRESS));
 		}
 		end = first;
@@ -289,6 +289,23 @@ int ept_unmap(struct ept *ept, gpa_t gpa, uint64_t size)
 	if (err || (err = split_ends(ept, gpa.value, end)))
 		return err;
 	clear_range(ept, table_at(ept->root.value), LEVELS, gpa.value, end);
+	return 0;
+}
+
+int ept_clear(struct ept *ept, gpa_t gpa, uint64_t size)
+{
+	uint64_t end = gpa.value + size;
+	unsigned level;
+	int err = check_range(ept, gpa.value, size);
+
+	if (err || (err = split_ends(ept, gpa.value, end)))
+		return err;
+	for (uint64_t at = gpa.value; at < end; at = entry_end(at, level, end)) {
+		uint64_t *entry = walk(ept, at, &level);
+
+		if (is_present(*entry))
+			set_entry(entry, 0);
+	}
 	return 0;
 }
 

@@ -2,9 +2,10 @@
  * Extended page tables of one guest: four levels, leaves of 1 GiB, 2 MiB and 4 KiB. Used by space.c; owns the table
  * pages. Pure: pages, capabilities and memory types are passed in. SDM Vol. 3C 29.3.
  *
- * One change at a time. vCPUs may run on the tables during ept_map, which makes only what was absent present and needs
- * no flush (29.4.3), and during an ept_protect that adds rights: an access that lacked them flushes by its violation.
- * Whoever takes something away sees to it that no vCPU runs, and flushes (INVEPT) before the next entry.
+ * One change at a time. vCPUs may run on the tables meanwhile. ept_map makes only what was absent present and needs no
+ * flush (29.4.3), nor does an ept_protect that adds rights: an access that lacked them flushes by its violation. What
+ * is taken away, a processor may still use until it has flushed (INVEPT) for it, a table that was given back included:
+ * `free` keeps that page as it is, without a present entry, until every processor that runs on the tables has.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -16,8 +17,8 @@ enum { EPT_READ = 1, EPT_WRITE = 2, EPT_EXEC = 4, EPT_RWX = 7 };
 
 /* Where table pages come from: 4 KiB, aligned, zeroed, reached by phys_to_virt(). */
 struct ept_pages {
-	hpa_t (*alloc)(void *ctx); /* HPA_NONE: none left */
-	void (*free)(void *ctx, hpa_t page);
+	hpa_t (*alloc)(void *ctx);	     /* HPA_NONE: none left */
+	void (*free)(void *ctx, hpa_t page); /* may be in use still: see above. Its entries are 0 */
 	void *ctx;
 };
 
@@ -65,6 +66,8 @@ int ept_map_typed(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned
  */
 int ept_unmap(struct ept *ept, gpa_t gpa, uint64_t size) MUST_CHECK;
 int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights) MUST_CHECK;
+/* As ept_unmap, but tables that become empty stay: mapping 4 KiB there again needs no new ones. */
+int ept_clear(struct ept *ept, gpa_t gpa, uint64_t size) MUST_CHECK;
 
 /* The leaf that translates gpa; -E_NOENT: none. */
 int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf) MUST_CHECK;

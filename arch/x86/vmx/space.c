@@ -9,44 +9,81 @@ static uint64_t *link_of(hpa_t page)
 	return phys_to_virt(page);
 }
 
+/* Lists end with frame 0, which nobody has: to a processor that still walks a lost table its link is an absent entry.
+ */
+#define LIST_END HPA(0)
+
+static void list_push(hpa_t *list, hpa_t page)
+{
+	*link_of(page) = list->value;
+	*list = page;
+}
+
+/* LIST_END: there is none. */
+static hpa_t list_pop(hpa_t *list)
+{
+	hpa_t page = *list;
+
+	if (page.value) {
+		*list = HPA(*link_of(page));
+		*link_of(page) = 0;
+	}
+	return page;
+}
+
 static hpa_t take_page(void *ctx)
 {
 	struct virt_space *space = ctx;
-	hpa_t page = space->spare;
+	hpa_t page = list_pop(&space->spare);
 
-	if (!hpa_is_none(page)) {
-		space->spare = HPA(*link_of(page));
-		*link_of(page) = 0;
-		return page;
-	}
-	return vmx.pages.alloc();
+	return page.value ? page : vmx.pages.alloc();
 }
 
-/* A page that the EPT builder gives back holds no entry any more: it is zero. It is kept for the next table. */
+/* It holds no entry any more, so it is zero. When nobody walks it any more it is kept for the next table. */
 static void give_page(void *ctx, hpa_t page)
 {
 	struct virt_space *space = ctx;
 
-	*link_of(page) = space->spare.value;
-	space->spare = page;
+	list_push(&space->lost, page);
 }
 
-static void drop_spare(struct virt_space *space)
+int virt_space_stock(struct virt_space *space)
 {
-	while (!hpa_is_none(space->spare))
-		vmx.pages.free(take_page(space));
+	hpa_t page = vmx.pages.alloc();
+
+	if (hpa_is_none(page))
+		return -E_NOMEM;
+	list_push(&space->spare, page);
+	return 0;
 }
 
-/* Sets `count` pages aside. The pages beyond the spare ones are taken from the machine. */
+void virt_space_unstock(struct virt_space *space)
+{
+	hpa_t page = list_pop(&space->spare);
+
+	if (page.value)
+		vmx.pages.free(page);
+}
+
+void virt_space_settle(struct virt_space *space)
+{
+	while (space->lost.value)
+		list_push(&space->spare, list_pop(&space->lost));
+}
+
+static void drop_pages(struct virt_space *space)
+{
+	virt_space_settle(space);
+	while (space->spare.value)
+		virt_space_unstock(space);
+}
+
+/* Sets `count` pages aside. */
 static int stock(struct virt_space *space, uint64_t count)
 {
-	while (count--) {
-		hpa_t page = vmx.pages.alloc();
-
-		if (hpa_is_none(page))
+	while (count--)
+		if (virt_space_stock(space))
 			return -E_NOMEM;
-		give_page(space, page);
-	}
 	return 0;
 }
 
@@ -73,12 +110,12 @@ struct virt_space *virt_space_create(uint64_t size)
 	if (hpa_is_none(page))
 		return NULL;
 	space = phys_to_virt(page);
-	space->spare = HPA_NONE;
+	space->spare = space->lost = LIST_END;
 	new_generation(space);
 	pages.ctx = space;
 	if (stock(space, tables_for(size)) ||
 	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
-		drop_spare(space);
+		drop_pages(space);
 		vmx.pages.free(page);
 		return NULL;
 	}
@@ -88,7 +125,7 @@ struct virt_space *virt_space_create(uint64_t size)
 void virt_space_destroy(struct virt_space *space)
 {
 	ept_destroy(&space->ept);
-	drop_spare(space);
+	drop_pages(space);
 	vmx.pages.free(virt_to_phys(space));
 }
 
@@ -103,6 +140,19 @@ int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size)
 
 	new_generation(space);
 	return err;
+}
+
+int virt_space_clear(struct virt_space *space, gpa_t gpa, uint64_t size)
+{
+	int err = ept_clear(&space->ept, gpa, size);
+
+	new_generation(space);
+	return err;
+}
+
+uint64_t virt_space_generation(const struct virt_space *space)
+{
+	return atomic_load(&space->generation);
 }
 
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights)

@@ -259,9 +259,14 @@ static void flush_if_stale(struct virt_vcpu *v, const struct cpu *cpu)
 
 	if (v->loaded_on == cpu && v->flushed_generation == generation)
 		return;
-	v->flushed_generation = generation;
 	virt_space_flush(v->space);
 	virt_vcpu_flush(v);
+	atomic_store(&v->flushed_generation, generation);
+}
+
+void virt_renew(struct virt_vcpu *v)
+{
+	flush_if_stale(v, this_cpu());
 }
 
 static void load_all(struct virt_vcpu *v, struct cpu *cpu)
