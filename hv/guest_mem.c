@@ -120,23 +120,39 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
 	return 0;
 }
 
+void *guest_map_some(const struct guest_mem *mem, gpa_t gpa, size_t *size)
+{
+	uint8_t *first, *host;
+	size_t done = find_piece(mem, gpa.value, *size, &first), n;
+
+	if (!done)
+		return NULL;
+	for (; done < *size; done += n) {
+		n = find_piece(mem, gpa.value + done, *size - done, &host);
+		if (!n || host != first + done)
+			break;
+	}
+	*size = done;
+	return first;
+}
+
 void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
 {
 	const struct guest_region *r = find_region(mem, gpa.value);
-	uint8_t *first = NULL, *host;
+	size_t got = size;
+	void *host;
 
 	if (!r || !size || size > r->size - (gpa.value - r->gpa))
 		return NULL;
 	if (!r->host && gpa.value / GUEST_MEM_CHUNK != (gpa.value + size - 1) / GUEST_MEM_CHUNK)
 		return NULL;
-	for (size_t done = 0, n; done < size; done += n) {
-		n = find_piece(mem, gpa.value + done, size - done, &host);
-		if (!n)
-			return NULL;
-		if (!first)
-			first = host;
-	}
-	return first;
+	host = guest_map_some(mem, gpa, &got);
+	return got == size ? host : NULL;
+}
+
+bool guest_has(const struct guest_mem *mem, gpa_t gpa)
+{
+	return find_region(mem, gpa.value);
 }
 
 uint64_t guest_ram_below_4g(const struct guest_mem *mem)

@@ -9,7 +9,7 @@
 #include "hv/lib/types.h"
 
 #define GUEST_MEM_MAX_REGIONS 8
-#define GUEST_MEM_CHUNK	      (2 * MIB) /* what `reach` has in one piece once it is filled */
+#define GUEST_MEM_CHUNK	      (2 * MIB) /* what `reach` has in one piece at most */
 
 struct guest_region {
 	uint64_t gpa;  /* page-aligned */
@@ -35,9 +35,14 @@ int guest_read(const struct guest_mem *mem, gpa_t src, void *dst, size_t size) M
 int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t size) MUST_CHECK;
 int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size) MUST_CHECK;
 
-/* A pointer to `size` bytes at `gpa` inside one region and one chunk of 2 MiB, or NULL. Valid until the VM is reset.
- * The guest may change what is behind it at any time: read once, then check, then use. */
+/* A pointer to `size` bytes at `gpa` inside one region and in one piece, or NULL. Valid until this CPU lets go of
+ * everything (hv/pcpu.h), then the guest may have given the memory away; for longer in its first 2 MiB, and where the
+ * holder sees to it (virtqueue_uses). The guest may change what is behind it at any time: read once, check, use. */
 void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size);
+/* The same for as many of *size bytes as lie in one piece: that many it says then. */
+void *guest_map_some(const struct guest_mem *mem, gpa_t gpa, size_t *size);
+/* The address lies in a region: an access that fails has found no memory for it. */
+bool guest_has(const struct guest_mem *mem, gpa_t gpa);
 
 /* Bytes of usable RAM that start at address 0 without a hole above 1 MiB: where the top of low memory is. */
 uint64_t guest_ram_below_4g(const struct guest_mem *mem);

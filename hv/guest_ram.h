@@ -2,6 +2,10 @@
  * A VM's RAM, by offset: chunks of 2 MiB that are promised when the VM is made and taken when they are first touched,
  * by the guest (EPT violation) or by the hypervisor (guest_mem.h). The first chunk, of which small guests use little,
  * is filled in pieces of 64 KiB. A VM pays for what it touches only. Pure, given hv/phys.h.
+ *
+ * What the guest has no use for it gives back (its balloon, hv/vm_balloon.h). A chunk of which a page was given away is
+ * split: it has a table of pages, each of which is promised, there, or away. An away page is nobody's promise any more;
+ * the guest has to ask for it again, or touches it and gets one if one is free. The first chunk is never given back.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -13,21 +17,45 @@
 
 #define GUEST_RAM_MAX_GIB 512
 #define GUEST_RAM_PIECE	  (64 * KIB) /* what is filled at a time of the first chunk */
+#define GUEST_RAM_RANGES  128	     /* that are given back together */
 
-/* Shows the guest [offset, offset + size), which is zero and lies at hpa; called under the lock. Negative: it can't. */
-typedef int guest_ram_show(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa);
+/* What the guest sees; called under the lock. */
+struct guest_ram_view {
+	/* Shows the guest [offset, offset + size), which is zero, or was its own, and lies at hpa. Negative: can't. */
+	int (*show)(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa);
+	/* Hides a page (negative: can't), or a whole chunk, whatever is shown of it (never fails). */
+	int (*hide)(void *ctx, uint64_t offset, uint64_t size);
+	/* A chunk is about to be shown page by page: sets memory aside for that. Negative: can't. */
+	int (*split)(void *ctx);
+	/* What was hidden is reached by nobody any more; so many chunks that were split are not any more. */
+	void (*settle)(void *ctx, uint64_t joined);
+};
 
 struct guest_ram {
 	struct spinlock lock; /* one fills, and `show` changes page tables, at a time; what is there is found without */
-	guest_ram_show *show;
+	const struct guest_ram_view *view;
 	void *ctx;
-	uint64_t chunks;			    /* promised or taken */
+	uint64_t size;				    /* bytes, whole chunks */
+	uint64_t whole;				    /* chunks that are promised or taken as a whole */
 	uint64_t touched;			    /* of them taken */
+	uint64_t split;				    /* chunks that have a table of pages */
+	uint64_t joined;			    /* since `settle` was called: chunks that have none any more, and */
+	uint64_t old_table;			    /* the last such table, which is linked to the others; 0: none */
+	uint64_t frames;			    /* pages that are there of split chunks */
+	uint64_t away;				    /* pages that were given away */
 	uint64_t zero_ticks;			    /* spent zeroing since the last start */
 	hpa_t first;				    /* the first chunk, there from creation on */
 	uint64_t first_zeroed;			    /* bytes from its start that are zero though nobody filled them */
 	_Atomic uint32_t first_filled;		    /* its pieces, one bit each */
-	_Atomic(uint64_t) *leaf[GUEST_RAM_MAX_GIB]; /* a page for each GiB: where its chunks are; 0: not there */
+	_Atomic(uint64_t) *leaf[GUEST_RAM_MAX_GIB]; /* a page for each GiB: what its chunks are (guest_ram.c) */
+};
+
+/* What is being given back: the guest sees it no more, but who looked it up before may still reach it. */
+struct guest_ram_batch {
+	unsigned count;
+	struct {
+		uint64_t offset, size;
+	} range[GUEST_RAM_RANGES];
 };
 
 /* Bytes of the machine's memory that a VM with `size` bytes of RAM needs for it. */
@@ -36,15 +64,45 @@ static inline uint64_t guest_ram_cost(uint64_t size)
 	return ALIGN_UP(size, 2 * MIB);
 }
 
-/* `size`: a multiple of 4 KiB, at most GUEST_RAM_MAX_GIB. -E_NOMEM: nothing is kept. */
-int guest_ram_create(struct guest_ram *ram, uint64_t size, guest_ram_show *show, void *ctx) MUST_CHECK;
-/* No vCPU runs. Also for one that was zeroed only, or whose creation failed. */
+/* `size`: a multiple of 4 KiB, at most GUEST_RAM_MAX_GIB. -E_NOMEM: nothing is kept. `view` must outlive it. */
+int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ram_view *view, void *ctx) MUST_CHECK;
+/* No vCPU runs. Also for one that was zeroed only, or whose creation failed. Calls nothing of the view. */
 void guest_ram_destroy(struct guest_ram *ram);
-/* All of it reads as zero again, and is not there until it is touched. No vCPU runs, and the guest sees none of it. */
+/*
+ * All of it reads as zero again, and is not there until it is touched. What was away is promised again, but for chunks
+ * that no memory is free for: those stay away. No vCPU runs, and the guest sees none of it.
+ */
 void guest_ram_reset(struct guest_ram *ram);
 
 /*
  * The host's view of `offset`, filled if it was not there; *left: bytes from there on that are there, too. NULL: the
- * guest's page tables found no memory. Any CPU; takes the lock when it has to fill.
+ * guest's page tables found no memory, or the page is away and there is no other. Any CPU; takes the lock when it has
+ * to fill. What it answers holds until the caller's CPU lets go of everything (hv/pcpu.h), but for the first chunk.
  */
 uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *left);
+
+/*
+ * The guest has no use for [offset, offset + size), multiples of 4 KiB: its pages are away. What is there of them goes
+ * into the batch, which must have room for one range. Pages of the first chunk, those that are away already, and those
+ * for whose tables there is no memory stay as they are.
+ */
+void guest_ram_give(struct guest_ram *ram, uint64_t offset, uint64_t size, struct guest_ram_batch *batch);
+/* The guest wants them again: away pages of the range are promised. -E_NOMEM: not all of them; ask again. */
+int guest_ram_want(struct guest_ram *ram, uint64_t offset, uint64_t size) MUST_CHECK;
+/*
+ * The guest needs nothing of what the chunk at `offset` holds, but may touch it at any time: it is promised, and zero
+ * when it is touched. A chunk that is split stays as it is. The batch must have room for one range.
+ */
+void guest_ram_discard(struct guest_ram *ram, uint64_t offset, struct guest_ram_batch *batch);
+/*
+ * What was put into the batch, or wanted, since the last of these calls is reached by nobody any more: the vCPUs have
+ * renewed (virt_renew), and the CPUs have let go. Gives it back, but for what the guest has touched again, and empties
+ * the batch. Also good after a reset in between. Once may not be enough: is_settled() says whether anything is left,
+ * which takes the same wait again.
+ */
+void guest_ram_settle(struct guest_ram *ram, struct guest_ram_batch *batch);
+bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_batch *batch);
+
+/* Bytes that are taken, and that were given away. Any CPU, without the lock: a moment's view. */
+uint64_t guest_ram_taken(const struct guest_ram *ram);
+uint64_t guest_ram_away(const struct guest_ram *ram);

@@ -43,7 +43,7 @@ static void report_exits(const struct vm *vm)
 static void report_memory(const struct vm *vm)
 {
 	log_info("vm %s: touched %llu of %llu MiB; zeroing memory took %llu ticks in all", vm->config->name,
-		 (ull)(vm->ram.touched * PHYS_CHUNK / MIB), (ull)(vm->config->memory / MIB), (ull)vm->ram.zero_ticks);
+		 (ull)(guest_ram_taken(&vm->ram) / MIB), (ull)(vm->config->memory / MIB), (ull)vm->ram.zero_ticks);
 }
 
 void report_end(struct vm *vm)

@@ -39,6 +39,16 @@ static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *left)
 	return guest_ram_reach(backing, ram_offset(gpa), left);
 }
 
+/* The part of region r that lies in [gpa, gpa + *size): its address, and its size. 0 in *size: none. */
+static uint64_t part_of(const struct guest_region *r, uint64_t gpa, uint64_t *size)
+{
+	uint64_t from = r->gpa > gpa ? r->gpa : gpa;
+	uint64_t end = r->gpa + r->size < gpa + *size ? r->gpa + r->size : gpa + *size;
+
+	*size = from < end ? end - from : 0;
+	return from;
+}
+
 /*
  * RAM that has just been filled becomes visible to the guest where it has addresses for it. All that is filled at a
  * time lies in one region, or reaches over its end at most: this is one range, mapped or not. Page tables have been set
@@ -51,17 +61,81 @@ static int show_ram(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
 	int err = 0;
 
 	for (unsigned i = 0; i < vm->mem.count && !err; i++) {
-		const struct guest_region *r = &vm->mem.region[i];
-		uint64_t from = r->gpa > gpa ? r->gpa : gpa;
-		uint64_t end = r->gpa + r->size < gpa + size ? r->gpa + r->size : gpa + size;
+		uint64_t n = size, from = part_of(&vm->mem.region[i], gpa, &n);
 
-		if (from < end)
-			err = virt_space_map(vm->space, GPA(from), HPA(hpa.value + (from - gpa)), end - from,
-					     rights_of(r));
+		if (n)
+			err = virt_space_map(vm->space, GPA(from), HPA(hpa.value + (from - gpa)), n,
+					     rights_of(&vm->mem.region[i]));
 	}
 	if (err)
 		log_error("vm %s: no memory for its page tables", vm->config->name);
 	return err;
+}
+
+static int hide_ram(void *ctx, uint64_t offset, uint64_t size)
+{
+	struct vm *vm = ctx;
+	gpa_t gpa = GPA(ram_address(offset));
+
+	return size == PAGE_SIZE ? virt_space_clear(vm->space, gpa, size) : virt_space_unmap(vm->space, gpa, size);
+}
+
+static int split_ram(void *ctx)
+{
+	return virt_space_stock(((struct vm *)ctx)->space);
+}
+
+static void settle_ram(void *ctx, uint64_t joined)
+{
+	struct vm *vm = ctx;
+
+	virt_space_settle(vm->space);
+	while (joined--)
+		virt_space_unstock(vm->space);
+}
+
+static const struct guest_ram_view ram_view = {show_ram, hide_ram, split_ram, settle_ram};
+
+/* The next part of [*gpa, end) that is RAM, which *gpa is put behind. False: there is none. */
+static bool next_ram(const struct vm *vm, uint64_t *gpa, uint64_t end, uint64_t *offset, uint64_t *size)
+{
+	for (unsigned i = 0; i < vm->mem.count; i++) { /* by address */
+		uint64_t n = end - *gpa, from = part_of(&vm->mem.region[i], *gpa, &n);
+
+		if (!n || !vm->mem.region[i].ram)
+			continue;
+		*offset = ram_offset(from);
+		*size = n;
+		*gpa = from + n;
+		return true;
+	}
+	return false;
+}
+
+void vm_memory_give(struct vm *vm, gpa_t gpa, uint64_t size, struct guest_ram_batch *batch)
+{
+	uint64_t at = gpa.value, end = at + size, offset, n;
+
+	while (next_ram(vm, &at, end, &offset, &n))
+		guest_ram_give(&vm->ram, offset, n, batch);
+}
+
+int vm_memory_want(struct vm *vm, gpa_t gpa, uint64_t size)
+{
+	uint64_t at = gpa.value, end = at + size, offset, n;
+	int err = 0;
+
+	while (!err && next_ram(vm, &at, end, &offset, &n))
+		err = guest_ram_want(&vm->ram, offset, n);
+	return err;
+}
+
+void vm_memory_discard(struct vm *vm, gpa_t gpa, struct guest_ram_batch *batch)
+{
+	uint64_t at = gpa.value, offset, n;
+
+	if (next_ram(vm, &at, at + GUEST_MEM_CHUNK, &offset, &n) && n == GUEST_MEM_CHUNK)
+		guest_ram_discard(&vm->ram, offset, batch);
 }
 
 void vm_memory_hide(struct vm *vm)
@@ -69,6 +143,7 @@ void vm_memory_hide(struct vm *vm)
 	for (unsigned i = 0; i < vm->mem.count; i++)
 		if (virt_space_unmap(vm->space, GPA(vm->mem.region[i].gpa), vm->mem.region[i].size))
 			panic("vm %s: memory can't be unmapped", vm->config->name);
+	virt_space_settle(vm->space);
 }
 
 static int add_memory(struct vm *vm, uint64_t gpa, uint64_t size, bool ram)
@@ -100,7 +175,7 @@ static int map_memory(struct vm *vm)
 
 int vm_memory_create(struct vm *vm, char *why, size_t size)
 {
-	if (guest_ram_create(&vm->ram, vm->config->memory, show_ram, vm)) {
+	if (guest_ram_create(&vm->ram, vm->config->memory, &ram_view, vm)) {
 		snprintf(why, size,
 			 "memory: found %llu MiB, expected at most %llu MiB, what is free in whole chunks of 2 MiB",
 			 (unsigned long long)(vm->config->memory / MIB),

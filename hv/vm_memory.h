@@ -12,5 +12,13 @@ int vm_memory_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 void vm_memory_destroy(struct vm *vm);
 /* The guest sees none of its memory any more, until it touches it again. No vCPU runs. */
 void vm_memory_hide(struct vm *vm);
+/*
+ * What a balloon does with the RAM in [gpa, gpa + size), multiples of 4 KiB; what is none is left out. Device lock
+ * held, any CPU. guest_ram_give, _want (-E_NOMEM), _discard.
+ */
+void vm_memory_give(struct vm *vm, gpa_t gpa, uint64_t size, struct guest_ram_batch *batch);
+int vm_memory_want(struct vm *vm, gpa_t gpa, uint64_t size) MUST_CHECK;
+/* Of one whole chunk of 2 MiB. */
+void vm_memory_discard(struct vm *vm, gpa_t gpa, struct guest_ram_batch *batch);
 /* Bytes of RAM below 4 GiB. */
 uint64_t vm_memory_low(const struct vm *vm);

@@ -342,6 +342,6 @@ uint64_t vms_guest_bytes(void)
 
 	for (struct vms_entry *e = first; e; e = e->next)
 		if (e->vm)
-			bytes += guest_ram_cost(e->made_by.memory);
+			bytes += guest_ram_cost(e->made_by.memory) - guest_ram_away(&e->vm->ram);
 	return bytes;
 }

@@ -23,7 +23,7 @@ struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct 
 	return begin(mem, chain->part + chain->out, chain->in);
 }
 
-/* Bytes from here to the end of the part, or of the chunk of guest memory that is mapped in one piece. */
+/* Bytes from here to the end of the part, or of the chunk, more than which is not in one piece. */
 static uint32_t in_one_piece(const struct virtio_stream *s, uint64_t most)
 {
 	uint64_t gpa = s->part->gpa.value + s->at;
@@ -47,12 +47,14 @@ static void pass(struct virtio_stream *s, uint32_t size)
 
 void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size)
 {
+	size_t piece;
 	void *host;
 
 	if (!s->parts)
 		return NULL;
-	*size = in_one_piece(s, most);
-	host = guest_map(s->mem, GPA(s->part->gpa.value + s->at), *size);
+	piece = in_one_piece(s, most);
+	host = guest_map_some(s->mem, GPA(s->part->gpa.value + s->at), &piece);
+	*size = (uint32_t)piece;
 	if (host)
 		pass(s, *size);
 	return host;

@@ -206,6 +206,11 @@ enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
 	(void)exit;
 	if (guest_map(&v->vm->mem, GPA(gpa), 1))
 		return touch_memory(v, gpa, q);
+	if (guest_has(&v->vm->mem, GPA(gpa)))
+		return vm_kill(v,
+			       "no memory for guest-physical 0x%llx, which was touched after the balloon had given it "
+			       "away, or for its page tables",
+			       (unsigned long long)gpa);
 	if (virt_event_pending(&v->virt))
 		return vm_kill(
 		    v,

@@ -1,4 +1,7 @@
-/* hv/guest_ram.c: memory is zero when touched, touched once, shown once, and all of it comes back. */
+/*
+ * hv/guest_ram.c: memory is zero when touched, touched once, shown once, and all of it comes back; what the guest gives
+ * away is free for others, and what it wants again is there, or not.
+ */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/guest_ram.c hv/guest_mem.c hv/phys.c */
 #include "hv/guest_mem.h"
@@ -29,6 +32,7 @@ static uint8_t *arena;
 static struct guest_ram ram;
 static unsigned shown[ARENA / GUEST_RAM_PIECE]; /* how often each piece was */
 static bool refuse;
+static struct guest_ram_batch batch;
 
 void panic(const char *fmt, ...)
 {
@@ -36,18 +40,53 @@ void panic(const char *fmt, ...)
 	abort();
 }
 
+static uint64_t visible[ARENA / PAGE_SIZE]; /* where the guest sees each page; 0: it doesn't */
+static bool refuse_split, refuse_hide;
+static int64_t tables; /* set aside for chunks that are split */
+static uint64_t own;   /* a page that is the guest's still: need not be zero */
+
 static int show(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
 {
 	assert_ptr_equal(ctx, &ram);
 	assert_true(offset % size == 0 && hpa.value % size == 0);
 	if (refuse)
 		return -E_NOMEM;
-	for (uint64_t i = 0; i < size; i += 8)
+	for (uint64_t i = 0; i < size && offset != own; i += 8)
 		assert_true(*(uint64_t *)(hpa.value + i) == 0);
+	for (uint64_t i = 0; i < size; i += PAGE_SIZE) {
+		assert_true(visible[(offset + i) / PAGE_SIZE] == 0);
+		visible[(offset + i) / PAGE_SIZE] = hpa.value + i;
+	}
 	for (uint64_t i = offset; i < offset + size; i += GUEST_RAM_PIECE)
 		shown[i / GUEST_RAM_PIECE]++;
 	return 0;
 }
+
+static int hide(void *ctx, uint64_t offset, uint64_t size)
+{
+	assert_ptr_equal(ctx, &ram);
+	assert_true(offset % size == 0 && offset >= PHYS_CHUNK && (size == PAGE_SIZE || size == PHYS_CHUNK));
+	if (refuse_hide && size == PAGE_SIZE)
+		return -E_NOMEM;
+	memset(&visible[offset / PAGE_SIZE], 0, size / PAGE_SIZE * sizeof(visible[0]));
+	return 0;
+}
+
+static int split(void *ctx)
+{
+	assert_ptr_equal(ctx, &ram);
+	tables += !refuse_split;
+	return refuse_split ? -E_NOMEM : 0;
+}
+
+static void settle(void *ctx, uint64_t joined)
+{
+	assert_ptr_equal(ctx, &ram);
+	tables -= (int64_t)joined;
+	assert_true(tables >= 0);
+}
+
+static const struct guest_ram_view view = {show, hide, split, settle};
 
 /* All memory is dirty at start. */
 static int setup(void **state)
@@ -58,10 +97,22 @@ static int setup(void **state)
 	memset(arena, 0xa5, ARENA);
 	memset(&info, 0, sizeof(info));
 	memset(shown, 0, sizeof(shown));
+	memset(visible, 0, sizeof(visible));
+	memset(&batch, 0, sizeof(batch));
+	refuse_split = refuse_hide = false;
+	tables = 0;
+	own = UINT64_MAX;
 	refuse = false;
 	info.memory_count = 1;
 	info.memory[0] = (struct boot_memory){.base = (uint64_t)arena, .length = ARENA, .type = BOOT_MEMORY_FREE};
 	return phys_init(&info);
+}
+
+/* The guest sees none of it then. */
+static void reset(void)
+{
+	memset(visible, 0, sizeof(visible));
+	guest_ram_reset(&ram);
 }
 
 static uint8_t *reach(uint64_t offset)
@@ -80,7 +131,7 @@ static void is_filled_when_touched(void **state)
 	uint64_t before = phys_free_bytes();
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
 	assert_true(before - phys_free_bytes() == guest_ram_cost(SIZE) + PAGE_SIZE);
 	assert_int_equal(ram.touched, 1);
 	assert_int_equal(shown[0], 0);
@@ -106,15 +157,15 @@ static void is_zero_after_reset(void **state)
 	(void)state;
 	while (phys_zero_page(always, NULL))
 		;
-	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
 	for (unsigned round = 0; round < 3; round++) {
 		first = reach(0xb8000);
 		for (uint64_t at = 0; at < SIZE; at += 8 * KIB) {
 			assert_int_equal(*reach(at), 0);
 			memset(reach(at), 0xee, 4 * KIB);
 		}
-		assert_int_equal(ram.touched, ram.chunks);
-		guest_ram_reset(&ram);
+		assert_int_equal(ram.touched, ram.size / PHYS_CHUNK);
+		reset();
 		assert_int_equal(ram.touched, 1);
 		assert_ptr_equal(reach(0xb8000), first); /* the VGA's mirror keeps a pointer */
 	}
@@ -126,12 +177,12 @@ static void needs_memory(void **state)
 	uint64_t before = phys_free_bytes(), left;
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, ARENA, show, &ram), -E_NOMEM);
-	assert_int_equal(guest_ram_create(&ram, 0, show, &ram), -E_NOMEM);
-	assert_int_equal(guest_ram_create(&ram, (GUEST_RAM_MAX_GIB + 1) * GIB, show, &ram), -E_NOMEM);
+	assert_int_equal(guest_ram_create(&ram, ARENA, &view, &ram), -E_NOMEM);
+	assert_int_equal(guest_ram_create(&ram, 0, &view, &ram), -E_NOMEM);
+	assert_int_equal(guest_ram_create(&ram, (GUEST_RAM_MAX_GIB + 1) * GIB, &view, &ram), -E_NOMEM);
 	guest_ram_destroy(&ram);
 	assert_true(phys_free_bytes() == before);
-	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
 	refuse = true;
 	assert_null(guest_ram_reach(&ram, 0, &left));
 	assert_null(guest_ram_reach(&ram, 4 * MIB, &left));
@@ -149,14 +200,322 @@ static void a_thousand_lives_leave_nothing_behind(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 1000; i++) {
-		assert_int_equal(guest_ram_create(&ram, (1 + i % 40) * MIB, show, &ram), 0);
+		assert_int_equal(guest_ram_create(&ram, (1 + i % 40) * MIB, &view, &ram), 0);
 		*reach(i * 7919 % ((1 + i % 40) * MIB)) = 1;
 		if (i % 3 == 0)
-			guest_ram_reset(&ram);
+			reset();
 		guest_ram_destroy(&ram);
+		memset(visible, 0, sizeof(visible));
 		assert_true(phys_free_bytes() == before);
 	}
 }
+
+/* --- what is given away --- */
+
+#define CHUNK(n) ((n)*PHYS_CHUNK)
+
+static void create(void)
+{
+	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+}
+
+/* Host's view of a page that may be one of a split chunk. */
+static uint8_t *touch(uint64_t offset)
+{
+	uint64_t left;
+	uint8_t *host = guest_ram_reach(&ram, offset, &left);
+
+	assert_true(!host || (left && left <= PHYS_CHUNK - offset % PHYS_CHUNK));
+	assert_true(!host || visible[offset / PAGE_SIZE] == (uint64_t)host - offset % PAGE_SIZE);
+	return host;
+}
+
+static void settle_all(void)
+{
+	for (unsigned i = 0; !guest_ram_is_settled(&ram, &batch); i++) {
+		assert_true(i < 3);
+		guest_ram_settle(&ram, &batch);
+	}
+}
+
+static void give(uint64_t offset, uint64_t size)
+{
+	guest_ram_give(&ram, offset, size, &batch);
+	settle_all();
+}
+
+static void destroy(uint64_t before)
+{
+	guest_ram_destroy(&ram);
+	assert_true(phys_free_bytes() == before);
+}
+
+static void pages_that_are_given_are_free(void **state)
+{
+	uint64_t before = phys_free_bytes(), created;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	memset(touch(CHUNK(3)), 0xee, PHYS_CHUNK);
+	guest_ram_give(&ram, CHUNK(3) + 7 * PAGE_SIZE, 5 * PAGE_SIZE, &batch);
+	assert_int_equal(guest_ram_away(&ram), 5 * PAGE_SIZE);
+	assert_true(phys_free_bytes() == created - PAGE_SIZE); /* its table; somebody may still reach the pages */
+	for (unsigned i = 0; i < 512; i++)
+		assert_int_equal(!visible[CHUNK(3) / PAGE_SIZE + i], i >= 7 && i < 12);
+	settle_all();
+	assert_true(phys_free_bytes() == created + 4 * PAGE_SIZE);
+	assert_int_equal(guest_ram_taken(&ram), 2 * PHYS_CHUNK - 5 * PAGE_SIZE);
+	for (unsigned i = 0; i < 512; i++) /* away pages come back one by one, the others are as they were */
+		assert_int_equal(*touch(CHUNK(3) + i * PAGE_SIZE + 99), i >= 7 && i < 12 ? 0 : 0xee);
+	assert_int_equal(guest_ram_away(&ram), 0);
+	assert_true(phys_free_bytes() == created - PAGE_SIZE);
+	destroy(before);
+}
+
+static void a_chunk_that_is_given_is_free_as_a_whole(void **state)
+{
+	uint64_t before = phys_free_bytes(), created, chunks;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	chunks = phys_free_chunks();
+	memset(touch(CHUNK(3)), 0xee, PHYS_CHUNK);
+	for (unsigned i = 0; i < 512; i += 2)
+		guest_ram_give(&ram, CHUNK(3) + i * PAGE_SIZE, PAGE_SIZE, &batch), settle_all();
+	assert_int_equal(phys_free_chunks(), chunks);
+	for (unsigned i = 511; i < 512; i -= 2)
+		give(CHUNK(3) + i * PAGE_SIZE, PAGE_SIZE);
+	assert_int_equal(phys_free_chunks(), chunks + 1);
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK);
+	assert_int_equal(tables, 0);
+	assert_int_equal(guest_ram_away(&ram), PHYS_CHUNK);
+	give(CHUNK(3), PHYS_CHUNK); /* again: nothing more */
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK);
+	assert_int_equal(*touch(CHUNK(3) + 5), 0);
+	assert_int_equal(guest_ram_away(&ram), PHYS_CHUNK - PAGE_SIZE);
+	destroy(before);
+}
+
+static void what_was_promised_only_is_given_too(void **state)
+{
+	uint64_t before = phys_free_bytes(), created;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	give(CHUNK(2), PHYS_CHUNK / 2);
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK / 2 - PAGE_SIZE);
+	*touch(CHUNK(3) - 1) = 1; /* still promised, a page at a time */
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK / 2 - PAGE_SIZE);
+	assert_int_equal(guest_ram_taken(&ram), PHYS_CHUNK + PAGE_SIZE);
+	give(CHUNK(2), PHYS_CHUNK);
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK);
+	give(0, SIZE); /* but the first chunk, and with what lies behind the end */
+	assert_true(phys_free_bytes() ==
+		    created + ALIGN_DOWN(SIZE, PHYS_CHUNK) - PHYS_CHUNK + SIZE % PHYS_CHUNK - PAGE_SIZE);
+	assert_non_null(touch(0));
+	assert_int_equal(guest_ram_taken(&ram), PHYS_CHUNK);
+	destroy(before);
+}
+
+static void who_touches_it_in_time_keeps_it(void **state)
+{
+	uint64_t before = phys_free_bytes(), created;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	memset(touch(CHUNK(4)), 0xee, PHYS_CHUNK);
+	own = CHUNK(4) + PAGE_SIZE;
+	guest_ram_give(&ram, CHUNK(4), 3 * PAGE_SIZE, &batch);
+	assert_int_equal(*touch(own), 0xee);
+	assert_int_equal(guest_ram_want(&ram, own, PAGE_SIZE), 0);
+	settle_all();
+	assert_int_equal(*touch(own), 0xee);
+	assert_int_equal(guest_ram_away(&ram), 2 * PAGE_SIZE);
+	assert_true(phys_free_bytes() == created + PAGE_SIZE);
+	guest_ram_give(&ram, own, PAGE_SIZE, &batch);
+	assert_int_equal(guest_ram_want(&ram, own, PAGE_SIZE), 0);
+	settle_all();
+	assert_int_equal(*touch(own), 0xee);
+	destroy(before);
+}
+
+/* All of the machine's memory that nobody has. */
+static unsigned take_all(hpa_t *page)
+{
+	unsigned n = 0;
+
+	while (!hpa_is_none(page[n] = phys_alloc(1, 1)))
+		memset((void *)page[n++].value, 0xa5, PAGE_SIZE);
+	return n;
+}
+
+static void free_all(const hpa_t *page, unsigned n)
+{
+	while (n)
+		phys_free(page[--n], 1);
+}
+
+static void what_is_wanted_is_promised(void **state)
+{
+	static hpa_t page[ARENA / PAGE_SIZE + 1];
+	uint64_t before = phys_free_bytes(), created, left;
+	unsigned n;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	memset(touch(CHUNK(5)), 0xee, PHYS_CHUNK);
+	give(CHUNK(5), 2 * PHYS_CHUNK);
+	n = take_all(page);
+	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), -E_NOMEM);
+	assert_null(guest_ram_reach(&ram, CHUNK(5), &left));
+	phys_free(page[--n], 1);
+	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), -E_NOMEM); /* its table would be all */
+	phys_free(page[--n], 1);
+	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), 0);
+	assert_true(hpa_is_none(phys_alloc(1, 1))); /* promised, so nobody else's */
+	assert_int_equal(*touch(CHUNK(5)), 0);
+	free_all(page, n);
+	assert_int_equal(guest_ram_want(&ram, CHUNK(5), 2 * PHYS_CHUNK), 0);
+	settle_all();
+	assert_int_equal(guest_ram_away(&ram), 0);
+	assert_true(phys_free_bytes() == created - PAGE_SIZE); /* the other chunk is one again */
+	assert_int_equal(ram.whole, ram.size / PHYS_CHUNK - 1);
+	n = take_all(page);
+	for (uint64_t at = CHUNK(5); at < CHUNK(7); at += PAGE_SIZE)
+		assert_int_equal(*touch(at), 0);
+	free_all(page, n);
+	destroy(before);
+}
+
+static void what_is_discarded_is_promised_still(void **state)
+{
+	uint64_t before = phys_free_bytes(), created;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	memset(touch(CHUNK(6)), 0xee, PHYS_CHUNK);
+	memset(touch(CHUNK(7)), 0xee, PHYS_CHUNK);
+	own = CHUNK(7);
+	guest_ram_discard(&ram, CHUNK(6), &batch);
+	guest_ram_discard(&ram, CHUNK(7), &batch);
+	guest_ram_discard(&ram, CHUNK(8), &batch); /* not there */
+	guest_ram_discard(&ram, 0, &batch);
+	guest_ram_give(&ram, CHUNK(6), PAGE_SIZE, &batch); /* it leaves already */
+	assert_int_equal(*touch(CHUNK(7) + 9), 0xee);
+	settle_all();
+	assert_true(phys_free_bytes() == created);
+	assert_int_equal(guest_ram_taken(&ram), 2 * PHYS_CHUNK);
+	assert_int_equal(*touch(CHUNK(7) + 9), 0xee);
+	assert_int_equal(*touch(CHUNK(6)), 0);
+	assert_true(phys_free_bytes() == created);
+	destroy(before);
+}
+
+static void pages_stay_when_there_is_no_memory_for_tables(void **state)
+{
+	uint64_t before = phys_free_bytes();
+
+	(void)state;
+	create();
+	memset(touch(CHUNK(2)), 0xee, PHYS_CHUNK);
+	refuse_split = true;
+	give(CHUNK(2), PHYS_CHUNK);
+	assert_int_equal(guest_ram_away(&ram), 0);
+	refuse_split = false;
+	refuse_hide = true;
+	give(CHUNK(2), PHYS_CHUNK);
+	assert_int_equal(guest_ram_away(&ram), 0);
+	assert_int_equal(*touch(CHUNK(3) - 1), 0xee);
+	refuse_hide = false;
+	give(CHUNK(2), PAGE_SIZE);
+	refuse = true;
+	assert_null(touch(CHUNK(2)));
+	refuse = false;
+	assert_int_equal(*touch(CHUNK(2)), 0);
+	destroy(before);
+}
+
+static void a_restart_has_its_memory_again(void **state)
+{
+	static hpa_t page[ARENA / PAGE_SIZE + 1];
+	uint64_t before = phys_free_bytes(), created, left;
+	unsigned n;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	memset(touch(CHUNK(2)), 0xee, PHYS_CHUNK);
+	give(CHUNK(2) + PHYS_CHUNK / 2, 2 * PHYS_CHUNK);
+	guest_ram_give(&ram, CHUNK(2), PAGE_SIZE, &batch); /* and is cut off */
+	reset();
+	settle_all();
+	assert_true(phys_free_bytes() == created && tables == 0);
+	assert_int_equal(guest_ram_away(&ram), 0);
+	assert_int_equal(*touch(CHUNK(2)), 0);
+	give(CHUNK(2), 3 * PHYS_CHUNK);
+	n = take_all(page);
+	reset();
+	assert_int_equal(guest_ram_away(&ram), 3 * PHYS_CHUNK);
+	assert_null(guest_ram_reach(&ram, CHUNK(3), &left));
+	free_all(page, n);
+	assert_int_equal(*touch(CHUNK(3)), 0);
+	reset();
+	assert_int_equal(guest_ram_away(&ram), 0);
+	destroy(before);
+}
+
+/* Against a plain model: what each page reads as, and whether it may have been lost. */
+static void anything_goes(void **state)
+{
+	static uint8_t stamp[SIZE / PAGE_SIZE];
+	uint64_t before = phys_free_bytes(), left;
+
+	(void)state;
+	srand(1);
+	create();
+	memset(stamp, 0, sizeof(stamp));
+	for (unsigned step = 0; step < 40000; step++) {
+		unsigned first = 512 + (unsigned)rand() % (SIZE / PAGE_SIZE - 512), count = 1 + (unsigned)rand() % 700;
+		uint64_t at = first * PAGE_SIZE;
+		uint8_t *host;
+
+		if (count > SIZE / PAGE_SIZE - first)
+			count = SIZE / PAGE_SIZE - first;
+		switch (rand() % 8) {
+		case 0:
+			give(at, count * PAGE_SIZE);
+			memset(stamp + first, 0, count);
+			break;
+		case 1:
+			assert_int_equal(guest_ram_want(&ram, at, count * PAGE_SIZE), 0);
+			break;
+		case 2:
+			guest_ram_discard(&ram, at, &batch);
+			if (batch.count)
+				memset(stamp + ALIGN_DOWN(first, 512), 0,
+				       first + 512 > SIZE / PAGE_SIZE ? SIZE % PHYS_CHUNK / PAGE_SIZE : 512);
+			settle_all();
+			break;
+		default:
+			host = guest_ram_reach(&ram, at, &left);
+			assert_non_null(host);
+			assert_true(visible[first] == (uint64_t)host);
+			assert_int_equal(*host, stamp[first]);
+			*host = stamp[first] = (uint8_t)(1 + rand() % 255);
+		}
+	}
+	settle_all();
+	assert_true(phys_free_bytes() + guest_ram_taken(&ram) <= before + guest_ram_away(&ram));
+	destroy(before);
+}
+
+/* --- accesses --- */
 
 /* Through guest_mem, as devices, loaders and the EPT violation's handler do. */
 static uint8_t *reach_gpa(void *backing, uint64_t gpa, uint64_t *left)
@@ -170,7 +529,7 @@ static void accesses_fill(void **state)
 	static uint8_t in[5 * MIB], out[5 * MIB];
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
 	assert_int_equal(guest_mem_add(&mem, &(struct guest_region){.gpa = 0, .size = 0xa0000, .ram = true}), 0);
 	assert_int_equal(guest_mem_add(&mem, &(struct guest_region){.gpa = MIB, .size = SIZE - MIB, .ram = true}), 0);
 	memset(in, 0x77, sizeof(in));
@@ -201,7 +560,7 @@ static void many_touch_at_once(void **state)
 	pthread_t thread[4];
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, SIZE, show, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, touch_all, NULL), 0);
 	while (phys_zero_page(always, NULL)) /* meanwhile another zeroes */
@@ -222,6 +581,15 @@ int main(void)
 	    cmocka_unit_test_setup(is_zero_after_reset, setup),
 	    cmocka_unit_test_setup(needs_memory, setup),
 	    cmocka_unit_test_setup(a_thousand_lives_leave_nothing_behind, setup),
+	    cmocka_unit_test_setup(pages_that_are_given_are_free, setup),
+	    cmocka_unit_test_setup(a_chunk_that_is_given_is_free_as_a_whole, setup),
+	    cmocka_unit_test_setup(what_was_promised_only_is_given_too, setup),
+	    cmocka_unit_test_setup(who_touches_it_in_time_keeps_it, setup),
+	    cmocka_unit_test_setup(what_is_wanted_is_promised, setup),
+	    cmocka_unit_test_setup(what_is_discarded_is_promised_still, setup),
+	    cmocka_unit_test_setup(pages_stay_when_there_is_no_memory_for_tables, setup),
+	    cmocka_unit_test_setup(a_restart_has_its_memory_again, setup),
+	    cmocka_unit_test_setup(anything_goes, setup),
 	    cmocka_unit_test_setup(accesses_fill, setup),
 	    cmocka_unit_test_setup(many_touch_at_once, setup),
 	};
