@@ -77,3 +77,25 @@ void pcpu_synchronize(void)
 			__builtin_ia32_pause();
 	}
 }
+
+void pcpu_wait_begin(struct pcpu_wait *wait)
+{
+	for (unsigned i = 0; i < cpu_count(); i++) {
+		wait->cpu[i].rounds = atomic_load(&pcpus[i].rounds);
+		wait->cpu[i].over = false;
+	}
+}
+
+bool pcpu_wait_is_over(struct pcpu_wait *wait)
+{
+	bool over = true;
+
+	for (unsigned i = 0; i < cpu_count(); i++) {
+		const struct pcpu *p = &pcpus[i];
+
+		if (!wait->cpu[i].over)
+			wait->cpu[i].over = atomic_load(&p->away) || atomic_load(&p->rounds) != wait->cpu[i].rounds;
+		over = over && wait->cpu[i].over;
+	}
+	return over;
+}

@@ -63,3 +63,13 @@ static inline void pcpu_let_go(struct pcpu *p)
  * more when it was called can be freed after. A CPU's root mode is short, so is this. Holding no lock.
  */
 void pcpu_synchronize(void);
+
+/* The same for who can't wait in one piece: it begins, and is over some time; ask now and then, from the loop. */
+struct pcpu_wait {
+	struct {
+		bool over;
+		uint64_t rounds; /* when it began */
+	} cpu[MAX_CPUS];
+};
+void pcpu_wait_begin(struct pcpu_wait *wait);
+bool pcpu_wait_is_over(struct pcpu_wait *wait);

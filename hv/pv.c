@@ -131,17 +131,23 @@ static int write_wall_clock(struct vcpu *v, uint64_t value)
 
 /* --- time that others took, and who is away ---------------------------------------------------------------------- */
 
+void pv_look_again(struct vcpu *v)
+{
+	gpa_t at = GPA(ALIGN_DOWN(v->pv.steal_msr, STEAL_ALIGN));
+
+	if (v->pv.steal_msr & ENABLED)
+		v->pv.steal = guest_map(&v->vm->mem, at, sizeof(*v->pv.steal));
+}
+
 static int write_steal_time(struct vcpu *v, uint64_t value)
 {
-	gpa_t at = GPA(ALIGN_DOWN(value, STEAL_ALIGN));
-
 	if (value % STEAL_ALIGN & ~ENABLED)
 		return -E_INVAL;
 	v->pv.steal_msr = value;
 	v->pv.steal = NULL;
 	if (!(value & ENABLED))
 		return 0;
-	v->pv.steal = guest_map(&v->vm->mem, at, sizeof(*v->pv.steal));
+	pv_look_again(v);
 	if (!v->pv.steal) {
 		v->pv.steal_msr = 0;
 		return -E_INVAL;

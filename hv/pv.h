@@ -36,6 +36,9 @@ int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value) MUST_CHECK;
 /* The guest's TSC was moved: its clock is told. */
 void pv_tsc_moved(struct vcpu *v);
 
+/* Memory may have been taken away from the guest: finds again what is shared. */
+void pv_look_again(struct vcpu *v);
+
 /* It begins to wait for a CPU (called by who wakes it, or takes the CPU from it); gets one; loses it. */
 void pv_waits(struct vcpu *v, uint64_t now);
 void pv_runs(struct vcpu *v);

@@ -239,6 +239,18 @@ void vcpu_snapshot(struct vcpu *v)
 	sched_wake(v, VCPU_PAUSED); /* it looks, and finds itself still paused */
 }
 
+/* The state is looked at after the loss: who is about to run has not flushed yet, or flushes for it. */
+void vcpu_renew(struct vcpu *v)
+{
+	if (atomic_load(&v->state) == VCPU_RUNNING)
+		vcpu_request(v, REQUEST_RENEW);
+}
+
+bool vcpu_has_renewed(const struct vcpu *v, uint64_t generation)
+{
+	return atomic_load(&v->state) != VCPU_RUNNING || virt_vcpu_renewed(&v->virt) >= generation;
+}
+
 /* Its VM is paused: what was asked waits, and when it goes on it looks at everything. */
 static void keep_for_later(struct vcpu *v, uint32_t requests)
 {
@@ -251,6 +263,10 @@ static void take_requests(struct vcpu *v, uint32_t requests)
 		vlapic_timer_expired(&v->lapic);
 		/* The interrupt that it posted is seen below. What else was asked meanwhile is not, and stays. */
 		atomic_fetch_and(&v->requests, ~(uint32_t)REQUEST_EVENT);
+	}
+	if (requests & REQUEST_RENEW) {
+		virt_renew(&v->virt);
+		pv_look_again(v);
 	}
 	if (requests & REQUEST_INIT)
 		take_init(v);
@@ -288,6 +304,7 @@ void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
 	virt_load(&v->virt);
 	vlapic_set_queue(&v->lapic, &p->timers);
+	pv_look_again(v);
 	pv_runs(v);
 	vcpu_look_again(v);
 }

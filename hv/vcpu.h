@@ -26,6 +26,7 @@ enum {
 	REQUEST_LEAVE = 16,    /* the VM ends, restarts or pauses: look at it */
 	REQUEST_TIMER = 32,    /* the local APIC's timer may have run out */
 	REQUEST_SNAPSHOT = 64, /* its registers into `snapshot` */
+	REQUEST_RENEW = 128,   /* memory was taken away from its VM: forget old translations and pointers */
 };
 
 enum vcpu_state {
@@ -121,6 +122,13 @@ void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable);
 /* Asks for the vCPU's registers, whatever it is doing; v->snapshot holds them when snapshot_due is false again. Any
  * CPU. */
 void vcpu_snapshot(struct vcpu *v);
+/*
+ * After memory was taken away from its VM: a vCPU that runs forgets what it knows of it soon; one that doesn't, before
+ * it does. Any CPU.
+ */
+void vcpu_renew(struct vcpu *v);
+/* It did, since the space had this generation (virt_space_generation). Any CPU. */
+bool vcpu_has_renewed(const struct vcpu *v, uint64_t generation);
 /* After vm->paused was cleared or the VM ended: lets a paused vCPU go on. Any CPU. */
 void vcpu_resume(struct vcpu *v);
 /* What the local APICs of a VM tell each other: struct apic_bus.signal, ctx is the VM. Any CPU. */

@@ -184,6 +184,28 @@ static void a_flush_waits_for_it(void **state)
 	assert_int_equal(memory[0x40 + 16], 0);
 }
 
+/* The guest gave the page away and has another one there. */
+static void steal_time_follows_the_memory(void **state)
+{
+	static uint8_t moved[MEMORY] __attribute__((aligned(4096)));
+
+	(void)state;
+	assert_int_equal(pv_msr_write(&vcpu, STEAL_TIME, 0x1000 | 1), 0);
+	vm.mem.region[0].host = moved;
+	pv_look_again(&vcpu);
+	memset(memory, 0xAA, sizeof(memory));
+	pv_leaves(&vcpu);
+	assert_int_equal(moved[0x1000 + 16], 1);
+	assert_int_equal(memory[0x1000 + 16], 0xAA);
+	vm.mem.count = 0;
+	pv_look_again(&vcpu);
+	pv_runs(&vcpu);
+	assert_int_equal(moved[0x1000 + 16], 1);
+	pv_reset(&vcpu);
+	pv_look_again(&vcpu);
+	assert_null(vcpu.pv.steal);
+}
+
 static void a_reset_shares_nothing(void **state)
 {
 	uint64_t value = 1;
@@ -279,6 +301,7 @@ int main(void)
 	    cmocka_unit_test_setup(waiting_is_stolen_time, setup),
 	    cmocka_unit_test_setup(who_asks_late_begins_at_zero, setup),
 	    cmocka_unit_test_setup(a_flush_waits_for_it, setup),
+	    cmocka_unit_test_setup(steal_time_follows_the_memory, setup),
 	    cmocka_unit_test_setup(a_reset_shares_nothing, setup),
 	    cmocka_unit_test_setup(off_is_off, setup),
 	    cmocka_unit_test_setup(kicks_and_yields, setup),

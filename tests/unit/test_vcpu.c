@@ -71,7 +71,7 @@ void vm_vcpu_left(struct vm *machine)
 	left++;
 }
 
-static unsigned pv_resets, pv_runs_count, pv_leaves_count;
+static unsigned pv_looks, pv_resets, pv_runs_count, pv_leaves_count;
 void pv_reset(struct vcpu *v)
 {
 	assert_ptr_equal(v, &vcpu);
@@ -81,6 +81,11 @@ void pv_runs(struct vcpu *v)
 {
 	assert_ptr_equal(v, &vcpu);
 	pv_runs_count++;
+}
+void pv_look_again(struct vcpu *v)
+{
+	(void)v;
+	pv_looks++;
 }
 void pv_leaves(struct vcpu *v)
 {
@@ -525,6 +530,29 @@ static void requests_wake_and_kick(void **state)
 	assert_int_equal(vcpu.requests, 0);
 }
 
+/* One that runs is told, and has done it before it enters; of another it is true as it is. */
+static void memory_that_went_is_forgotten(void **state)
+{
+	(void)state;
+	vcpu.requests = 0;
+	vcpu.state = VCPU_BLOCKED;
+	vcpu_renew(&vcpu);
+	assert_int_equal(vcpu.requests, 0);
+	assert_true(vcpu_has_renewed(&vcpu, 5));
+	vcpu.state = VCPU_RUNNING;
+	vcpu.virt.flushed_generation = 4;
+	assert_false(vcpu_has_renewed(&vcpu, 5));
+	vcpu_renew(&vcpu);
+	assert_int_equal(vcpu.requests, REQUEST_RENEW);
+	assert_int_equal(kicks, 1);
+	pv_looks = fake.renewals = 0;
+	prepare();
+	assert_int_equal(fake.renewals, 1);
+	assert_int_equal(pv_looks, 1);
+	vcpu.virt.flushed_generation = 6;
+	assert_true(vcpu_has_renewed(&vcpu, 5));
+}
+
 static void a_vm_that_ended_is_not_entered(void **state)
 {
 	(void)state;
@@ -699,6 +727,7 @@ int main(void)
 	    cmocka_unit_test_setup(init_forgets_an_nmi, setup),
 	    cmocka_unit_test_setup(init_restarts_the_boot_processor, setup),
 	    cmocka_unit_test_setup(requests_wake_and_kick, setup),
+	    cmocka_unit_test_setup(memory_that_went_is_forgotten, setup),
 	    cmocka_unit_test_setup(a_vm_that_ended_is_not_entered, setup),
 	    cmocka_unit_test_setup(leaving_misses_no_request, setup),
 	    cmocka_unit_test_setup(a_paused_vcpu_stays_out_and_forgets_nothing, setup),
