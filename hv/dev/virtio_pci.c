@@ -193,6 +193,14 @@ void virtio_pci_poke(struct virtio_pci *v, unsigned queue)
 	notify(v, queue);
 }
 
+bool virtio_pci_uses(const struct virtio_pci *v, gpa_t gpa, uint64_t size)
+{
+	for (unsigned n = 0; n < v->queues; n++)
+		if (virtqueue_uses(&v->queue[n], gpa, size))
+			return true;
+	return false;
+}
+
 /* --- the common structure ---------------------------------------------------------------------------------------- */
 
 static void reset_queue(struct virtio_pci *v, unsigned n)

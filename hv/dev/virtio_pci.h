@@ -66,5 +66,7 @@ bool virtio_pci_is_live(const struct virtio_pci *v);
 void virtio_pci_gave(struct virtio_pci *v, unsigned queue);
 /* What of the kind's features the driver and the device agreed on; some bits of 0 to 23. */
 bool virtio_pci_has(const struct virtio_pci *v, uint64_t features);
+/* One of its queues lies in [gpa, gpa + size): see virtqueue_uses. */
+bool virtio_pci_uses(const struct virtio_pci *v, gpa_t gpa, uint64_t size);
 /* What the driver reads of the configuration, or NEEDS_RESET, has changed by itself: tells the driver. */
 void virtio_pci_config_changed(struct virtio_pci *v);

@@ -475,6 +475,21 @@ static const char *map_area(const struct virtqueue *q, struct virtqueue_area *ar
 	return NULL;
 }
 
+/* To whole pages. */
+static bool area_uses(const struct virtqueue_area *area, gpa_t at, gpa_t gpa, uint64_t size)
+{
+	uint64_t first = ALIGN_DOWN(at.value, PAGE_SIZE), end = first + (area->page[1] ? 2 : 1) * PAGE_SIZE;
+
+	return gpa.value < end && first < gpa.value + size;
+}
+
+bool virtqueue_uses(const struct virtqueue *q, gpa_t gpa, uint64_t size)
+{
+	return q->enabled &&
+	       (area_uses(&q->descriptor_area, q->descriptors, gpa, size) ||
+		area_uses(&q->driver_area, q->driver, gpa, size) || area_uses(&q->device_area, q->device, gpa, size));
+}
+
 /* Sizes and alignments: the tables of 2.7 and 2.8.10.1. A split ring has its event fields whether they count or not. */
 static const char *map_areas(struct virtqueue *q)
 {

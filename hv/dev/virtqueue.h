@@ -7,7 +7,8 @@
  * A driver that breaks the rules breaks the queue: `broken` says how, and nothing is taken any more until it is reset.
  *
  * Where the rings are in the hypervisor's view is looked up once, when the queue is enabled, and kept: a queue has to
- * be reset with the VM, and nobody may use it between a reset of the VM's memory and its own.
+ * be reset with the VM, nobody may use it between a reset of the VM's memory and its own, and who takes memory away
+ * from the guest asks virtqueue_uses() before.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -95,6 +96,8 @@ void virtqueue_untake(struct virtqueue *q, uint16_t slots);
  * barrier that orders the look behind the gifts. Also for what was given before the queue broke.
  */
 bool virtqueue_wants_interrupt(struct virtqueue *q);
+/* One of its areas has a byte in [gpa, gpa + size): that memory must stay where it is. */
+bool virtqueue_uses(const struct virtqueue *q, gpa_t gpa, uint64_t size);
 /*
  * While the device works on the queue it asks the driver to keep its notifications to itself. Turning them on again
  * answers whether something became available in between, for which no notification will come. A split ring with event

@@ -1,0 +1,287 @@
+/*
+ * A balloon on a PCI bus, driven by anything: accesses of its registers, writes to the guest's memory, requests as a
+ * driver would make them, a host that has no room or no memory now and then, resets, and turns of work between them.
+ *
+ * What must hold: the host is asked for whole pages, no more at a time than a block of page numbers, and for room only
+ * when it has some; a turn does no more than its budget and a little; a device that is cut off asks for nothing.
+ */
+/* SPDX-License-Identifier: MIT */
+/* links: hv/dev/virtio_balloon.c hv/dev/virtio_stream.c hv/dev/virtio_pci.c hv/dev/virtqueue.c hv/guest_mem.c */
+/* links: hv/dev/pci.c hv/dev/pci_host.c hv/bus.c */
+#include <stdlib.h>
+#include <string.h>
+
+#include "hv/clock.h"
+#include "hv/dev/apic_bus.h"
+#include "hv/dev/virtio_balloon.h"
+#include "hv/lib/panic.h"
+#include "hv/pc_map.h"
+
+#define REQUIRE(condition)                                                                                             \
+	do {                                                                                                           \
+		if (!(condition))                                                                                      \
+			abort();                                                                                       \
+	} while (0)
+
+#define BUDGET	  (64 * KIB)
+#define NEVER	  UINT64_MAX
+#define TURNS_MAX 200 /* a run: what keeps it short */
+#define BASE	  0x10000u
+#define RINGS	  (16 * PAGE_SIZE)
+#define DATA	  (BASE + RINGS)
+#define SIZE	  (RINGS + 4 * PAGE_SIZE)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+uint64_t clock_now(void)
+{
+	return 0;
+}
+
+static struct bus pio, mmio;
+static struct pci_host host;
+static struct apic_bus apics;
+static struct guest_mem mem;
+static struct virtio_balloon balloon;
+static bool full, dry, works;
+static uint64_t asked; /* pages, and chunks, in a turn */
+static unsigned turns;
+
+static const uint8_t *input;
+static size_t left;
+
+static uint64_t next(unsigned bytes)
+{
+	uint64_t value = 0;
+
+	for (unsigned i = 0; i < bytes && left; i++, left--)
+		value |= (uint64_t)*input++ << (i * 8);
+	return value;
+}
+
+_Noreturn void panic(const char *fmt, ...)
+{
+	(void)fmt;
+	abort();
+}
+
+/* --- what is around the device --- */
+
+int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
+		     bool level)
+{
+	(void)dest, (void)logical, (void)mode, (void)vector;
+	REQUIRE(bus == &apics && !level);
+	return 0;
+}
+
+static void set_intx(void *ctx, unsigned line, bool level)
+{
+	(void)ctx, (void)line, (void)level;
+}
+
+static void request(void *ctx, enum platform_request what, uint32_t code)
+{
+	(void)ctx, (void)what, (void)code;
+}
+
+static void kick(void *ctx)
+{
+	(void)ctx;
+	REQUIRE(balloon.transport.kicked && (balloon.transport.status & 4));
+}
+
+static void use_host(uint64_t gpa, uint64_t size)
+{
+	REQUIRE(works && size && !((gpa | size) % VIRTIO_BALLOON_PAGE));
+	REQUIRE(size <= VIRTIO_BALLOON_BLOCK * VIRTIO_BALLOON_PAGE && gpa <= UINT64_MAX - size);
+	asked += size / VIRTIO_BALLOON_PAGE;
+}
+
+static bool has_room(void *ctx)
+{
+	(void)ctx;
+	return !full;
+}
+
+static void give(void *ctx, gpa_t gpa, uint64_t size)
+{
+	(void)ctx;
+	REQUIRE(!full);
+	use_host(gpa.value, size);
+}
+
+static int want(void *ctx, gpa_t gpa, uint64_t size)
+{
+	(void)ctx;
+	use_host(gpa.value, size);
+	return dry ? -E_NOMEM : 0;
+}
+
+static void discard(void *ctx, gpa_t gpa)
+{
+	(void)ctx;
+	REQUIRE(works && !full && gpa.value % GUEST_MEM_CHUNK == 0);
+	asked++;
+}
+
+static void power_on(void)
+{
+	static const struct platform platform = {.request = request};
+	struct pci_host_setup s = {.pio = &pio, .mmio = &mmio, .platform = &platform, .apics = &apics};
+	struct virtio_balloon_setup b = {.host = {NULL, has_room, give, want, discard}, .mem = &mem, .kick = kick};
+
+	memset(&pio, 0, sizeof(pio));
+	memset(&mmio, 0, sizeof(mmio));
+	memset(&mem, 0, sizeof(mem));
+	full = dry = works = false;
+	turns = 0;
+	REQUIRE(guest_mem_add(&mem, &(struct guest_region){BASE, SIZE, calloc(1, SIZE), true}) == 0);
+	for (unsigned i = 0; i < PCI_INTX; i++)
+		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
+	REQUIRE(pci_host_init(&host, &s) == 0);
+	REQUIRE(virtio_balloon_init(&balloon, &host, &b) == 0);
+}
+
+/* --- what the driver does --- */
+
+static void put(uint64_t gpa, const void *bytes, size_t size)
+{
+	(void)!guest_write(&mem, GPA(gpa), bytes, size);
+}
+
+static void write_register(unsigned offset, unsigned size, uint64_t value)
+{
+	uint64_t at = balloon.transport.pci.bar[2].base + offset;
+	const struct bus_range *r = bus_find(&mmio, at, size);
+
+	if (r)
+		r->write(r->dev, at, size, value);
+}
+
+static void access_register(void)
+{
+	unsigned how = (unsigned)next(1), offset = (how & 3) << 12 | (unsigned)next(1), size = 1u << (how >> 2 & 3);
+	uint64_t at = balloon.transport.pci.bar[2].base + offset;
+	const struct bus_range *r = bus_find(&mmio, at, size);
+
+	if (!r)
+		return;
+	if (how & 0x10)
+		r->write(r->dev, at, size, next(size));
+	else
+		(void)r->read(r->dev, at, size);
+}
+
+static void write_anything(void)
+{
+	uint64_t gpa = BASE + next(3) % SIZE;
+	unsigned size = (unsigned)next(1) % 64;
+
+	for (unsigned i = 0; i < size && left; i++) {
+		uint8_t byte = (uint8_t)next(1);
+
+		put(gpa + i, &byte, 1);
+	}
+}
+
+static void start(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	balloon.transport.pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	write_register(20, 1, 0);
+	write_register(20, 1, 3);
+	write_register(8, 4, 0);
+	write_register(12, 4, (how & 0x27) | (how & 8 ? 0x30000000 : 0));
+	write_register(8, 4, 1);
+	write_register(12, 4, 1);
+	write_register(20, 1, 11);
+	for (unsigned n = 0; n < VIRTIO_BALLOON_QUEUES; n++) {
+		write_register(22, 2, n);
+		write_register(24, 2, 16);
+		write_register(32, 8, BASE + 0x3000 * n);
+		write_register(40, 8, BASE + 0x3000 * n + 0x1000);
+		write_register(48, 8, BASE + 0x3000 * n + 0x2000);
+		write_register(28, 2, 1);
+	}
+	write_register(20, 1, 15);
+}
+
+/* A chain of up to four parts on a queue, made available. */
+static void make_request(void)
+{
+	unsigned how = (unsigned)next(1), n = how % VIRTIO_BALLOON_QUEUES, parts = 1 + (how >> 4 & 3);
+	const struct virtqueue *q = &balloon.transport.queue[n];
+	uint16_t first = q->next_take % 16, index = (uint16_t)(q->next_take + 1);
+	struct {
+		uint64_t gpa;
+		uint32_t size;
+		uint16_t flags, next;
+	} d;
+
+	if (!q->enabled)
+		return;
+	for (unsigned i = 0; i < parts; i++) {
+		d.gpa = how & 0x40 ? next(1) * (PAGE_SIZE * 128) : DATA + next(2) % 0x4100;
+		d.size = how & 0x80 ? (uint32_t)next(4) : (uint32_t)next(2);
+		d.flags = (uint16_t)((i + 1 < parts ? 1 : 0) | (how & 0x40 ? 2 : 0));
+		d.next = (uint16_t)((first + i + 1) % 16);
+		put(q->descriptors.value + 16 * ((first + i) % 16u), &d, sizeof(d));
+	}
+	put(q->driver.value + 4 + 2 * first, &first, 2);
+	put(q->driver.value + 2, &index, 2);
+	write_register(0x3000 + 4 * n, 2, n);
+}
+
+/* --- what the machine does --- */
+
+static void work(void)
+{
+	uint64_t budget = next(1) & 1 ? BUDGET : 1 + next(2);
+
+	if (turns++ >= TURNS_MAX)
+		return;
+	asked = 0;
+	works = true;
+	if (virtio_pci_work(&balloon.transport, budget, NEVER))
+		REQUIRE(balloon.transport.kicked && (balloon.transport.status & 0x44) == 4);
+	works = false;
+	REQUIRE(asked <= budget / VIRTIO_PIECE + 3 * VIRTIO_BALLOON_BLOCK);
+}
+
+static void change_state(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	if (how & 1)
+		full = !full;
+	if (how & 2)
+		dry = !dry;
+	if (how & 4)
+		virtio_balloon_go_on(&balloon);
+	if (how & 8)
+		virtio_balloon_ask(&balloon);
+	if (how & 16)
+		virtio_balloon_set_target(&balloon, (uint32_t)next(4));
+	if ((how & 0xE0) == 0xE0)
+		virtio_pci_reset(&balloon.transport);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	static void (*const what[])(void) = {access_register, write_anything, make_request, make_request, work, work,
+					     start,	      change_state};
+
+	power_on();
+	input = data;
+	left = size;
+	while (left)
+		what[next(1) % ARRAY_SIZE(what)]();
+	virtio_pci_reset(&balloon.transport);
+	for (unsigned n = 0; n < VIRTIO_BALLOON_QUEUES; n++)
+		REQUIRE(!balloon.request[n].active);
+	REQUIRE(!virtio_pci_work(&balloon.transport, BUDGET, NEVER) && !balloon.wants_memory);
+	free(mem.region[0].host);
+	return 0;
+}
