@@ -294,6 +294,12 @@ static int set_hvc(const struct config_line *l, struct hv_config *hv, struct vm_
 	return 0;
 }
 
+static int set_balloon(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_switch(l, &vm->balloon);
+}
+
 static int set_kvm(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	(void)hv;
@@ -382,6 +388,7 @@ enum {
 	KEY_KVM,
 	KEY_RNG,
 	KEY_HVC,
+	KEY_BALLOON,
 	KEY_WEIGHT,
 	KEY_CAP,
 	KEY_CPUS
@@ -405,6 +412,7 @@ static const struct key vm_keys[] = {
     [KEY_KVM] = {"kvm", set_kvm, false},
     [KEY_RNG] = {"rng", set_rng, false},
     [KEY_HVC] = {"hvc", set_hvc, false},
+    [KEY_BALLOON] = {"balloon", set_balloon, false},
     [KEY_WEIGHT] = {"weight", set_weight, false},
     [KEY_CAP] = {"cap", set_cap, false},
     [KEY_CPUS] = {"cpus", set_cpus, false},

@@ -87,6 +87,7 @@ struct vm_config {
 	bool autostart;	       /* autostart = on|off (on): starts at boot */
 	bool rng;	       /* rng = on|off (off): a virtio source of random numbers */
 	uint32_t hvc;	       /* hvc = 0..2 (0): virtio consoles beside COM1 */
+	bool balloon;	       /* balloon = on|off (off): memory can be taken from it while it runs (virtio) */
 	bool kvm;	       /* kvm = on|off (on): KVM's interface for guests, hv/pv.h */
 	uint32_t weight;       /* weight = 1..10000 (256): its part of the CPUs beside others that want them */
 	uint32_t cap;	       /* cap = 0..6400 (0): percent of one CPU that it gets at most; 0: no cap */

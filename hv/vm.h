@@ -21,6 +21,7 @@
 
 struct disk;
 struct vm_device;
+struct balloon_device;
 
 enum vm_end {
 	VM_RUNS,
@@ -59,6 +60,7 @@ struct vm {
 	struct pc pc;
 	unsigned device_count;
 	struct vm_device *device[VM_MAX_DEVICES]; /* virtio, beside the PC: hv/vm_io.h */
+	struct balloon_device *balloon;		  /* one of them: hv/vm_balloon.h; NULL: it has none */
 	struct vm_console *console;		  /* outlives the VM */
 	void (*ended)(struct vm *vm);		  /* all vCPUs have left for good: destroy it. Boot CPU */
 	struct cpuid_table cpuid;

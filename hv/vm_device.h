@@ -21,6 +21,8 @@ struct vm_device {
 	 * lock held; also when its kind's creation failed half-way.
 	 */
 	void (*destroy)(struct vm_device *device);
+	/* What a turn does, as virtio_pci_work; NULL: that. Device lock held. */
+	bool (*turn)(struct vm_device *device, uint64_t budget, uint64_t until);
 };
 
 /*
@@ -30,9 +32,12 @@ struct vm_device {
 void *vm_device_create(struct vm *vm, size_t size);
 /* It has something to do: `kick` of its transport, with the struct vm_device. Device lock held, any CPU. */
 void vm_device_kick(void *device);
+/* Its turn ends, and the next one begins at clock_now() `until`, whatever comes before. Within a turn. */
+void vm_device_rest(struct vm_device *d, uint64_t until);
 
 /* The devices of each kind that the VM's configuration asks for. 0, or negative with `why`. Boot CPU only. */
 int vm_io_blk_create(struct vm *vm, struct disk *const *disks, char *why, size_t size) MUST_CHECK;
 int vm_io_rng_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 int vm_io_console_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 int vm_io_net_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
+int vm_io_balloon_create(struct vm *vm, char *why, size_t size) MUST_CHECK;

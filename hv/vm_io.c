@@ -29,10 +29,18 @@ static void on_rest_over(struct timer *timer)
 	vm_device_kick(CONTAINER_OF(timer, struct vm_device, rest));
 }
 
+void vm_device_rest(struct vm_device *d, uint64_t until)
+{
+	timer_cancel(&d->rest); /* by a turn that was queued on another CPU meanwhile */
+	d->rest.queue = &this_pcpu()->timers;
+	timer_set(&d->rest, until);
+}
+
 /* True: there is more to do. */
 static bool work_a_turn(struct vm_device *d, uint64_t from)
 {
-	bool more = virtio_pci_work(d->transport, TURN_BYTES, from + clock_from_ns(TURN_NS));
+	uint64_t until = from + clock_from_ns(TURN_NS);
+	bool more = d->turn ? d->turn(d, TURN_BYTES, until) : virtio_pci_work(d->transport, TURN_BYTES, until);
 
 	d->ticks += clock_now() - from;
 	return more;
@@ -60,11 +68,8 @@ static void take_turn_abroad(struct vm_device *d, struct pcpu *p, uint64_t from)
 		sched_excuse(p->current, took);
 		p->io_rest_until = from + 2 * took;
 	}
-	if (more) {
-		timer_cancel(&d->rest); /* by a turn that was queued on another CPU meanwhile */
-		d->rest.queue = &p->timers;
-		timer_set(&d->rest, p->io_rest_until);
-	}
+	if (more)
+		vm_device_rest(d, p->io_rest_until);
 }
 
 static void take_turn(struct work *work)
@@ -115,7 +120,9 @@ int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t siz
 		err = vm_io_rng_create(vm, why, size);
 	if (!err)
 		err = vm_io_console_create(vm, why, size);
-	return err ? err : vm_io_net_create(vm, why, size);
+	if (!err)
+		err = vm_io_net_create(vm, why, size);
+	return err ? err : vm_io_balloon_create(vm, why, size);
 }
 
 void vm_io_reset(struct vm *vm)

@@ -209,12 +209,22 @@ static uint32_t do_text(struct soft *s)
 	return memory_access(s, PC_VGA_TEXT + 2 * sim_random(2000), 0x0741, true);
 }
 
+/* Somewhere in the VM's RAM, mostly where a balloon takes it from. */
+static uint64_t any_page(const struct vm *vm)
+{
+	uint64_t pages = vm->config->memory / PAGE_SIZE, page = sim_random(pages);
+
+	return page < 512 && pages > 512 && sim_chance(900) ? 512 + page % (pages - 512) : page;
+}
+
 static uint32_t do_memory(struct soft *s)
 {
 	struct vcpu *v = soft_vcpu(s);
-	uint64_t value = sim_now();
+	uint64_t value = sim_now(), gpa = 0x10000 + sim_random(MAX_GPA_WRITTEN);
 
-	if (guest_write(&v->vm->mem, GPA(0x10000 + sim_random(MAX_GPA_WRITTEN)), &value, sizeof(value)))
+	if (v->vm->config->balloon && sim_chance(800))
+		gpa = any_page(v->vm) * PAGE_SIZE;
+	if (guest_write(&v->vm->mem, GPA(gpa), &value, sizeof(value)))
 		return EXIT_CPUID;
 	return memory_access(s, 0x10000 + 4 * sim_random(0x1000), (uint32_t)value, sim_chance(500));
 }
@@ -277,6 +287,7 @@ static uint32_t do_pv(struct soft *s)
 /* --- a driver for the VM's virtio devices, which are in the first slots
  * ----------------------------------------------- */
 
+enum { QUEUE_SELECT = 22 };
 enum { RING = 0x20000, AVAIL = 0x21000, USED = 0x22000, HEADER = 0x23000, STATUS = 0x23800, DATA = 0x24000 };
 
 struct split_descriptor {
@@ -303,9 +314,23 @@ static const struct {
     {36, 4, 0}, {40, 4, AVAIL}, {44, 4, 0}, {48, 4, USED}, {52, 4, 0},	{28, 2, 1}, {20, 1, 15},
 };
 
-/* A request in the ring: for a disk a header, data and a status; something else makes of it what it can. */
-static void put_request(const struct guest_mem *mem)
+/* Page numbers for a balloon in one part; or memory that is reported free. */
+static void put_pages(const struct vm *vm, struct split_descriptor d[3])
 {
+	uint32_t pfn[256], first = (uint32_t)any_page(vm), count = 1 + (uint32_t)sim_random(ARRAY_SIZE(pfn));
+
+	for (unsigned i = 0; i < count; i++)
+		pfn[i] = sim_chance(950) ? first + i : (uint32_t)any_page(vm);
+	d[0] = (struct split_descriptor){DATA, count * 4, 0, 0};
+	if (guest_write(&vm->mem, GPA(DATA), pfn, count * sizeof(pfn[0])) || sim_chance(800))
+		return;
+	d[0] = (struct split_descriptor){ALIGN_DOWN(first * PAGE_SIZE, 2 * MIB), (uint32_t)(4 * MIB), 2, 0};
+}
+
+/* A request in the ring: for a disk a header, data and a status; something else makes of it what it can. */
+static void put_request(const struct vm *vm)
+{
+	const struct guest_mem *mem = &vm->mem;
 	static const uint32_t types[] = {0, 0, 0, 1, 1, 1, 4, 8, 11, 13, 99};
 	uint32_t header[4] = {types[sim_random(ARRAY_SIZE(types))], 0, (uint32_t)sim_random(2100), 0};
 	struct split_descriptor d[] = {
@@ -315,6 +340,8 @@ static void put_request(const struct guest_mem *mem)
 	};
 	uint16_t index, head = 0;
 
+	if (sim_chance(vm->config->balloon ? 800 : 200))
+		put_pages(vm, d);
 	if (sim_chance(20))
 		d[sim_random(3)].gpa = sim_random(MAX_GPA_WRITTEN * 4);
 	if (guest_read(mem, GPA(AVAIL + 2), &index, 2) || guest_write(mem, GPA(HEADER), header, sizeof(header)) ||
@@ -330,19 +357,21 @@ static uint32_t do_virtio(struct soft *s)
 
 	if (step == 0) {
 		s->virtio_slot = 1 + (unsigned)sim_random(3);
+		s->virtio_queue = sim_chance(500) ? 0 : (unsigned)sim_random(5);
 		return port_access(s, 0xcf8, 0x80000004 | s->virtio_slot << 11, 4, false);
 	}
 	slot = s->virtio_slot;
 	if (step == 1)
 		return port_access(s, 0xcfc, 7, 2, false);
 	if (step - 2 < ARRAY_SIZE(setup))
-		return register_write(s, setup[step - 2].at, setup[step - 2].size, setup[step - 2].value);
+		return register_write(s, setup[step - 2].at, setup[step - 2].size,
+				      setup[step - 2].at == QUEUE_SELECT ? s->virtio_queue : setup[step - 2].value);
 	if (sim_chance(50))
 		s->virtio_step = sim_chance(500) ? 0 : 2;
 	if (sim_chance(20))
 		return register_write(s, 4 * (unsigned)sim_random(0x1000), 4, (uint32_t)sim_random(1ULL << 32));
-	put_request(&soft_vcpu(s)->vm->mem);
-	return port_access(s, (uint16_t)(PC_PCI_IO + slot * 0x100), 0, 2, false);
+	put_request(soft_vcpu(s)->vm);
+	return port_access(s, (uint16_t)(PC_PCI_IO + slot * 0x100 + 4 * s->virtio_queue), 0, 2, false);
 }
 
 /* --- a driver for the VM's network cards, which are in the slots behind the others
@@ -450,7 +479,7 @@ static const struct act {
     {do_port, 30},
     {do_ioapic, 20},
     {do_text, 20},
-    {do_memory, 30},
+    {do_memory, 100},
     {do_msr, 20},
     {do_power_off, 1},
     {do_reset, 3},

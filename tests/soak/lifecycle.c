@@ -20,6 +20,7 @@
 #include "hv/phys.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
+#include "hv/vm_balloon.h"
 #include "hv/vms.h"
 #include "hv/work.h"
 #include "tests/soak/guest.h"
@@ -78,6 +79,10 @@ hpa_t __real_phys_alloc(uint64_t pages, uint64_t align_pages);
 void __real_phys_free(hpa_t hpa, uint64_t pages);
 hpa_t __wrap_phys_alloc(uint64_t pages, uint64_t align_pages);
 void __wrap_phys_free(hpa_t hpa, uint64_t pages);
+hpa_t __real_phys_take_frame(void);
+hpa_t __wrap_phys_take_frame(void);
+void __real_phys_split_chunk(hpa_t hpa);
+void __wrap_phys_split_chunk(hpa_t hpa);
 
 /* A chunk that is free as a whole may be used otherwise than through phys_alloc(). */
 static void count_frames(uint64_t hpa, uint64_t pages, int by)
@@ -110,6 +115,22 @@ void __wrap_phys_free(hpa_t hpa, uint64_t pages)
 	__real_phys_free(hpa, pages);
 	ASAN_POISON_MEMORY_REGION((void *)hpa.value, pages * PAGE_SIZE);
 	count_frames(hpa.value, pages, -1);
+}
+
+hpa_t __wrap_phys_take_frame(void)
+{
+	hpa_t hpa = __real_phys_take_frame();
+
+	count_frames(hpa.value, 1, 1);
+	ASAN_UNPOISON_MEMORY_REGION((void *)hpa.value, PAGE_SIZE);
+	memset((void *)hpa.value, 0xa5, PAGE_SIZE);
+	return hpa;
+}
+
+void __wrap_phys_split_chunk(hpa_t hpa)
+{
+	__real_phys_split_chunk(hpa);
+	count_frames(hpa.value, CHUNK / PAGE_SIZE, 1);
 }
 
 static void *map_at(uint64_t address, uint64_t size)
@@ -175,6 +196,9 @@ static void define(struct definition *d)
 	c.kvm = sim_chance(800);
 	c.rng = sim_chance(200);
 	c.hvc = (uint32_t)sim_random(CONFIG_MAX_HVC + 1);
+	c.balloon = sim_chance(500);
+	if (c.balloon && sim_chance(500))
+		c.memory += 4 * MIB;
 	while (c.disk_count < CONFIG_MAX_DISKS && sim_chance(400))
 		c.disk[c.disk_count++] = (struct disk_config){.kind = DISK_MEMORY, .size = MIB, .overlay = MIB};
 	while (c.net_count < 2 && sim_chance(600)) {
@@ -288,6 +312,21 @@ static void snapshot(struct definition *d)
 	vcpu_snapshot(vm->vcpu[index]);
 }
 
+static void set_memory(struct definition *d)
+{
+	struct vm *vm = d->entry->vm;
+	struct vm_balloon_state state = {0};
+	bool balloon = vm->config->balloon;
+
+	if ((vm_balloon_set(vm, sim_random(16) * MIB) == 0) != balloon || (vm_balloon_look(vm, &state) == 0) != balloon)
+		sim_fail("the balloon of %s is not what was wanted", d->name);
+	vm_balloon_ask(vm);
+	sim_note("memory of %s: shall keep %" PRIu64 " KiB, %" PRIu64 " are away", d->name,
+		 (uint64_t)(state.target / KIB), (uint64_t)(state.away / KIB));
+	if (state.away > guest_ram_cost(vm->config->memory))
+		sim_fail("%s gave more away than it has", d->name);
+}
+
 static void command_vm(struct definition *d)
 {
 	struct vm *vm = d->entry->vm;
@@ -304,6 +343,8 @@ static void command_vm(struct definition *d)
 	} else if (what < 75) {
 		sim_note("resume %s (%s)", d->name, vms_state(d->entry));
 		vm_resume(vm);
+	} else if (what < 78) {
+		set_memory(d);
 	} else if (what < 80) {
 		sim_note("shutdown %s", d->name);
 		vm_shutdown(vm);

@@ -243,7 +243,7 @@ static void bad_values(void **s)
 	linux_with("memroy", "1G",
 		   "vm linux (line 3): unknown key 'memroy', expected one of vcpus, memory, kernel, initrd, cmdline, "
 		   "protocol, "
-		   "module, disk, net, load, entry, mode, break, autostart, kvm, rng, hvc, weight, cap, cpus");
+		   "module, disk, net, load, entry, mode, break, autostart, kvm, rng, hvc, balloon, weight, cap, cpus");
 	linux_with("hvc", "3", "vm linux (line 3): hvc: found '3', expected a number of consoles from 0 to 2");
 	linux_with("hvc", "on", "vm linux (line 3): hvc: found 'on', expected a number of consoles from 0 to 2");
 	linux_with("weight", "0", "vm linux (line 3): weight: found '0', expected a number from 1 to 10000");
