@@ -25,6 +25,7 @@ cat >"$root/etc/virtio" <<'EOF'
 #!/bin/sh
 grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor || exit 0
 for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk \
+	virtio_balloon \
 	virtio-rng; do
 	insmod "/lib/$module.ko"
 done
