@@ -4,7 +4,7 @@ LINUX_DIR := $(BUILD)/linux
 LINUX_FILES := $(LINUX_DIR)/vmlinuz $(LINUX_DIR)/initrd
 
 # Order only: a kernel that was fetched stays until `make clean`. One module stands for all.
-LINUX_MODULES := $(LINUX_DIR)/modules/virtio_balloon.ko
+LINUX_MODULES := $(LINUX_DIR)/modules/virtio_console.ko
 $(LINUX_DIR)/vmlinuz $(LINUX_MODULES) &: | guests/linux/fetch.sh
 	guests/linux/fetch.sh $(LINUX_DIR)
 

@@ -42,6 +42,7 @@ members=(./boot/vmlinuz-*)
 for module in drivers/acpi/button drivers/input/evdev drivers/virtio/virtio drivers/virtio/virtio_ring \
 	drivers/virtio/virtio_pci_modern_dev drivers/virtio/virtio_pci_legacy_dev drivers/virtio/virtio_pci \
 	drivers/block/virtio_blk drivers/char/hw_random/virtio-rng drivers/virtio/virtio_balloon \
+	drivers/char/virtio_console \
 	net/core/failover drivers/net/net_failover drivers/net/virtio_net \
 	net/llc/llc net/802/stp net/802/garp net/802/mrp net/8021q/8021q; do
 	members+=("./lib/modules/*/kernel/$module.ko")

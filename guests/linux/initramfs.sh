@@ -25,8 +25,7 @@ cat >"$root/etc/virtio" <<'EOF'
 #!/bin/sh
 grep -qs 0x1af4 /sys/bus/pci/devices/*/vendor || exit 0
 for module in virtio_ring virtio virtio_pci_modern_dev virtio_pci_legacy_dev virtio_pci virtio_blk \
-	virtio_balloon \
-	virtio-rng; do
+	virtio-rng virtio_balloon virtio_console; do
 	insmod "/lib/$module.ko"
 done
 grep -qs 0x1041 /sys/bus/pci/devices/*/device || exit 0 # a network card
