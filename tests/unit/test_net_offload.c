@@ -84,6 +84,7 @@ static void make_ip(const struct form *f, uint32_t length)
 		net_put16(ip + 4, ID);
 		ip[8] = 64;
 		ip[9] = 6;
+		net_put16(ip + 10, 0xBEEF); /* the sender may leave anything */
 	}
 	for (unsigned i = f->six ? 8 : 12; i < (f->six ? 40 : 20); i++)
 		ip[i] = (uint8_t)(i * 37);
