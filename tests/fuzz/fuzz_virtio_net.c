@@ -289,19 +289,22 @@ static void notify(struct guest *g, unsigned n)
 }
 
 /* Buffers for frames, each one descriptor. */
-static void offer_buffers(void)
+static void put_buffers(struct guest *g, struct virtqueue *q, unsigned count, uint32_t size)
 {
-	unsigned how = (unsigned)next(1), count = 1 + (unsigned)next(1) % 40;
-	struct guest *g = some_guest(how);
-	struct virtqueue *q = &g->net.transport.queue[how & 0x40 ? 2 : 0];
-	uint32_t size = how & 0x80 ? (uint32_t)next(2) : 1526;
-
 	if (!q->enabled || q->in_flight)
 		return;
 	count = count < q->size ? count : q->size;
 	for (unsigned i = 0; i < count; i++)
 		put_descriptor(g, q, q->next_take + i, DATA + i * 0x600, size, 2);
 	publish(g, q, q->next_take, count);
+}
+
+static void offer_buffers(void)
+{
+	unsigned how = (unsigned)next(1), count = 1 + (unsigned)next(1) % 40;
+	struct guest *g = some_guest(how);
+
+	put_buffers(g, &g->net.transport.queue[how & 0x40 ? 2 : 0], count, how & 0x80 ? (uint32_t)next(2) : 1526);
 }
 
 struct header {
@@ -351,6 +354,8 @@ static void send_frame(void)
 	put_descriptor(g, q, q->next_take, gpa, first, 1);
 	publish(g, q, q->next_take, 1);
 	notify(g, n);
+	if (who < 0x80)
+		(void)virtio_pci_work(&g->net.transport, BUDGET, now + 1000);
 }
 
 static void send_command(void)
@@ -413,6 +418,7 @@ static void start_card(struct guest *g, unsigned how)
 	for (unsigned n = 0; n < g->net.transport.queues; n++)
 		set_up_queue(g, n, size[how % ARRAY_SIZE(size)]);
 	set_common(g, 20, 1, 15);
+	put_buffers(g, &g->net.transport.queue[0], how & 0x10 ? 4 : 40, 1526);
 }
 
 static void start(void)
