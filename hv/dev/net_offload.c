@@ -197,7 +197,7 @@ uint32_t net_offload_segment(const struct net_packet *b, struct net_packet *s)
 	uint32_t left = b->size - b->header_size - b->cut, payload = left < b->gso_size ? left : b->gso_size;
 	unsigned ip = ip_at(b);
 	uint32_t length = b->header_size - ip + payload, tcp_length = b->header_size - b->csum_start + payload;
-	uint8_t *tcp = s->head + b->csum_start;
+	uint8_t *tcp;
 
 	*s = *b;
 	s->gso = NET_GSO_NONE;
@@ -207,6 +207,7 @@ uint32_t net_offload_segment(const struct net_packet *b, struct net_packet *s)
 	s->work = 0;
 	s->size = b->header_size + payload;
 	virtio_stream_skip(&s->rest, b->cut);
+	tcp = s->head + b->csum_start;
 	set_tcp(tcp, b->cut, payload == left);
 	put_sum(tcp + TCP_SUM, b->gso == NET_GSO_TCP4 ? set_ip4(s->head + ip, length, tcp_length, b->cut / b->gso_size)
 						      : set_ip6(s->head + ip, length, tcp_length));
