@@ -161,6 +161,17 @@ static enum net_verdict deliver(void *from, void *to, struct net_packet *p, bool
 
 static const struct vswitch_ops ops = {.grab = grab, .release = release, .deliver = deliver};
 
+/* What the sender left to the cards lies in the head, behind what was checked of it. */
+static void check_demands(const struct net_packet *p)
+{
+	unsigned from = net_packet_type_at(p) + 2;
+
+	if (p->needs_csum)
+		REQUIRE(p->csum_start >= from && (uint32_t)p->csum_start + p->csum_offset + 2 <= p->head_size);
+	if (p->gso != NET_GSO_NONE)
+		REQUIRE(p->needs_csum && p->gso_size && p->header_size == p->head_size && p->size > p->head_size);
+}
+
 static enum net_sent send(void *backend, unsigned pair, struct net_packet *p, uint64_t until)
 {
 	struct guest *g = backend;
@@ -169,6 +180,7 @@ static enum net_sent send(void *backend, unsigned pair, struct net_packet *p, ui
 	REQUIRE(pair < g->net.pairs && p->head_size >= NET_ETHER && p->head_size <= NET_HEAD_MAX - NET_TAG);
 	REQUIRE(p->size >= p->head_size && p->size <= NET_FRAME_MAX && p->rest.left >= p->size - p->head_size);
 	REQUIRE(p->fresh || g->net.tx[pair].active);
+	check_demands(p);
 	sent = vswitch_forward(&sw, (unsigned)g->port, p, until, &g->transit[pair]);
 	g->waits[pair] = sent == NET_LATER;
 	REQUIRE(sent != NET_LATER || g->transit[pair].again >= now);
