@@ -346,6 +346,8 @@ static void make_frame(struct guest *g, unsigned how, uint64_t gpa, uint32_t siz
 	memcpy(frame + at + 2, tcp, sizeof(tcp));
 	if (how & 64)
 		h = (struct header){1, 1, 54, (uint16_t)(how & 128 ? next(2) : 1000), (uint16_t)(at + 22), 16, 0};
+	else if (how & 128)
+		h = (struct header){.flags = 1, .csum_start = (uint16_t)next(1), .csum_offset = (uint16_t)next(1)};
 	put(g, gpa, &h, sizeof(h));
 	put(g, gpa + sizeof(h), frame, size < sizeof(frame) ? size : sizeof(frame));
 }
