@@ -17,8 +17,9 @@ import sys
 import tempfile
 
 HERE = pathlib.Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE.parent / "boot")]
 import disk  # noqa: E402
+import lan  # noqa: E402
 import machine  # noqa: E402
 import scale  # noqa: E402
 
@@ -46,6 +47,7 @@ VIREO_SAYS = [
 SOFTWARE_APIC = ["self-ipi", "x2apic-eoi"]
 
 CREATED_MIB = [64, 1024]
+STREAM_MIB = 16
 
 # What a row may be at most.
 MUST = {"disk-exits-depth-1": 2, "disk-exits-depth-32": 0.2, "disk-read-byte": 0.25, "pio-doorbell": 250,
@@ -152,6 +154,30 @@ def measure_creation(folder):
             for mib in CREATED_MIB}
 
 
+def measure_stream(folder):
+    """What Vireo does for a TCP stream from one Linux guest to another: {id: (unit, ticks)}."""
+    started = []
+
+    def make_image(conf, files):
+        (pathlib.Path(folder) / "stream.conf").write_text(conf)
+        image = pathlib.Path(folder) / "stream.img"
+        subprocess.run([ROOT / "boot" / "mkimage.sh", image, pathlib.Path(folder) / "stream.conf", *files], check=True)
+        return image
+
+    def start(image, **options):
+        started.append(machine.Machine("bench-stream", image, **options))
+        started[0].start()
+        return started[0]
+
+    print("bench: booting stream", flush=True)
+    try:
+        return {"net-stream-kib": ("ticks", round(1024 * lan.Lan(start, make_image, {"a": "lan", "b": "lan"}, cpus=1)
+                                                  .stream_ticks("a", "b", STREAM_MIB)))}
+    finally:
+        for one in started:
+            one.stop()
+
+
 def collect():
     rows = {row["id"]: dict(row) for row in json.loads((HERE / "kvm.json").read_text())}
 
@@ -166,7 +192,7 @@ def collect():
         put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line} {OFF}"))
         boots_only = conf.replace(command_line, f"{command_line} {OFF}")
         measured = measure_vireo(folder, boots_only) | measure_devices(folder, boots_only) | measure_exits(folder) \
-            | measure_creation(folder) | disk.measure(folder)
+            | measure_creation(folder) | disk.measure(folder) | measure_stream(folder)
         for name, (unit, value) in measured.items():
             put(name, unit, "vireo", value)
     put("disk-read-byte", "ticks", "vireo", round(rows["disk-read-1m"]["vireo"] / (1 << 20), 4))

@@ -22,6 +22,8 @@ def guest_section(name, nets, vcpus=1, memory="96M", more=""):
 class Lan:
     """Guests by their names: the first one has 10.0.0.1, and so on."""
 
+    PORT = 5000  # of streams
+
     def __init__(self, boot, make_image, guests, cpus=2, **options):
         """guests: name -> value of its line `net`, or a list of such. All are started, and have an address."""
         self.names = list(guests)
@@ -97,6 +99,34 @@ class Lan:
         said = self.on(name, f"ping -c {count} -i 0.2 -W 3 -q {more} {to}")
         times = re.search(r"= [\d.]+/[\d.]+/([\d.]+) ms", said)
         return int(re.search(r"(\d+) packets received", said)[1]), float(times[1]) if times else None
+
+    def receive(self, name, command="sha256sum"):
+        """The guest waits for a stream; what the command says of it will be in /tmp/got. Its standard input stays open,
+        so it is the sender who ends it."""
+        self.on(name, "rm -f /tmp/got /tmp/open; mkfifo /tmp/open")
+        self.on(name, f"(nc -l -p {self.PORT} <> /tmp/open | {command} > /tmp/sum; mv /tmp/sum /tmp/got) &")
+        self.on(name, f"until netstat -ltn | grep -q :{self.PORT}; do sleep 0.1; done")
+
+    def received(self, name, timeout=None):
+        """Waits for the stream's end; the sum of what came."""
+        said = self.on(name, "until cat /tmp/got 2>/dev/null; do sleep 0.1; done", timeout)
+        return re.search(r"^([0-9a-f]{64}) ", said, re.M)[1]
+
+    def send(self, name, to, mib, timeout=None):
+        """Random bytes to a guest that receives; their sum."""
+        self.on(name, "rm -f /tmp/pipe; mkfifo /tmp/pipe")
+        said = self.on(name, f"sha256sum < /tmp/pipe & dd if=/dev/urandom bs=64k count={mib * 16} 2>/dev/null | "
+                             f"tee /tmp/pipe | nc {self.address(to)} {self.PORT}; wait", timeout)
+        return re.search(r"^([0-9a-f]{64}) ", said, re.M)[1]
+
+    def stream_ticks(self, name, to, mib):
+        """What a stream of zeroes costs Vireo: ticks of both cards' turns for each byte."""
+        self.receive(to, "cat > /dev/null; echo done")
+        before = self.ports()
+        self.on(name, f"dd if=/dev/zero bs=64k count={mib * 16} 2>/dev/null | nc {self.address(to)} {self.PORT}")
+        after = self.ports()
+        ticks = sum(after[f"{card}/0"]["turn_ticks"] - before[f"{card}/0"]["turn_ticks"] for card in (name, to))
+        return ticks / (after[f"{to}/0"]["out_bytes"] - before[f"{to}/0"]["out_bytes"])
 
     def check_no_complaints(self, name):
         said = self.on(name, "dmesg -r | grep -iE 'virtio|eth[0-9]|net|i/o error'")

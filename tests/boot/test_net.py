@@ -2,7 +2,6 @@
 it may."""
 # SPDX-License-Identifier: MIT
 import hashlib
-import re
 import subprocess
 import sys
 
@@ -12,31 +11,11 @@ import rack
 from conftest import ROOT
 from lan import Lan
 
-PORT = 5000
 STREAM_MIB = 2
+TICKS_PER_BYTE = 0.4  # of turns of both cards; a copy takes 0.125
 LONG_STREAM_MIB = 64
 LONG_SECONDS = 3000  # of wall time for the long stream
 FLOOD_MS = 100
-
-
-def receive(lan, name, more=""):
-    """The guest waits for a stream, whose sum will be in /tmp/got. Its standard input stays open, so it is the sender
-    who ends it."""
-    lan.on(name, "rm -f /tmp/got /tmp/open; mkfifo /tmp/open")
-    lan.on(name, f"(nc -l -p {PORT} <> /tmp/open {more} | sha256sum > /tmp/sum; mv /tmp/sum /tmp/got) &")
-    lan.on(name, f"until netstat -ltn | grep -q :{PORT}; do sleep 0.1; done")
-
-
-def send(lan, name, to, mib, timeout=None):
-    """Random bytes to a guest that receives; their sum."""
-    lan.on(name, "rm -f /tmp/pipe; mkfifo /tmp/pipe")
-    said = lan.on(name, f"sha256sum < /tmp/pipe & dd if=/dev/urandom bs=64k count={mib * 16} 2>/dev/null | tee /tmp/pipe | "
-                        f"nc {lan.address(to)} {PORT}; wait", timeout)
-    return re.search(r"^([0-9a-f]{64}) ", said, re.M)[1]
-
-
-def received(lan, name, timeout=None):
-    return re.search(r"^([0-9a-f]{64}) ", lan.on(name, "until cat /tmp/got 2>/dev/null; do sleep 0.1; done", timeout), re.M)[1]
 
 
 def check_capture(lan, tmp_path, port):
@@ -57,9 +36,10 @@ def test_two_guests(boot, make_image, tmp_path):
     rows = lan.ports()
     assert (rows["a/0"]["mac"], rows["b/0"]["mac"]) == ("52:56:00:00:01:00", "52:56:00:00:02:00")
     assert rows["a/0"]["in_packets"] >= 5 and rows["b/0"]["out_packets"] >= 5, rows
-    receive(lan, "b")
-    assert send(lan, "a", "b", STREAM_MIB) == received(lan, "b")
+    lan.receive("b")
+    assert lan.send("a", "b", STREAM_MIB) == lan.received("b")
     assert lan.ports()["b/0"]["out_bytes"] >= STREAM_MIB << 20
+    assert lan.stream_ticks("a", "b", STREAM_MIB) < TICKS_PER_BYTE
     lan.on("a", f"ping {lan.address('b')} > /dev/null &")
     check_capture(lan, tmp_path, "b/0")
     lan.shell("link b 0 down")
@@ -79,11 +59,11 @@ def test_long_stream(boot, make_image):
     for name in "ab":
         said = lan.on(name, "ls /sys/class/net/eth0/queues")
         assert said.split() == ["rx-0", "rx-1", "tx-0", "tx-1"], said
-    receive(lan, "a")
-    receive(lan, "b")
-    lan.on("b", f"(dd if=/dev/zero bs=64k count={LONG_STREAM_MIB * 4} | nc {lan.address('a')} {PORT}) 2>/dev/null &")
-    assert send(lan, "a", "b", LONG_STREAM_MIB, LONG_SECONDS) == received(lan, "b")
-    assert received(lan, "a", LONG_SECONDS) == hashlib.sha256(bytes(LONG_STREAM_MIB << 18)).hexdigest()
+    lan.receive("a")
+    lan.receive("b")
+    lan.on("b", f"(dd if=/dev/zero bs=64k count={LONG_STREAM_MIB * 4} | nc {lan.address('a')} {lan.PORT}) 2>/dev/null &")
+    assert lan.send("a", "b", LONG_STREAM_MIB, LONG_SECONDS) == lan.received("b")
+    assert lan.received("a", LONG_SECONDS) == hashlib.sha256(bytes(LONG_STREAM_MIB << 18)).hexdigest()
     for name in "ab":
         lan.check_no_complaints(name)
 
@@ -120,8 +100,8 @@ def test_a_flood_is_bounded(boot, make_image):
 def test_a_guest_goes_in_the_middle(boot, make_image):
     """A VM is destroyed while a stream goes to it: the others go on, it can come back, and all memory with it."""
     lan = Lan(boot, make_image, {"a": "lan", "b": "lan"})
-    receive(lan, "b")
-    lan.on("a", f"nc {lan.address('b')} {PORT} < /dev/zero > /dev/null 2>&1 &")
+    lan.receive("b")
+    lan.on("a", f"nc {lan.address('b')} {lan.PORT} < /dev/zero > /dev/null 2>&1 &")
     before = lan.ports()["b/0"]["out_bytes"]
     while lan.ports()["b/0"]["out_bytes"] < before + (1 << 20):
         pass
