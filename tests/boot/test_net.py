@@ -12,6 +12,7 @@ from conftest import ROOT
 from lan import Lan
 
 STREAM_MIB = 2
+MEASURED_MIB = 16  # of zeroes; the first MiB is slower: bundles and buffers grow
 TICKS_PER_BYTE = 0.4  # of turns of both cards; a copy takes 0.125
 LONG_STREAM_MIB = 64
 LONG_SECONDS = 3000  # of wall time for the long stream
@@ -39,7 +40,7 @@ def test_two_guests(boot, make_image, tmp_path):
     lan.receive("b")
     assert lan.send("a", "b", STREAM_MIB) == lan.received("b")
     assert lan.ports()["b/0"]["out_bytes"] >= STREAM_MIB << 20
-    assert lan.stream_ticks("a", "b", STREAM_MIB) < TICKS_PER_BYTE
+    assert lan.stream_ticks("a", "b", MEASURED_MIB) < TICKS_PER_BYTE
     lan.on("a", f"ping {lan.address('b')} > /dev/null &")
     check_capture(lan, tmp_path, "b/0")
     lan.shell("link b 0 down")
