@@ -136,7 +136,8 @@ void *guest_map_some(const struct guest_mem *mem, gpa_t gpa, size_t *size)
 	return first;
 }
 
-void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
+/* In more pieces than one, which lie behind each other in one chunk, or in a region that the host has as a whole. */
+static void *map_pieces(const struct guest_mem *mem, gpa_t gpa, size_t size)
 {
 	const struct guest_region *r = find_region(mem, gpa.value);
 	size_t got = size;
@@ -153,6 +154,15 @@ void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
 bool guest_has(const struct guest_mem *mem, gpa_t gpa)
 {
 	return find_region(mem, gpa.value);
+}
+
+void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
+{
+	uint8_t *host;
+
+	if (size && find_piece(mem, gpa.value, size, &host) == size) /* nearly always */
+		return host;
+	return map_pieces(mem, gpa, size);
 }
 
 uint64_t guest_ram_below_4g(const struct guest_mem *mem)
