@@ -1,5 +1,5 @@
-"""Linux guests on virtual networks: their own drivers judge the cards, and what they send arrives, whole, and only where
-it may."""
+"""Linux guests on virtual networks: their own drivers judge the cards, and what they send arrives, whole, and only
+where it may."""
 # SPDX-License-Identifier: MIT
 import hashlib
 import subprocess
@@ -62,7 +62,8 @@ def test_long_stream(boot, make_image):
         assert said.split() == ["rx-0", "rx-1", "tx-0", "tx-1"], said
     lan.receive("a")
     lan.receive("b")
-    lan.on("b", f"(dd if=/dev/zero bs=64k count={LONG_STREAM_MIB * 4} | nc {lan.address('a')} {lan.PORT}) 2>/dev/null &")
+    zeroes = f"dd if=/dev/zero bs=64k count={LONG_STREAM_MIB * 4} 2>/dev/null"
+    lan.on("b", f"{zeroes} | nc {lan.address('a')} {lan.PORT} &")
     assert lan.send("a", "b", LONG_STREAM_MIB, LONG_SECONDS) == lan.received("b")
     assert lan.received("a", LONG_SECONDS) == hashlib.sha256(bytes(LONG_STREAM_MIB << 18)).hexdigest()
     for name in "ab":
@@ -71,7 +72,8 @@ def test_long_stream(boot, make_image):
 
 def test_vlans_and_isolation(boot, make_image):
     """Who reaches whom: three ports in a VLAN, two of them isolated, and a trunk."""
-    lan = Lan(boot, make_image, {"a": "lan vlan=7", "b": "lan vlan=7 isolated", "c": "lan vlan=7 isolated", "d": "lan trunk"})
+    guests = {"a": "lan vlan=7", "b": "lan vlan=7 isolated", "c": "lan vlan=7 isolated", "d": "lan trunk"}
+    lan = Lan(boot, make_image, guests)
     assert [lan.ping("a", to, 3)[0] for to in "bc"] == [3, 3]
     assert [lan.ping(*who, 3)[0] for who in ("bc", "cb", "ad", "da", "db")] == [0] * 5
     lan.on("d", "/etc/vlan; ip link add link eth0 name eth0.7 type vlan id 7; ip link set eth0.7 up; "
