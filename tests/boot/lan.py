@@ -100,11 +100,14 @@ class Lan:
         times = re.search(r"= [\d.]+/[\d.]+/([\d.]+) ms", said)
         return int(re.search(r"(\d+) packets received", said)[1]), float(times[1]) if times else None
 
-    def receive(self, name, command="sha256sum"):
-        """The guest waits for a stream; what the command says of it will be in /tmp/got. Its standard input stays open,
-        so it is the sender who ends it."""
+    def receive(self, name):
+        """The guest waits for a stream, whose sum will be in /tmp/got. Its standard input stays open, so it is the sender
+        who ends it."""
         self.on(name, "rm -f /tmp/got /tmp/open; mkfifo /tmp/open")
-        self.on(name, f"(nc -l -p {self.PORT} <> /tmp/open | {command} > /tmp/sum; mv /tmp/sum /tmp/got) &")
+        self.on(name, f"(nc -l -p {self.PORT} <> /tmp/open | sha256sum > /tmp/sum; mv /tmp/sum /tmp/got) &")
+        self._wait_for_listener(name)
+
+    def _wait_for_listener(self, name):
         self.on(name, f"until netstat -ltn | grep -q :{self.PORT}; do sleep 0.1; done")
 
     def received(self, name, timeout=None):
@@ -120,10 +123,13 @@ class Lan:
         return re.search(r"^([0-9a-f]{64}) ", said, re.M)[1]
 
     def stream_ticks(self, name, to, mib):
-        """What a stream of zeroes costs Vireo: ticks of both cards' turns for each byte."""
-        self.receive(to, "cat > /dev/null; echo done")
+        """What a stream of zeroes costs Vireo: ticks of both cards' turns for each byte. nc itself would move a KiB at a
+        time."""
+        self.on(to, f"nc -l -p {self.PORT} -e dd of=/dev/null bs=64k 2> /dev/null &")
+        self._wait_for_listener(to)
         before = self.ports()
-        self.on(name, f"dd if=/dev/zero bs=64k count={mib * 16} 2>/dev/null | nc {self.address(to)} {self.PORT}")
+        self.on(name, f"nc {self.address(to)} {self.PORT} -e dd if=/dev/zero bs=64k count={mib * 16} 2> /dev/null")
+        self.on(to, "wait")
         after = self.ports()
         ticks = sum(after[f"{card}/0"]["turn_ticks"] - before[f"{card}/0"]["turn_ticks"] for card in (name, to))
         return ticks / (after[f"{to}/0"]["out_bytes"] - before[f"{to}/0"]["out_bytes"])
