@@ -132,7 +132,8 @@ def test_wrong_usage(vireo):
 
 def test_unknown_and_dead_vms(vireo):
     calls = {"undefine": "", "start": "", "console": "", "log": "", "set": " weight=1", "create": "", "shutdown": "",
-             "destroy": "", "reset": "", "pause": "", "resume": "", "stat": "", "regs": "", "vcpus": ""}
+             "destroy": "", "reset": "", "pause": "", "resume": "", "stat": "", "regs": "", "vcpus": "", "link": " 0 up",
+             "capture": "/0"}
     for name, more in calls.items():
         vm = "new nosuch" if name == "create" else "nosuch"
         said = vireo.shell(f"{name} {vm}{more}")
