@@ -79,6 +79,11 @@ void virt_space_settle(struct virt_space *space);
 /* Sets one page more aside for a table, or -E_NOMEM; gives one back that is set aside. */
 int virt_space_stock(struct virt_space *space) MUST_CHECK;
 void virt_space_unstock(struct virt_space *space);
+/*
+ * Every page of the range, which was mapped in pages, is the one page `hpa` from now on; without rights nothing is.
+ * vCPUs may run meanwhile; who has renewed since sees it. -E_NOENT: not mapped so, nothing changed.
+ */
+int virt_space_redirect(struct virt_space *space, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights) MUST_CHECK;
 /* Drops this CPU's cached translations of the space. */
 void virt_space_flush(const struct virt_space *space);
 

@@ -406,6 +406,48 @@ static void test_flags(void **state)
 	assert_int_equal(l.hpa.value, 0x123000);
 }
 
+static int redirect(uint64_t gpa, uint64_t size, uint64_t hpa, unsigned rights)
+{
+	return ept_redirect(&ept, GPA(gpa), size, HPA(hpa), rights, &wb);
+}
+
+/* Many pages to one, in place: processors that walk the tables meanwhile find the old page or the new one. */
+static void test_redirect(void **state)
+{
+	unsigned before;
+
+	(void)state;
+	assert_int_equal(map(3 * GIB, 5 * GIB, 4 * PAGE_SIZE), 0);
+	before = live;
+	left = 0;
+	assert_int_equal(redirect(3 * GIB + PAGE_SIZE, 2 * PAGE_SIZE, 7 * GIB, EPT_READ), 0);
+	expect_mapped(3 * GIB, 5 * GIB, EPT_RWX, MEMORY_WB);
+	expect_mapped(3 * GIB + PAGE_SIZE, 7 * GIB, EPT_READ, MEMORY_WB);
+	expect_mapped(3 * GIB + 2 * PAGE_SIZE, 7 * GIB, EPT_READ, MEMORY_WB);
+	expect_mapped(3 * GIB + 3 * PAGE_SIZE, 5 * GIB + 3 * PAGE_SIZE, EPT_RWX, MEMORY_WB);
+	assert_int_equal(redirect(3 * GIB, 4 * PAGE_SIZE, 0, 0), 0);
+	for (unsigned i = 0; i < 4; i++)
+		expect_absent(3 * GIB + i * PAGE_SIZE);
+	assert_int_equal(live, before); /* tables stay: a processor may know them */
+	assert_int_equal(map(3 * GIB, 5 * GIB, 4 * PAGE_SIZE), 0);
+}
+
+static void test_redirect_is_refused(void **state)
+{
+	(void)state;
+	assert_int_equal(map(3 * GIB, 5 * GIB, 2 * PAGE_SIZE), 0);
+	assert_int_equal(map(4 * GIB, 6 * GIB, 2 * MIB), 0);
+	assert_int_equal(redirect(3 * GIB, 3 * PAGE_SIZE, 7 * GIB, EPT_READ), -E_NOENT);
+	assert_int_equal(redirect(4 * GIB, PAGE_SIZE, 7 * GIB, EPT_READ), -E_NOENT); /* a larger leaf */
+	assert_int_equal(redirect(3 * GIB, 0, 7 * GIB, EPT_READ), -E_INVAL);
+	assert_int_equal(redirect(3 * GIB, PAGE_SIZE, 7 * GIB + 1, EPT_READ), -E_INVAL);
+	assert_int_equal(redirect(3 * GIB, PAGE_SIZE, 7 * GIB, EPT_WRITE), -E_INVAL);
+	assert_int_equal(redirect(BIT(46), PAGE_SIZE, 7 * GIB, EPT_READ), -E_RANGE);
+	assert_int_equal(redirect(3 * GIB, PAGE_SIZE, BIT(46), EPT_READ), -E_RANGE);
+	expect_mapped(3 * GIB, 5 * GIB, EPT_RWX, MEMORY_WB);
+	expect_mapped(4 * GIB, 6 * GIB, EPT_RWX, MEMORY_WB);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -422,6 +464,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_map_undo, begin, end),
 	    cmocka_unit_test_setup_teardown(test_split_undo, begin, end),
 	    cmocka_unit_test_setup_teardown(test_flags, begin, end),
+	    cmocka_unit_test_setup_teardown(test_redirect, begin, end),
+	    cmocka_unit_test_setup_teardown(test_redirect_is_refused, begin, end),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

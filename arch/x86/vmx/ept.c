@@ -2,7 +2,8 @@
  * The EPT builder; see ept.h. Entries are those of SDM Vol. 3C 29.3.2, Tables 29-1 to 29-7.
  *
  * Levels are counted from the leaves: 1 is a page table (4 KiB a leaf), 4 the root. Below the root there are no empty
- * tables but those that ept_clear leaves: whatever else clears the last entry of a table gives the table back.
+ * tables but those that ept_clear and ept_redirect leave: whatever else clears the last entry of a table gives the
+ * table back.
  *
  * Not handled: five levels, mode-based execute control, sub-page permissions, #VE suppression.
  */
@@ -328,6 +329,31 @@ int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights)
 
 		set_entry(entry, (*entry & ~(uint64_t)EPT_RWX) | rights);
 	}
+	return 0;
+}
+
+int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights, const struct mtrr_state *mtrr)
+{
+	uint64_t end = gpa.value + size, leaf = 0;
+	unsigned level;
+	uint8_t type;
+	int err = check_range(ept, gpa.value, size);
+
+	if (err || (rights && (err = check_rights(ept, rights))))
+		return err;
+	if (hpa.value % PAGE_SIZE)
+		return -E_INVAL;
+	if (hpa.value >= ept->hpa_limit)
+		return -E_RANGE;
+	for (uint64_t at = gpa.value; at < end; at += PAGE_SIZE)
+		if (!is_present(*walk(ept, at, &level)) || level > 1)
+			return -E_NOENT;
+	if (rights) {
+		(void)!mtrr_uniform_size(mtrr, hpa, PAGE_SIZE, &type);
+		leaf = hpa.value | rights | (uint64_t)type << ENTRY_TYPE;
+	}
+	for (uint64_t at = gpa.value; at < end; at += PAGE_SIZE)
+		set_entry(walk(ept, at, &level), leaf);
 	return 0;
 }
 

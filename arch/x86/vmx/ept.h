@@ -69,6 +69,14 @@ int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights) MUST
 /* As ept_unmap, but tables that become empty stay: mapping 4 KiB there again needs no new ones. */
 int ept_clear(struct ept *ept, gpa_t gpa, uint64_t size) MUST_CHECK;
 
+/*
+ * Each 4 KiB leaf of the range leads to the one page `hpa` from now on, with `rights`; without rights there is no leaf
+ * any more. No table is freed, so vCPUs may run meanwhile; until they have flushed they may see what was there before.
+ * -E_NOENT, with nothing changed: a hole or a larger leaf. -E_INVAL, -E_RANGE as above.
+ */
+int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights,
+		 const struct mtrr_state *mtrr) MUST_CHECK;
+
 /* The leaf that translates gpa; -E_NOENT: none. */
 int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf) MUST_CHECK;
 

@@ -163,6 +163,14 @@ int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsig
 	return err;
 }
 
+int virt_space_redirect(struct virt_space *space, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights)
+{
+	int err = ept_redirect(&space->ept, gpa, size, hpa, rights, &vmx.mtrr);
+
+	new_generation(space);
+	return err;
+}
+
 /* Single-context INVEPT where there is one, else all contexts (SDM Vol. 3C 29.4.3.1). */
 void virt_space_flush(const struct virt_space *space)
 {

@@ -257,11 +257,11 @@ static void flush_if_stale(struct virt_vcpu *v, const struct cpu *cpu)
 {
 	uint64_t generation = atomic_load(&v->space->generation);
 
-	if (v->loaded_on == cpu && v->flushed_generation == generation)
+	if (v->loaded_on == cpu && atomic_load_explicit(&v->flushed_generation, memory_order_relaxed) == generation)
 		return;
 	virt_space_flush(v->space);
 	virt_vcpu_flush(v);
-	atomic_store(&v->flushed_generation, generation);
+	atomic_store(&v->flushed_generation, generation); /* last: who waits for it frees what was lost */
 }
 
 void virt_renew(struct virt_vcpu *v)
