@@ -306,6 +306,60 @@ static int set_kvm(const struct config_line *l, struct hv_config *hv, struct vm_
 	return set_switch(l, &vm->kvm);
 }
 
+static int set_hypercalls(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)hv;
+	return set_switch(l, &vm->hypercalls);
+}
+
+static bool is_name_char(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' || c == '.';
+}
+
+/* One name of `n` characters more. */
+static int add_peer(const struct config_line *l, struct vm_config *vm, const char *name, size_t n)
+{
+	char *peer = vm->peer[vm->peer_count < CONFIG_MAX_PEERS ? vm->peer_count : 0];
+
+	if (vm->peer_count == CONFIG_MAX_PEERS)
+		return config_complain(l, "peers: found one more, expected at most %d", CONFIG_MAX_PEERS);
+	if (!n || n >= CONFIG_NAME_MAX)
+		return config_bad_value(l, "names of VMs such as a,b");
+	for (size_t i = 0; i < n; i++)
+		if (!is_name_char(name[i]))
+			return config_bad_value(l, "names of VMs such as a,b");
+	memset(peer, 0, CONFIG_NAME_MAX);
+	memcpy(peer, name, n);
+	if (!strcmp(peer, vm->name))
+		return config_complain(l, "peers: found the VM's own name, expected others");
+	for (unsigned i = 0; i < vm->peer_count; i++)
+		if (!strcmp(peer, vm->peer[i]))
+			return config_complain(l, "peers: found '%s' twice, expected it once", peer);
+	vm->peer_count++;
+	return 0;
+}
+
+/* An empty list is one, too: `set` takes peers away by it. */
+static int set_peers(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	const char *s = l->value;
+	int err = 0;
+
+	(void)hv;
+	vm->peer_count = 0;
+	while (*s && !err) {
+		const char *comma = strchr(s, ',');
+		size_t n = comma ? (size_t)(comma - s) : strlen(s);
+
+		err = add_peer(l, vm, s, n);
+		s += n;
+		if (comma && !*++s)
+			err = config_bad_value(l, "names of VMs such as a,b");
+	}
+	return err;
+}
+
 static int set_weight(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t n;
@@ -386,6 +440,8 @@ enum {
 	KEY_BREAK,
 	KEY_AUTOSTART,
 	KEY_KVM,
+	KEY_HYPERCALLS,
+	KEY_PEERS,
 	KEY_RNG,
 	KEY_HVC,
 	KEY_BALLOON,
@@ -410,6 +466,8 @@ static const struct key vm_keys[] = {
     [KEY_BREAK] = {"break", set_break, false},
     [KEY_AUTOSTART] = {"autostart", set_autostart, false},
     [KEY_KVM] = {"kvm", set_kvm, false},
+    [KEY_HYPERCALLS] = {"hypercalls", set_hypercalls, false},
+    [KEY_PEERS] = {"peers", set_peers, false},
     [KEY_RNG] = {"rng", set_rng, false},
     [KEY_HVC] = {"hvc", set_hvc, false},
     [KEY_BALLOON] = {"balloon", set_balloon, false},
@@ -507,6 +565,7 @@ static struct vm_config *find_vm(struct parser *p, struct config_line *l, const 
 	    .load_address = 0x7c00,
 	    .autostart = true,
 	    .kvm = true,
+	    .hypercalls = true,
 	    .weight = CONFIG_WEIGHT_DEFAULT,
 	    .cpus = ~0ULL,
 	};

@@ -22,6 +22,7 @@
 #define CONFIG_MAX_VCPUS      32
 #define CONFIG_MEMORY_MAX     (512 * GIB) /* what one page of an EPT's top level spans */
 #define CONFIG_NAME_MAX	      32
+#define CONFIG_MAX_PEERS      8
 #define CONFIG_CAP_MAX	      6400
 #define CONFIG_WEIGHT_MIN     1
 #define CONFIG_WEIGHT_MAX     10000
@@ -89,6 +90,7 @@ struct vm_config {
 	uint32_t hvc;	       /* hvc = 0..2 (0): virtio consoles beside COM1 */
 	bool balloon;	       /* balloon = on|off (off): memory can be taken from it while it runs (virtio) */
 	bool kvm;	       /* kvm = on|off (on): KVM's interface for guests, hv/pv.h */
+	bool hypercalls;       /* hypercalls = on|off (on): our own, hv/abi.h */
 	uint32_t weight;       /* weight = 1..10000 (256): its part of the CPUs beside others that want them */
 	uint32_t cap;	       /* cap = 0..6400 (0): percent of one CPU that it gets at most; 0: no cap */
 	uint64_t cpus;	       /* cpus = 0,2-3 or all (all): bit n is CPU n */
@@ -96,6 +98,9 @@ struct vm_config {
 			   */
 	uint32_t break_field; /* VMCS field encoding */
 	uint64_t break_value;
+	/* peers = NAME,... (none): who may ring at its door and share memory with it */
+	unsigned peer_count;
+	char peer[CONFIG_MAX_PEERS][CONFIG_NAME_MAX];
 	char error[CONFIG_ERROR_MAX]; /* "": good */
 };
 

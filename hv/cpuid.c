@@ -6,6 +6,7 @@
 
 #include "arch/x86/cpuid.h"
 #include "arch/x86/registers.h"
+#include "hv/abi.h"
 #include "hv/lib/string.h"
 
 #define NO_ENTRY	0xff
@@ -247,8 +248,10 @@ static void build_hypervisor(struct cpuid_table *t, const struct cpuid_source *s
 	struct cpuid_entry *e = add(t, CPUID_HYPERVISOR_BASE, 0);
 
 	e->reg[CPUID_EAX] = MAX_HYPERVISOR;
-	memcpy(&e->reg[CPUID_EBX], "VireoVireoVi", 12);
+	memcpy(&e->reg[CPUID_EBX], VIREO_SIGNATURE, 12);
 	add(t, CPUID_HYPERVISOR_BASE + 1, 0)->reg[CPUID_EAX] = 1; /* version of these leaves */
+	if (s->hypercalls)
+		add(t, VIREO_CPUID_CALLS, 0)->reg[CPUID_EAX] = VIREO_CALLS;
 	e = add(t, MAX_HYPERVISOR, 0);
 	e->reg[CPUID_EAX] = (uint32_t)(s->tsc_hz / 1000); /* TSC, kHz */
 	e->reg[CPUID_EBX] = (uint32_t)(s->tsc_hz / 1000); /* APIC timer, kHz */

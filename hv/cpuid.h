@@ -44,6 +44,7 @@ struct cpuid_source {
 	uint64_t xcr0_mask; /* XCR0 bits a guest may set; 0: XSAVE is not shown */
 	bool kvm;	    /* KVM's interface is shown, with these features: hv/pv.h */
 	uint32_t kvm_features;
+	bool hypercalls; /* our own are on: hv/abi.h */
 	bool rdtscp, invpcid, xsavec;
 };
 

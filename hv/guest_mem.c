@@ -165,6 +165,13 @@ void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size)
 	return map_pieces(mem, gpa, size);
 }
 
+bool guest_is_ram(const struct guest_mem *mem, gpa_t gpa, size_t size)
+{
+	const struct guest_region *r = find_region(mem, gpa.value);
+
+	return r && r->ram && size <= r->size - (gpa.value - r->gpa);
+}
+
 uint64_t guest_ram_below_4g(const struct guest_mem *mem)
 {
 	uint64_t top = 0;

@@ -44,5 +44,8 @@ void *guest_map_some(const struct guest_mem *mem, gpa_t gpa, size_t *size);
 /* The address lies in a region: an access that fails has found no memory for it. */
 bool guest_has(const struct guest_mem *mem, gpa_t gpa);
 
+/* All of it is usable RAM, of one region. */
+bool guest_is_ram(const struct guest_mem *mem, gpa_t gpa, size_t size);
+
 /* Bytes of usable RAM that start at address 0 without a hole above 1 MiB: where the top of low memory is. */
 uint64_t guest_ram_below_4g(const struct guest_mem *mem);

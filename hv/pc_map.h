@@ -31,6 +31,10 @@
 #define PC_PCI_IO	   0xC000u
 #define PC_PCI_IO_SIZE	   0x1000u
 
+/* Where a VM may map what its peers grant it (hv/abi.h): neither RAM nor a device. */
+#define PC_SHARED_MEMORY      0xE8000000u
+#define PC_SHARED_MEMORY_SIZE 0x04000000u
+
 /* ISA interrupts. Each IRQ n leads to 8259 input n and IOAPIC pin n, except IRQ 0, which leads to IOAPIC pin 2. */
 #define PC_IRQ_PIT	  0u
 #define PC_IRQ_KEYBOARD	  1u

@@ -27,6 +27,7 @@
 #include "hv/trace.h"
 #include "hv/vm_io.h"
 #include "hv/vm_memory.h"
+#include "hv/vm_share.h"
 
 #define RESTART_PAUSE_NS 10000000
 #define RESTART_LONGEST	 1000000000 /* pause before a VM that keeps restarting at once is started again */
@@ -122,6 +123,7 @@ static void build_cpuid(struct vm *vm)
 	    .xsavec = virt_features()->xsavec,
 	    .kvm = vm->config->kvm,
 	    .kvm_features = pv_features(),
+	    .hypercalls = vm->config->hypercalls,
 	};
 
 	cpuid_build(&vm->cpuid, &source);
@@ -461,7 +463,8 @@ static void on_finish(struct work *work)
 {
 	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
 
-	if (vm_io_stop(vm)) { /* a turn that is queued here comes before this one's next */
+	/* A turn that is queued here comes before this one's next; so does a peer that leaves the VM's memory. */
+	if (vm_io_stop(vm) || vm_share_stop(vm)) {
 		work_queue(pcpu_at(0), work);
 		return;
 	}
@@ -551,7 +554,7 @@ struct vm *vm_create(const struct vm_config *config, struct vm_console *console,
 	vm->finish.run = on_finish;
 	timer_init(&vm->restart, &pcpu_at(0)->timers, NULL, on_restart);
 	if (vm_memory_create(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size) ||
-	    vm_io_create(vm, disks, why, size))
+	    vm_io_create(vm, disks, why, size) || vm_share_create(vm, why, size))
 		goto fail;
 	if (power_up(vm, load_error)) {
 		snprintf(why, size, "%s", load_error);
@@ -571,6 +574,7 @@ void vm_destroy(struct vm *vm)
 		spin_unlock(&vm->lock);
 	}
 	vm_io_destroy(vm);
+	vm_share_destroy(vm);
 	while (vm->vcpu_count)
 		destroy_vcpu(vm->vcpu[--vm->vcpu_count]);
 	vm_memory_destroy(vm);

@@ -22,6 +22,7 @@
 struct disk;
 struct vm_device;
 struct balloon_device;
+struct vm_share;
 
 enum vm_end {
 	VM_RUNS,
@@ -61,6 +62,7 @@ struct vm {
 	unsigned device_count;
 	struct vm_device *device[VM_MAX_DEVICES]; /* virtio, beside the PC: hv/vm_io.h */
 	struct balloon_device *balloon;		  /* one of them: hv/vm_balloon.h; NULL: it has none */
+	struct vm_share *share;			  /* with its peers: hv/vm_share.h; NULL: it has none */
 	struct vm_console *console;		  /* outlives the VM */
 	void (*ended)(struct vm *vm);		  /* all vCPUs have left for good: destroy it. Boot CPU */
 	struct cpuid_table cpuid;

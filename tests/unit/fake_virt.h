@@ -207,15 +207,15 @@ void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset)
 {
 	fake.tsc_offset = v->tsc_offset = offset;
 }
-void virt_vcpu_flush(const struct virt_vcpu *v)
-{
-	(void)v;
-	fake.flushes++;
-}
 void virt_renew(struct virt_vcpu *v)
 {
 	(void)v;
 	fake.renewals++;
+}
+void virt_vcpu_flush(const struct virt_vcpu *v)
+{
+	(void)v;
+	fake.flushes++;
 }
 void virt_clear_general_detect(void) {}
 void virt_note_single_step(void) {}

@@ -243,7 +243,8 @@ static void bad_values(void **s)
 	linux_with("memroy", "1G",
 		   "vm linux (line 3): unknown key 'memroy', expected one of vcpus, memory, kernel, initrd, cmdline, "
 		   "protocol, "
-		   "module, disk, net, load, entry, mode, break, autostart, kvm, rng, hvc, balloon, weight, cap, cpus");
+		   "module, disk, net, load, entry, mode, break, autostart, kvm, hypercalls, peers, rng, hvc, balloon, "
+		   "weight, cap, cpus");
 	linux_with("hvc", "3", "vm linux (line 3): hvc: found '3', expected a number of consoles from 0 to 2");
 	linux_with("hvc", "on", "vm linux (line 3): hvc: found 'on', expected a number of consoles from 0 to 2");
 	linux_with("weight", "0", "vm linux (line 3): weight: found '0', expected a number from 1 to 10000");
@@ -752,6 +753,52 @@ static void at_most_64_vms(void **s)
 	assert_string_equal(error, "vm v64 (line 66): found one more VM, expected at most 64");
 }
 
+static void peers(void **s)
+{
+	const struct vm_config *vm = &config.vm[0];
+
+	(void)s;
+	open_section("vm a");
+	set("kernel", "\\k");
+	set("peers", "bert,c-1.x");
+	open_section("vm b");
+	set("kernel", "\\k");
+	set("hypercalls", "off");
+	assert_int_equal(parse(), 0);
+	assert_string_equal(vm->error, "");
+	assert_true(vm->hypercalls);
+	assert_false(config.vm[1].hypercalls);
+	assert_int_equal(config.vm[1].peer_count, 0);
+	assert_int_equal(vm->peer_count, 2);
+	assert_string_equal(vm->peer[0], "bert");
+	assert_string_equal(vm->peer[1], "c-1.x");
+	assert_int_equal(config_set(&config.vm[0], &info, "peers", "d", error), 0); /* in place of them */
+	assert_int_equal(vm->peer_count, 1);
+	assert_string_equal(vm->peer[0], "d");
+	assert_int_equal(config_set(&config.vm[0], &info, "peers", "e,", error), -E_INVAL);
+	assert_int_equal(config_set(&config.vm[0], &info, "peers", "a", error), -E_INVAL);
+	assert_string_equal(vm->peer[0], "d");
+	assert_int_equal(config_set(&config.vm[0], &info, "peers", "", error), 0);
+	assert_int_equal(vm->peer_count, 0);
+}
+
+static void bad_peers(void **s)
+{
+	static const char *const bad[] = {",", "a,", ",a", "a b", "a,,b", "a/b", "12345678901234567890123456789012"};
+	char words[CONFIG_ERROR_MAX];
+
+	(void)s;
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+		snprintf(words, sizeof(words),
+			 "vm linux (line 3): peers: found '%s', expected names of VMs such as a,b", bad[i]);
+		linux_with("peers", bad[i], words);
+	}
+	linux_with("peers", "linux", "vm linux (line 3): peers: found the VM's own name, expected others");
+	linux_with("peers", "a,b,a", "vm linux (line 3): peers: found 'a' twice, expected it once");
+	linux_with("peers", "1,2,3,4,5,6,7,8,9", "vm linux (line 3): peers: found one more, expected at most 8");
+	linux_with("hypercalls", "yes", "vm linux (line 3): hypercalls: found 'yes', expected on or off");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -776,6 +823,8 @@ int main(void)
 	    cmocka_unit_test_setup(no_config_text, begin),
 	    cmocka_unit_test_setup(offsets_are_checked, begin),
 	    cmocka_unit_test_setup(at_most_64_vms, begin),
+	    cmocka_unit_test_setup(peers, begin),
+	    cmocka_unit_test_setup(bad_peers, begin),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

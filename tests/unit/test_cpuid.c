@@ -14,6 +14,7 @@
 
 #include "arch/x86/cpuid.h"
 #include "arch/x86/registers.h"
+#include "hv/abi.h"
 #include "hv/cpuid.h"
 
 static void all_ones(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
@@ -390,6 +391,19 @@ static void kvms_leaves_when_they_are_wanted(void **state)
 	source.kvm = false;
 }
 
+static void our_calls_leaf_when_it_is_wanted(void **state)
+{
+	(void)state;
+	build(all_ones);
+	assert_zero_leaf(VIREO_CPUID_CALLS, 0);
+	source.hypercalls = true;
+	build(all_ones);
+	source.hypercalls = false;
+	assert_int_equal(reg(VIREO_CPUID_CALLS, 0, CPUID_EAX), VIREO_CALLS);
+	assert_int_equal(reg(VIREO_CPUID_CALLS, 0, CPUID_EBX), 0);
+	assert_zero_leaf(VIREO_CPUID_CALLS + 1, 0);
+}
+
 static void extended_leaves(void **state)
 {
 	(void)state;
@@ -453,6 +467,7 @@ int main(void)
 	    cmocka_unit_test_setup(frequency_is_true, setup),
 	    cmocka_unit_test_setup(leaves_out_of_range, setup),
 	    cmocka_unit_test_setup(kvms_leaves_when_they_are_wanted, setup),
+	    cmocka_unit_test_setup(our_calls_leaf_when_it_is_wanted, setup),
 	    cmocka_unit_test_setup(extended_leaves, setup),
 	    cmocka_unit_test_setup(the_table_is_large_enough, setup),
 	    cmocka_unit_test_setup(cr4_bits_follow_the_features, setup),

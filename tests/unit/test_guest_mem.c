@@ -110,6 +110,21 @@ static void a_mapping_stays_inside_one_region(void **s)
 	assert_null(guest_map(&mem, GPA(0), ~(size_t)0));
 }
 
+static void what_is_ram(void **s)
+{
+	struct guest_mem mem = {0};
+
+	(void)s;
+	assert_int_equal(add(&mem, 0, 0xa0000, low, true), 0);
+	assert_int_equal(add(&mem, 0xa0000, 0x8000, low, false), 0);
+	assert_true(guest_is_ram(&mem, GPA(0), 0xa0000));
+	assert_true(guest_is_ram(&mem, GPA(0x9f000), 0x1000));
+	assert_false(guest_is_ram(&mem, GPA(0x9f000), 0x1001));
+	assert_false(guest_is_ram(&mem, GPA(0x9f000), ~(size_t)0));
+	assert_false(guest_is_ram(&mem, GPA(0xa0000), 1));
+	assert_false(guest_is_ram(&mem, GPA(0xa8000), 1));
+}
+
 static void top_of_low_memory(void **s)
 {
 	struct guest_mem mem = {0};
@@ -137,6 +152,7 @@ int main(void)
 	    cmocka_unit_test(copies_cross_adjacent_regions),
 	    cmocka_unit_test(outside_is_refused_and_nothing_written),
 	    cmocka_unit_test(a_mapping_stays_inside_one_region),
+	    cmocka_unit_test(what_is_ram),
 	    cmocka_unit_test(top_of_low_memory),
 	};
 
