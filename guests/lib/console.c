@@ -174,11 +174,16 @@ void guest_exit(uint32_t code)
 		__asm__ volatile("cli; hlt");
 }
 
-void guest_finish(void)
+uint32_t guest_verdict(void)
 {
 	if (failures)
 		print("guest " GUEST_NAME ": FAILED %u\n", failures);
 	else
 		print("guest " GUEST_NAME ": ok\n");
-	guest_exit(failures);
+	return failures;
+}
+
+void guest_finish(void)
+{
+	guest_exit(guest_verdict());
 }

@@ -24,6 +24,7 @@ bool expect(bool ok, const char *what);
 bool expect_equal(const char *what, uint64_t got, uint64_t expected);
 bool expect_between(const char *what, uint64_t got, uint64_t low, uint64_t high);
 void skip(const char *what, const char *why); /* the machine lacks it: said, not counted */
+uint32_t guest_verdict(void);		      /* the last line; answers how many failed */
 _Noreturn void guest_finish(void);
 
 /* --- ports --- */
