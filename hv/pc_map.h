@@ -33,7 +33,8 @@
 
 /* Where a VM may map what its peers grant it (hv/abi.h): neither RAM nor a device. */
 #define PC_SHARED_MEMORY      0xE8000000u
-#define PC_SHARED_MEMORY_SIZE 0x04000000u
+#define PC_SHARED_MEMORY_SIZE 0x00400000u /* as much as can be mapped at once */
+#define PC_SHARED_TABLES      3u	  /* page tables that this takes at most: two, and the directory above them */
 
 /* ISA interrupts. Each IRQ n leads to 8259 input n and IOAPIC pin n, except IRQ 0, which leads to IOAPIC pin 2. */
 #define PC_IRQ_PIT	  0u

@@ -5,6 +5,8 @@
 #include "hv/lib/string.h"
 #include "hv/pc_map.h"
 
+_Static_assert(VIREO_GRANTS *VIREO_GRANT_PAGES *PAGE_SIZE <= PC_SHARED_MEMORY_SIZE, "all of it fits");
+
 static int number_of(const struct share_party *p, const char *name)
 {
 	for (unsigned i = 0; i < p->peers; i++)

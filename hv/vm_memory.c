@@ -183,7 +183,7 @@ int vm_memory_create(struct vm *vm, char *why, size_t size)
 		return -E_NOMEM;
 	}
 	vm->apic_access = phys_alloc(1, 1);
-	vm->space = virt_space_create(vm->config->memory);
+	vm->space = virt_space_create(vm->config->memory, vm->config->peer_count ? PC_SHARED_TABLES : 0);
 	if (hpa_is_none(vm->apic_access) || !vm->space || map_memory(vm)) {
 		snprintf(why, size, "no memory for the VM's page tables");
 		return -E_NOMEM;

@@ -39,6 +39,8 @@ int vm_share_create(struct vm *vm, char *why, size_t size)
 	if (hpa_is_none(page) || hpa_is_none(blank)) {
 		if (!hpa_is_none(page))
 			phys_free(page, share_pages());
+		if (!hpa_is_none(blank))
+			phys_free(blank, 1);
 		snprintf(why, size, "no memory for what it shares with its peers");
 		return -E_NOMEM;
 	}

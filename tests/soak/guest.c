@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "arch/x86/msr.h"
+#include "hv/abi.h"
 #include "hv/guest_mem.h"
 #include "hv/pc_map.h"
 #include "tests/soak/sim.h"
@@ -276,11 +277,33 @@ static uint32_t do_pv(struct soft *s)
 	uint64_t gpa = 64 * sim_random(MAX_GPA_WRITTEN / 32);
 
 	if (sim_chance(300))
-		return msr_write(s, 0x4b564d00 + (uint32_t)sim_random(4), gpa | sim_chance(900));
+		return msr_write(s, 0x4b564d00 + (uint32_t)sim_random(5), gpa | sim_chance(900));
 	for (unsigned reg = 0; reg < 16; reg++)
 		s->v->reg[reg] = sim_random(8);
 	s->v->reg[REG_RSI] = (sim_chance(100) ? 0x400 : 0) | sim_random(256);
 	s->v->reg[REG_RAX] = call[sim_random(ARRAY_SIZE(call))];
+	return EXIT_VMCALL;
+}
+
+/* Our own calls, with peers, slots and places from a few, so that they meet. */
+static uint32_t do_call(struct soft *s)
+{
+	static const uint32_t call[] = {VIREO_CALL_INFO,     VIREO_CALL_PRINT, VIREO_CALL_YIELD,  VIREO_CALL_PEER,
+					VIREO_CALL_LISTEN,   VIREO_CALL_RING,  VIREO_CALL_RING,	  VIREO_CALL_TAKE,
+					VIREO_CALL_GRANT,    VIREO_CALL_GRANT, VIREO_CALL_REVOKE, VIREO_CALL_REVOKE,
+					VIREO_CALL_MAP,	     VIREO_CALL_MAP,   VIREO_CALL_MAP,	  VIREO_CALL_UNMAP,
+					VIREO_CALL_UNMAP + 1};
+	uint64_t *reg = s->v->reg, place = PC_SHARED_MEMORY + sim_random(GUEST_SHARED_PAGES) * PAGE_SIZE;
+
+	reg[REG_RAX] = call[sim_random(ARRAY_SIZE(call))];
+	reg[REG_RBX] = reg[REG_RAX] == VIREO_CALL_UNMAP ? place : sim_random(3);
+	reg[REG_RCX] = sim_random(3);
+	reg[REG_RDX] = place | sim_random(2);
+	if (reg[REG_RAX] == VIREO_CALL_GRANT)
+		reg[REG_RDX] = sim_random(MAX_GPA_WRITTEN / PAGE_SIZE * 2) * PAGE_SIZE | sim_random(2);
+	reg[REG_RSI] = 1 + sim_random(3);
+	if (reg[REG_RAX] == VIREO_CALL_LISTEN)
+		reg[REG_RBX] = sim_random(256);
 	return EXIT_VMCALL;
 }
 
@@ -486,6 +509,7 @@ static const struct act {
     {do_debug_exit, 1},
     {do_crash, 1},
     {do_pv, 20},
+    {do_call, 60},
     {do_virtio, 150},
     {do_net, 300},
 };

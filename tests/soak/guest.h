@@ -10,6 +10,8 @@ struct last_exit {
 	uint32_t length;
 };
 
+#define GUEST_SHARED_PAGES 16 /* of the window for shared memory: those that guests use */
+
 /* A vCPU's state in the processor. */
 struct soft {
 	struct virt_vcpu *v;
@@ -27,6 +29,7 @@ struct soft {
 	unsigned booting;				 /* steps left until it does anything */
 	bool going_to_halt;				 /* its timer is set */
 	bool hog;					 /* hardly ever exits by itself */
+	uint64_t tlb[GUEST_SHARED_PAGES]; /* of the window's first pages: what it may still reach; 0: nothing */
 };
 
 static inline struct vcpu *soft_vcpu(const struct soft *s)

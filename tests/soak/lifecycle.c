@@ -199,6 +199,9 @@ static void define(struct definition *d)
 	c.balloon = sim_chance(500);
 	if (c.balloon && sim_chance(500))
 		c.memory += 4 * MIB;
+	c.hypercalls = sim_chance(900);
+	while (!c.balloon && c.peer_count < CONFIG_MAX_PEERS && sim_chance(800))
+		snprintf(c.peer[c.peer_count++], CONFIG_NAME_MAX, "vm%u", (unsigned)sim_random(soak.definitions));
 	while (c.disk_count < CONFIG_MAX_DISKS && sim_chance(400))
 		c.disk[c.disk_count++] = (struct disk_config){.kind = DISK_MEMORY, .size = MIB, .overlay = MIB};
 	while (c.net_count < 2 && sim_chance(600)) {

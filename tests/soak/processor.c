@@ -10,6 +10,9 @@
 #include <string.h>
 
 #include "arch/x86/virt.h"
+#include "hv/pc_map.h"
+#include "hv/phys.h"
+#include "hv/vms.h"
 #include "tests/soak/guest.h"
 #include "tests/soak/sim.h"
 
@@ -17,8 +20,10 @@
 
 struct virt_space {
 	uint64_t mapped;
-	uint64_t generation; /* how often something was lost */
-	uint64_t stock;	     /* pages that were set aside for tables */
+	uint64_t generation;		   /* when something was lost last */
+	uint64_t stock;			   /* pages that were set aside for tables */
+	uint64_t blank;			   /* what shared pages were redirected to */
+	uint64_t page[GUEST_SHARED_PAGES]; /* of the window: where they are; 0: nowhere */
 };
 
 bool processor_short_of_memory;
@@ -93,11 +98,26 @@ const struct virt_features *virt_features(void)
 	return &features;
 }
 
-struct virt_space *virt_space_create(uint64_t size)
+static void lose(struct virt_space *space)
+{
+	static uint64_t last;
+
+	space->generation = ++last;
+}
+
+/* The pages of the window that guests use, one by one. */
+static void set_shared(struct virt_space *space, uint64_t gpa, uint64_t size, uint64_t hpa, uint64_t step)
+{
+	for (; size && gpa >= PC_SHARED_MEMORY; gpa += PAGE_SIZE, hpa += step, size -= PAGE_SIZE)
+		if (gpa - PC_SHARED_MEMORY < GUEST_SHARED_PAGES * PAGE_SIZE)
+			space->page[(gpa - PC_SHARED_MEMORY) / PAGE_SIZE] = hpa;
+}
+
+struct virt_space *virt_space_create(uint64_t size, unsigned more)
 {
 	struct virt_space *space = no_memory() ? NULL : calloc(1, sizeof(*space));
 
-	(void)size;
+	(void)size, (void)more;
 	spaces += space != NULL;
 	return space;
 }
@@ -110,16 +130,28 @@ void virt_space_destroy(struct virt_space *space)
 
 int virt_space_map(struct virt_space *space, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights)
 {
-	(void)gpa, (void)hpa, (void)rights;
+	(void)rights;
+	if (no_memory())
+		return -E_NOMEM;
 	space->mapped += size;
-	return no_memory() ? -E_NOMEM : 0;
+	if (gpa.value < PC_SHARED_MEMORY + PC_SHARED_MEMORY_SIZE)
+		set_shared(space, gpa.value, size, hpa.value, PAGE_SIZE);
+	return 0;
+}
+
+int virt_space_redirect(struct virt_space *space, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights)
+{
+	space->blank = hpa.value;
+	set_shared(space, gpa.value, size, rights ? hpa.value : 0, 0);
+	lose(space);
+	return 0;
 }
 
 int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size)
 {
 	(void)gpa;
+	lose(space);
 	space->mapped -= size < space->mapped ? size : space->mapped;
-	space->generation++;
 	return 0;
 }
 
@@ -202,6 +234,15 @@ void virt_vcpu_power_up(struct virt_vcpu *v)
 	s->script = NULL;
 }
 
+/* Nothing is ever dropped from a TLB that need not be. */
+static void flush_if_stale(struct soft *s)
+{
+	if (atomic_load(&s->v->flushed_generation) == s->v->space->generation)
+		return;
+	memset(s->tlb, 0, sizeof(s->tlb));
+	atomic_store(&s->v->flushed_generation, s->v->space->generation);
+}
+
 void virt_load(struct virt_vcpu *v)
 {
 	struct soft *s = soft_of(v);
@@ -216,8 +257,7 @@ void virt_load(struct virt_vcpu *v)
 
 void virt_renew(struct virt_vcpu *v)
 {
-	(void)here_of(v);
-	atomic_store(&v->flushed_generation, v->space->generation);
+	flush_if_stale(here_of(v));
 }
 
 void virt_put(struct virt_vcpu *v)
@@ -536,6 +576,34 @@ static void check_entry(const struct soft *s)
 			 v->halted);
 }
 
+static bool is_in(const struct guest_ram *ram, uint64_t hpa)
+{
+	uint64_t chunk = ALIGN_DOWN(hpa, PHYS_CHUNK);
+
+	if (ram->first.value == chunk)
+		return true;
+	for (uint64_t i = 1; i < ram->chunks && i < 512; i++)
+		if (atomic_load(&ram->leaf[0][i]) == chunk)
+			return true;
+	return false;
+}
+
+/* The guest uses a page that others have lent it: that must be the RAM of a VM that has not ended, or its own page. */
+static void touch_shared(struct soft *s)
+{
+	unsigned i = (unsigned)sim_random(GUEST_SHARED_PAGES);
+
+	if (!s->tlb[i])
+		s->tlb[i] = s->v->space->page[i];
+	if (!s->tlb[i] || s->tlb[i] == s->v->space->blank)
+		return;
+	for (struct vms_entry *e = vms_first(); e; e = e->next)
+		if (e->vm && is_in(&e->vm->ram, s->tlb[i]) && !timer_is_armed(&e->vm->restart))
+			return;
+	sim_fail("vm %s: vCPU %u reaches %#llx, which was taken back", soft_vcpu(s)->vm->config->name,
+		 soft_vcpu(s)->index, (unsigned long long)s->tlb[i]);
+}
+
 /* What the guest is stopped by; EXIT_REASONS: by nothing yet. */
 static uint32_t next_exit(struct soft *s)
 {
@@ -566,6 +634,8 @@ int virt_enter(struct virt_vcpu *v, struct exit *exit)
 	do {
 		sim_yield();
 		deliver_virtually(s);
+		if (soft_vcpu(s)->vm->share)
+			touch_shared(s);
 		reason = next_exit(s);
 	} while (reason == EXIT_REASONS);
 	bound[sim_cpu()] = 0;

@@ -101,7 +101,7 @@ static uint64_t tables_for(uint64_t size)
 	return size / GIB + 6;
 }
 
-struct virt_space *virt_space_create(uint64_t size)
+struct virt_space *virt_space_create(uint64_t size, unsigned more)
 {
 	hpa_t page = vmx.pages.alloc();
 	struct virt_space *space;
@@ -113,7 +113,7 @@ struct virt_space *virt_space_create(uint64_t size)
 	space->spare = space->lost = LIST_END;
 	new_generation(space);
 	pages.ctx = space;
-	if (stock(space, tables_for(size)) ||
+	if (stock(space, tables_for(size) + more) ||
 	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
 		drop_pages(space);
 		vmx.pages.free(page);
