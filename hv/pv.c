@@ -15,6 +15,7 @@
 #define FEATURE_NOP_IO_DELAY   BIT(1)
 #define FEATURE_CLOCK	       BIT(3)
 #define FEATURE_STEAL_TIME     BIT(5)
+#define FEATURE_PV_EOI	       BIT(6)
 #define FEATURE_PV_UNHALT      BIT(7)
 #define FEATURE_PV_TLB_FLUSH   BIT(9)
 #define FEATURE_PV_SEND_IPI    BIT(11)
@@ -24,12 +25,15 @@
 #define MSR_WALL_CLOCK	0x4b564d00
 #define MSR_SYSTEM_TIME 0x4b564d01
 #define MSR_STEAL_TIME	0x4b564d03
+#define MSR_EOI		0x4b564d04
 
 #define ENABLED	     BIT(0)
 #define CLOCK_STABLE BIT(0)
 #define STEAL_ALIGN  64
 #define PREEMPTED    BIT(0)
 #define FLUSH_TLB    BIT(1)
+#define EOI_ALIGN    4
+#define NO_EOI	     1u
 
 enum { CALL_POLL_IRQ = 1, CALL_KICK_CPU = 5, CALL_SEND_IPI = 10, CALL_SCHED_YIELD = 11 };
 enum { ANSWER_PERM = -1, ANSWER_INVAL = -22, ANSWER_NOSYS = -1000 };
@@ -59,8 +63,8 @@ _Static_assert(sizeof(struct pv_clock) == 32 && sizeof(struct pv_steal) == 64, "
 
 uint32_t pv_features(void)
 {
-	return FEATURE_NOP_IO_DELAY | FEATURE_CLOCK | FEATURE_STEAL_TIME | FEATURE_PV_UNHALT | FEATURE_PV_TLB_FLUSH |
-	       FEATURE_PV_SEND_IPI | FEATURE_PV_SCHED_YIELD | FEATURE_CLOCK_STABLE;
+	return FEATURE_NOP_IO_DELAY | FEATURE_CLOCK | FEATURE_STEAL_TIME | FEATURE_PV_EOI | FEATURE_PV_UNHALT |
+	       FEATURE_PV_TLB_FLUSH | FEATURE_PV_SEND_IPI | FEATURE_PV_SCHED_YIELD | FEATURE_CLOCK_STABLE;
 }
 
 /* --- the clock --------------------------------------------------------------------------------------------------- */
@@ -188,12 +192,55 @@ void pv_leaves(struct vcpu *v)
 		__atomic_store_n(&v->pv.steal->preempted, PREEMPTED, __ATOMIC_SEQ_CST);
 }
 
+/* --- end of interrupt ----------------------------------------------------------------------------------------------
+ */
+
+static int write_eoi(struct vcpu *v, uint64_t value)
+{
+	uint32_t *word = NULL;
+
+	pv_take_eoi(v);
+	if (value % EOI_ALIGN & ~ENABLED)
+		return -E_INVAL;
+	if (value & ENABLED) {
+		word = guest_map(&v->vm->mem, GPA(value & ~ENABLED), sizeof(*word));
+		if (!word)
+			return -E_INVAL;
+	}
+	v->pv.eoi_msr = value;
+	v->pv.eoi = word;
+	return 0;
+}
+
+void pv_offer_eoi(struct vcpu *v)
+{
+	const struct vlapic *l = &v->lapic;
+
+	if (!v->pv.eoi || l->apicv || !vlapic_eoi_is_plain(l))
+		return;
+	__atomic_fetch_or(v->pv.eoi, NO_EOI, __ATOMIC_RELAXED); /* the vCPU is not in guest mode: nobody else looks */
+	v->pv.eoi_offered = true;
+}
+
+void pv_take_eoi(struct vcpu *v)
+{
+	if (!v->pv.eoi_offered)
+		return;
+	v->pv.eoi_offered = false;
+	if (__atomic_fetch_and(v->pv.eoi, ~NO_EOI, __ATOMIC_RELAXED) & NO_EOI)
+		return;
+	v->pv.eois++;
+	vlapic_eoi(&v->lapic);
+}
+
 /* --- MSRs -------------------------------------------------------------------------------------------------------- */
 
 void pv_reset(struct vcpu *v)
 {
-	v->pv.clock_msr = v->pv.steal_msr = 0;
+	v->pv.clock_msr = v->pv.steal_msr = v->pv.eoi_msr = 0;
 	v->pv.steal = NULL;
+	v->pv.eoi = NULL;
+	v->pv.eoi_offered = false;
 	atomic_store(&v->pv.kicked, false);
 }
 
@@ -207,6 +254,9 @@ int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 		return 0;
 	case MSR_STEAL_TIME:
 		*value = v->pv.steal_msr;
+		return 0;
+	case MSR_EOI:
+		*value = v->pv.eoi_msr;
 		return 0;
 	case MSR_WALL_CLOCK:
 		*value = 0;
@@ -225,6 +275,8 @@ int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 		return write_system_time(v, value);
 	case MSR_STEAL_TIME:
 		return write_steal_time(v, value);
+	case MSR_EOI:
+		return write_eoi(v, value);
 	case MSR_WALL_CLOCK:
 		return write_wall_clock(v, value);
 	default:

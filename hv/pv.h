@@ -23,6 +23,10 @@ struct pv_vcpu {
 	_Atomic uint64_t wait_from; /* clock_now() since when it has been waiting for a CPU; 0: it is not. Any CPU */
 	uint64_t waited;	    /* ticks since somebody asked */
 	_Atomic bool kicked;	    /* its next HLT ends at once. Any CPU */
+	uint64_t eoi_msr;
+	uint32_t *eoi;	  /* where it looks before it writes EOI: bit 0 says that it need not; NULL: nowhere */
+	bool eoi_offered; /* bit 0 was set there, and nobody has looked since */
+	uint64_t eois;	  /* that it has saved */
 };
 
 /* The bits of leaf 0x40000101 EAX. */
@@ -43,6 +47,16 @@ void pv_look_again(struct vcpu *v);
 void pv_waits(struct vcpu *v, uint64_t now);
 void pv_runs(struct vcpu *v);
 void pv_leaves(struct vcpu *v);
+
+/*
+ * End of interrupt without an exit, where the processor does not see to that (virt_apic_mode OFF). The offer: the
+ * vector in service is over when bit 0 of the word is cleared, which the guest does in place of writing EOI. It is made
+ * before an entry, when the EOI would have no other effect: the vector is an edge, and none waits for it. pv_take_eoi()
+ * takes it back, and does the EOI if the guest did; call it before anything that looks at or changes the local APIC's
+ * ISR.
+ */
+void pv_offer_eoi(struct vcpu *v);
+void pv_take_eoi(struct vcpu *v);
 
 /* The hypercall in its registers: number in RAX, arguments in RBX, RCX, RDX and RSI. What RAX answers. */
 uint64_t pv_hypercall(struct vcpu *v);

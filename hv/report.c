@@ -40,6 +40,17 @@ static void report_exits(const struct vm *vm)
 	}
 }
 
+/* By KVM's interface (hv/pv.h): what would have been as many exits more. */
+static void report_eois(const struct vm *vm)
+{
+	uint64_t saved = 0;
+
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		saved += vm->vcpu[i]->pv.eois;
+	if (saved)
+		log_debug("vm %s: exits: %8llu were saved: EOI by a bit in memory", vm->config->name, (ull)saved);
+}
+
 static void report_memory(const struct vm *vm)
 {
 	log_info("vm %s: touched %llu of %llu MiB; zeroing memory took %llu ticks in all", vm->config->name,
@@ -55,6 +66,7 @@ void report_end(struct vm *vm)
 	totals_of(vm, &sum);
 	exits = sum.exits;
 	report_exits(vm);
+	report_eois(vm);
 	report_memory(vm);
 	switch (atomic_load(&vm->end)) {
 	case VM_POWERED_OFF:

@@ -286,6 +286,7 @@ bool vcpu_prepare(struct vcpu *v)
 		keep_for_later(v, requests);
 		return false;
 	}
+	pv_take_eoi(v);
 	if (requests & ~(uint32_t)REQUEST_EVENT)
 		take_requests(v, requests);
 	if (!v->started)
@@ -295,6 +296,7 @@ bool vcpu_prepare(struct vcpu *v)
 		return false;
 	update_apic(v);
 	choose_event(v);
+	pv_offer_eoi(v);
 	if (!v->first_entry)
 		vm_first_entry(v);
 	return true;

@@ -215,6 +215,11 @@ void vlapic_eoi(struct vlapic *v)
 		vlapic_eoi_vector(v, (uint8_t)vector);
 }
 
+bool vlapic_eoi_is_plain(const struct vlapic *v)
+{
+	return v->isr_top >= 0 && v->irr_top < 0 && !test_vector(v, VLAPIC_TMR, (uint8_t)v->isr_top);
+}
+
 void vlapic_eoi_exit_bitmap(const struct vlapic *v, uint64_t bitmap[4])
 {
 	for (uint32_t i = 0; i < 4; i++)

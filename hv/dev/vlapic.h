@@ -186,6 +186,8 @@ void vlapic_deliver(struct vlapic *v, uint8_t vector);
 /* The contrary, with apicv: the delivery of `vector` has not been. The caller sets RVI and SVI. */
 void vlapic_take_back(struct vlapic *v, uint8_t vector);
 void vlapic_eoi(struct vlapic *v);
+/* Without apicv: a vector is in service whose EOI would do nothing but end it: it is an edge, and none is requested. */
+bool vlapic_eoi_is_plain(const struct vlapic *v);
 void vlapic_eoi_vector(struct vlapic *v, uint8_t vector); /* EOI-induced exit: only the broadcast is left to do */
 void vlapic_update_ppr(struct vlapic *v);		  /* after TPR changed behind our back (TPR shadow) */
 static inline uint8_t vlapic_cr8(const struct vlapic *v)

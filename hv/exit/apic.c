@@ -40,6 +40,7 @@ enum outcome exit_timer(struct vcpu *v, const struct exit *exit)
 enum outcome exit_tpr_threshold(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
+	pv_take_eoi(v);
 	vlapic_update_ppr(&v->lapic);
 	vcpu_look_again(v);
 	return OUTCOME_RETRY;

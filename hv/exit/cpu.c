@@ -271,6 +271,7 @@ static enum outcome write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 	case 8:
 		if (value > 15)
 			return vcpu_raise_gp(v);
+		pv_take_eoi(v);
 		vlapic_set_cr8(&v->lapic, (uint8_t)value);
 		vcpu_look_again(v);
 		return OUTCOME_NEXT;

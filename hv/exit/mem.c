@@ -37,8 +37,10 @@ static uint64_t target_read(struct vcpu *v, const struct target *t, uint64_t gpa
 {
 	uint64_t value;
 
-	if (t->lapic)
+	if (t->lapic) {
+		pv_take_eoi(v);
 		return vlapic_mmio_read(&v->lapic, gpa & 0xfff, size);
+	}
 	spin_lock(&v->vm->lock);
 	value = t->range->read(t->range->dev, gpa, size);
 	spin_unlock(&v->vm->lock);
@@ -48,6 +50,7 @@ static uint64_t target_read(struct vcpu *v, const struct target *t, uint64_t gpa
 static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size, uint64_t value)
 {
 	if (t->lapic) {
+		pv_take_eoi(v);
 		vlapic_mmio_write(&v->lapic, gpa & 0xfff, size, value);
 		vcpu_look_again(v);
 		return;

@@ -88,6 +88,7 @@ static uint64_t read_apic_base(struct vcpu *v, uint32_t msr)
 static int write_apic_base(struct vcpu *v, uint32_t msr, uint64_t value)
 {
 	(void)msr;
+	pv_take_eoi(v);
 	if (vlapic_set_base(&v->lapic, value))
 		return -E_INVAL;
 	vcpu_apic_changed(v);
@@ -276,6 +277,7 @@ enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 
 	(void)exit;
 	if (is_apic_msr(msr)) {
+		pv_take_eoi(v);
 		if (vlapic_msr_read(&v->lapic, msr, &value))
 			return vcpu_raise_gp(v);
 	} else {
@@ -293,6 +295,8 @@ enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 /* IPIs and timers: the MSR accesses that count, so nobody looks for them in the table. */
 static enum outcome write_apic_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 {
+	if (msr != VLAPIC_MSR_TSC_DEADLINE)
+		pv_take_eoi(v);
 	if (vlapic_msr_write(&v->lapic, msr, value))
 		return vcpu_raise_gp(v);
 	if (msr != VLAPIC_MSR_TSC_DEADLINE)

@@ -18,6 +18,11 @@ void sched_yield_from(struct vcpu *v)
 	yields++;
 }
 
+void pv_take_eoi(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+}
+
 static uint64_t host_dr6, host_xcr0;
 static unsigned host_nmis, host_mces;
 static int xsetbv_error;

@@ -23,7 +23,7 @@ int rdmsr_safe(uint32_t msr, uint64_t *value)
 /* KVM's registers, of which this VM has one. */
 #define PV_MSR 0x4b564d01
 static uint64_t pv_value;
-static unsigned pv_moves;
+static unsigned pv_moves, eois_taken;
 
 int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
@@ -38,6 +38,11 @@ int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 		return -E_INVAL;
 	pv_value = value;
 	return 0;
+}
+void pv_take_eoi(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	eois_taken++;
 }
 void pv_tsc_moved(struct vcpu *v)
 {
@@ -339,7 +344,14 @@ static void x2apic_registers(void **state)
 	assert_gp(wr(0x802, 0)); /* read-only */
 	assert_gp(rd(0x80b));	 /* write-only */
 	assert_gp(rd(0x8ff));
+	eois_taken = 0;
 	assert_next(wr(MSR_TSC_DEADLINE, 0));
+	assert_int_equal(eois_taken, 0); /* it has nothing to do with ISR */
+	assert_next(wr(0x80b, 0));
+	value_of(0x802);
+	assert_int_equal(eois_taken, 2);
+	assert_gp(wr(MSR_APIC_BASE, VLAPIC_BASE_ENABLE));
+	assert_int_equal(eois_taken, 3);
 }
 
 static void tsc_and_its_adjustment(void **state)

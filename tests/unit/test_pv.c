@@ -14,6 +14,7 @@
 #define SYSTEM_TIME 0x4b564d01
 #define WALL_CLOCK  0x4b564d00
 #define STEAL_TIME  0x4b564d03
+#define EOI_WORD    0x4b564d04
 
 static uint8_t memory[MEMORY] __attribute__((aligned(4096)));
 static struct vm_config config = {.kvm = true};
@@ -230,12 +231,170 @@ static void off_is_off(void **state)
 
 	(void)state;
 	config.kvm = false;
-	for (uint32_t msr = WALL_CLOCK; msr <= STEAL_TIME; msr++) {
+	for (uint32_t msr = WALL_CLOCK; msr <= EOI_WORD; msr++) {
 		assert_int_equal(pv_msr_read(&vcpu, msr, &value), -E_INVAL);
 		assert_int_equal(pv_msr_write(&vcpu, msr, 0x41), -E_INVAL);
 	}
 	config.kvm = true;
 	assert_int_equal(pv_msr_write(&vcpu, 0x4b564d02, 0x41), -E_INVAL); /* asynchronous page faults */
+}
+
+/* --- end of interrupt --------------------------------------------------------------------------------------------- */
+
+static int eoi_setup(void **state)
+{
+	int err = setup(state);
+
+	memset(memory, 0, sizeof(memory));
+	assert_int_equal(vlapic_set_base(&vcpu.lapic, VLAPIC_DEFAULT_BASE | VLAPIC_BASE_ENABLE), 0);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_SVR, 4, 0x1ff);
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, 0x80 | 1), 0);
+	return err;
+}
+
+static void post(uint8_t vector, bool level)
+{
+	vlapic_post(&vcpu.lapic, vector, level);
+	vlapic_sync(&vcpu.lapic);
+}
+
+/* As before an entry: what can be taken is taken, and its EOI offered. */
+static void enter(void)
+{
+	int vector;
+
+	pv_take_eoi(&vcpu);
+	vlapic_sync(&vcpu.lapic);
+	vector = vlapic_pending(&vcpu.lapic);
+	if (vector >= 0)
+		vlapic_deliver(&vcpu.lapic, (uint8_t)vector);
+	pv_offer_eoi(&vcpu);
+}
+
+/* The guest at the end of its handler; true: it has to write EOI. */
+static bool guest_ends(void)
+{
+	bool has_to = !(memory[0x80] & 1);
+
+	memory[0x80] &= 0xfe;
+	return has_to;
+}
+
+static void an_offered_eoi_needs_no_exit(void **state)
+{
+	(void)state;
+	enter();
+	assert_int_equal(memory[0x80], 0); /* nothing is in service */
+	post(0x41, false);
+	enter();
+	assert_int_equal(memory[0x80], 1);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x41);
+	assert_false(guest_ends());
+	pv_take_eoi(&vcpu);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), -1);
+	assert_int_equal(vcpu.pv.eois, 1);
+	pv_take_eoi(&vcpu); /* once */
+	assert_int_equal(vcpu.pv.eois, 1);
+	assert_int_equal(get(0x84, 4), 0);
+}
+
+/* Who looks first takes the offer back; then it is the guest's to write EOI. */
+static void an_offer_that_was_not_used_is_taken_back(void **state)
+{
+	(void)state;
+	post(0x41, false);
+	enter();
+	pv_take_eoi(&vcpu);
+	assert_int_equal(memory[0x80], 0);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x41);
+	assert_true(guest_ends());
+	enter(); /* an exit later it is offered again */
+	assert_false(guest_ends());
+	enter();
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), -1);
+}
+
+static void an_eoi_that_does_more_is_not_offered(void **state)
+{
+	(void)state;
+	post(0x41, false);
+	enter();
+	post(0x31, false); /* waits for its EOI */
+	enter();
+	assert_int_equal(memory[0x80], 0);
+	assert_true(guest_ends());
+	vlapic_eoi(&vcpu.lapic);
+	enter();
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x31);
+	assert_false(guest_ends());
+	post(0x51, true); /* the IOAPIC is told of its EOI */
+	enter();
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x51);
+	assert_int_equal(memory[0x80], 0);
+}
+
+/* The offer is the higher one's; the lower one's comes when that is over. */
+static void nested_handlers_end_in_turn(void **state)
+{
+	(void)state;
+	post(0x41, false);
+	enter();
+	post(0x61, false);
+	enter();
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x61);
+	assert_false(guest_ends());
+	assert_true(guest_ends()); /* the second one writes, and that is an exit */
+	pv_take_eoi(&vcpu);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x41);
+	vlapic_eoi(&vcpu.lapic);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), -1);
+}
+
+/* With virtual-interrupt delivery ISR is the processor's, and EOI costs no exit anyway. */
+static void the_processor_does_it_itself(void **state)
+{
+	(void)state;
+	post(0x41, false);
+	enter();
+	pv_take_eoi(&vcpu);
+	vlapic_set_apicv(&vcpu.lapic, true);
+	pv_offer_eoi(&vcpu);
+	assert_int_equal(memory[0x80], 0);
+}
+
+static void a_bad_word_is_refused(void **state)
+{
+	uint64_t value = 0;
+
+	(void)state;
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, 0x80 | 3), -E_INVAL);
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, 0x80 | 2), -E_INVAL);
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, MEMORY | 1), -E_INVAL);
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, ~0ULL - 2), -E_INVAL);
+	assert_int_equal(pv_msr_read(&vcpu, EOI_WORD, &value), 0);
+	assert_int_equal(value, 0x80 | 1);
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, (MEMORY - 4) | 1), 0);
+}
+
+/* Off, moved or reset: an offer that is out is settled first, and the old word is the guest's again. */
+static void an_offer_ends_with_its_word(void **state)
+{
+	(void)state;
+	post(0x41, false);
+	enter();
+	assert_false(guest_ends());
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, 0), 0);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), -1);
+	post(0x41, false);
+	enter();
+	assert_int_equal(memory[0x80], 0);
+	assert_int_equal(pv_msr_write(&vcpu, EOI_WORD, 0x90 | 1), 0);
+	enter();
+	assert_int_equal(memory[0x90], 1);
+	pv_reset(&vcpu);
+	memory[0x90] = 0;
+	pv_take_eoi(&vcpu);
+	assert_int_equal(vlapic_highest_isr(&vcpu.lapic), 0x41);
 }
 
 /* --- hypercalls --------------------------------------------------------------------------------------------------- */
@@ -304,6 +463,13 @@ int main(void)
 	    cmocka_unit_test_setup(steal_time_follows_the_memory, setup),
 	    cmocka_unit_test_setup(a_reset_shares_nothing, setup),
 	    cmocka_unit_test_setup(off_is_off, setup),
+	    cmocka_unit_test_setup(an_offered_eoi_needs_no_exit, eoi_setup),
+	    cmocka_unit_test_setup(an_offer_that_was_not_used_is_taken_back, eoi_setup),
+	    cmocka_unit_test_setup(an_eoi_that_does_more_is_not_offered, eoi_setup),
+	    cmocka_unit_test_setup(nested_handlers_end_in_turn, eoi_setup),
+	    cmocka_unit_test_setup(the_processor_does_it_itself, eoi_setup),
+	    cmocka_unit_test_setup(a_bad_word_is_refused, eoi_setup),
+	    cmocka_unit_test_setup(an_offer_ends_with_its_word, eoi_setup),
 	    cmocka_unit_test_setup(kicks_and_yields, setup),
 	    cmocka_unit_test_setup(ipis_reach_who_is_there, setup),
 	    cmocka_unit_test_setup(who_may_call_and_what, setup),

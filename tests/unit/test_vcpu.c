@@ -71,7 +71,22 @@ void vm_vcpu_left(struct vm *machine)
 	left++;
 }
 
-static unsigned pv_looks, pv_resets, pv_runs_count, pv_leaves_count;
+static unsigned pv_looks, pv_resets, pv_runs_count, pv_leaves_count, eois_taken, eois_offered;
+static int isr_when_taken, isr_when_offered;
+
+/* What the order of the two must be: before anything looks at ISR, and after the event was chosen. */
+void pv_take_eoi(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	eois_taken++;
+	isr_when_taken = vlapic_highest_isr(&v->lapic);
+}
+void pv_offer_eoi(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	eois_offered++;
+	isr_when_offered = vlapic_highest_isr(&v->lapic);
+}
 void pv_reset(struct vcpu *v)
 {
 	assert_ptr_equal(v, &vcpu);
@@ -700,6 +715,40 @@ static void exceptions(void **state)
 	assert_int_equal(kills, 1);
 }
 
+/* An EOI that the guest did by a bit comes before the next choice, and the offer behind it. */
+static void the_offer_of_an_eoi_ends_first_and_begins_last(void **state)
+{
+	(void)state;
+	eois_taken = eois_offered = 0;
+	post(0x41);
+	prepare();
+	assert_int_equal(isr_when_taken, -1);
+	assert_int_equal(isr_when_offered, 0x41);
+	assert_int_equal(eois_taken, 1);
+	assert_int_equal(eois_offered, 1);
+	vcpu_request(&vcpu, REQUEST_INIT); /* which clears ISR */
+	prepare();
+	assert_int_equal(isr_when_taken, 0x41);
+	assert_int_equal(isr_when_offered, -1);
+}
+
+static void a_flush_that_is_asked_for_comes_before_the_entry(void **state)
+{
+	(void)state;
+	prepare();
+	assert_int_equal(fake.catch_ups, 0);
+	vcpu_request(&vcpu, REQUEST_RENEW);
+	prepare();
+	assert_int_equal(fake.catch_ups, 1);
+	vcpu_request(&vcpu, REQUEST_RENEW); /* while it is paused it waits */
+	atomic_store(&vm.paused, true);
+	assert_false(vcpu_prepare(&vcpu));
+	atomic_store(&vm.paused, false);
+	assert_int_equal(fake.catch_ups, 1);
+	prepare();
+	assert_int_equal(fake.catch_ups, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -737,6 +786,8 @@ int main(void)
 	    cmocka_unit_test_setup(the_timer_is_looked_at_by_its_owner, setup),
 	    cmocka_unit_test_setup(what_is_asked_while_the_timer_is_served_stays, setup),
 	    cmocka_unit_test_setup(exceptions, setup),
+	    cmocka_unit_test_setup(the_offer_of_an_eoi_ends_first_and_begins_last, setup),
+	    cmocka_unit_test_setup(a_flush_that_is_asked_for_comes_before_the_entry, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

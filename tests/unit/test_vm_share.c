@@ -66,7 +66,7 @@ int apic_bus_deliver_to(struct apic_bus *bus, uint32_t targets, enum apic_delive
 }
 void vcpu_request(struct vcpu *v, uint32_t requests)
 {
-	assert_int_equal(requests, REQUEST_FLUSH);
+	assert_int_equal(requests, REQUEST_RENEW);
 	atomic_fetch_or(&v->requests, requests);
 }
 int virt_space_map(struct virt_space *s, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights)
@@ -86,7 +86,7 @@ int virt_space_redirect(struct virt_space *s, gpa_t gpa, uint64_t size, hpa_t hp
 	*s = (struct virt_space){++generation, gpa.value, hpa.value, rights};
 	return 0;
 }
-uint64_t virt_space_lost(const struct virt_space *s)
+uint64_t virt_space_generation(const struct virt_space *s)
 {
 	return s->lost;
 }
@@ -138,7 +138,7 @@ static int end(void **state)
 /* As before its next entry. */
 static void flush(struct vcpu *v)
 {
-	atomic_fetch_and(&v->requests, ~(uint32_t)REQUEST_FLUSH);
+	atomic_fetch_and(&v->requests, ~(uint32_t)REQUEST_RENEW);
 	atomic_store(&v->virt.flushed_generation, v->vm->space->lost);
 }
 
@@ -157,7 +157,7 @@ static void a_page_is_back_when_all_have_flushed(void **state)
 	assert_int_equal(vm_share_revoke(a, 0), VIREO_EAGAIN);
 	assert_int_equal(space[1].hpa, b->share->blank.value); /* at once */
 	assert_int_equal(space[1].rights, VIRT_READ | VIRT_WRITE);
-	assert_true(vcpus[1][0].requests & vcpus[1][1].requests & REQUEST_FLUSH);
+	assert_true(vcpus[1][0].requests & vcpus[1][1].requests & REQUEST_RENEW);
 	assert_int_equal(vcpus[0][0].requests, 0);
 	flush(&vcpus[1][0]);
 	assert_int_equal(vm_share_revoke(a, 0), VIREO_EAGAIN);
