@@ -5,7 +5,7 @@
  * (cpuid, msr, hypercalls). Off for VMs with `kvm = off`.
  *
  * Owner of the vCPU only, unless it says otherwise. The structures are the guest's memory: they are written, and of
- * what the guest makes of them only the flag of the TLB flush counts.
+ * what the guest makes of them only the flag of the TLB flush and the bit of the EOI count.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -18,4 +18,5 @@ $(BUILD)/soak/%.o: %.c | generated
 
 $(BUILD)/soak/lifecycle: $(SOAK_OBJ) $(SOAK_SIM)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(HOST_CFLAGS) -Wl,--wrap=phys_alloc,--wrap=phys_free,--wrap=phys_take_frame,--wrap=phys_split_chunk $^ -o $@
+	$(Q)$(CC) $(HOST_CFLAGS) -Wl,--wrap=phys_alloc,--wrap=phys_free,--wrap=phys_take_frame \
+	        -Wl,--wrap=phys_split_chunk,--wrap=phys_give_chunk $^ -o $@

@@ -11,6 +11,7 @@
 #include "hv/abi.h"
 #include "hv/guest_mem.h"
 #include "hv/pc_map.h"
+#include "hv/vm_share.h"
 #include "tests/soak/sim.h"
 
 #define MAX_GPA_WRITTEN (2 * MIB)
@@ -24,11 +25,12 @@ enum {
 	CODE_STORE_2 = GUEST_CODE + 6
 };
 
-static bool nmi_guests;
+static bool nmi_guests, sharing_guests;
 
 void guest_init(void)
 {
 	nmi_guests = sim_chance(300);
+	sharing_guests = sim_chance(400);
 }
 
 static uint32_t port_access(struct soft *s, uint16_t port, uint64_t value, unsigned size, bool in)
@@ -285,6 +287,20 @@ static uint32_t do_pv(struct soft *s)
 	return EXIT_VMCALL;
 }
 
+/* A peer that is there, if one is. */
+static uint64_t some_peer(struct vm *vm)
+{
+	struct vireo_peer peer;
+
+	for (unsigned i = 0; i < 8; i++) {
+		uint64_t n = sim_random(VIREO_PEERS);
+
+		if (vm_share_peer(vm, n, &peer) == 0 && peer.present)
+			return n;
+	}
+	return sim_random(VIREO_PEERS + 1);
+}
+
 /* Our own calls, with peers, slots and places from a few, so that they meet. */
 static uint32_t do_call(struct soft *s)
 {
@@ -296,12 +312,15 @@ static uint32_t do_call(struct soft *s)
 	uint64_t *reg = s->v->reg, place = PC_SHARED_MEMORY + sim_random(GUEST_SHARED_PAGES) * PAGE_SIZE;
 
 	reg[REG_RAX] = call[sim_random(ARRAY_SIZE(call))];
-	reg[REG_RBX] = reg[REG_RAX] == VIREO_CALL_UNMAP ? place : sim_random(3);
-	reg[REG_RCX] = sim_random(3);
+	if (reg[REG_RAX] == VIREO_CALL_UNMAP)
+		reg[REG_RBX] = place;
+	else
+		reg[REG_RBX] = reg[REG_RAX] == VIREO_CALL_REVOKE ? sim_random(2) : some_peer(soft_vcpu(s)->vm);
+	reg[REG_RCX] = sim_random(2);
 	reg[REG_RDX] = place | sim_random(2);
 	if (reg[REG_RAX] == VIREO_CALL_GRANT)
-		reg[REG_RDX] = sim_random(MAX_GPA_WRITTEN / PAGE_SIZE * 2) * PAGE_SIZE | sim_random(2);
-	reg[REG_RSI] = 1 + sim_random(3);
+		reg[REG_RDX] = sim_random(MAX_GPA_WRITTEN / PAGE_SIZE / 2) * PAGE_SIZE | sim_random(2);
+	reg[REG_RSI] = 1 + sim_random(2);
 	if (reg[REG_RAX] == VIREO_CALL_LISTEN)
 		reg[REG_RBX] = sim_random(256);
 	return EXIT_VMCALL;
@@ -555,6 +574,8 @@ uint32_t guest_act(struct soft *s)
 		return send_or_await_nmi(s);
 	if (s->going_to_halt)
 		return do_halt(s);
+	if (sharing_guests && soft_vcpu(s)->vm->share && sim_chance(600))
+		return do_call(s);
 	if (s->virtio_step && s->virtio_step < 2 + ARRAY_SIZE(setup) && sim_chance(970))
 		return do_virtio(s);
 	if (s->net_step && s->net_step < 2 + ARRAY_SIZE(net_setup) && sim_chance(970))

@@ -31,6 +31,7 @@
 
 #define COMMANDS     1000 /* of an episode, on an average */
 #define DEFINITIONS  12
+#define SHARING	     4		       /* of them, the first ones, are everybody's peers */
 #define ARENA_BASE   0x200000000000ULL /* the same in each run: addresses are part of what is replayed */
 #define ARENA	     (48 * MIB)
 #define CHUNK	     (2 * MIB)
@@ -133,6 +134,15 @@ void __wrap_phys_split_chunk(hpa_t hpa)
 	count_frames(hpa.value, CHUNK / PAGE_SIZE, 1);
 }
 
+void __real_phys_give_chunk(hpa_t hpa);
+void __wrap_phys_give_chunk(hpa_t hpa);
+
+void __wrap_phys_give_chunk(hpa_t hpa)
+{
+	processor_check_free(hpa.value, PHYS_CHUNK);
+	__real_phys_give_chunk(hpa);
+}
+
 static void *map_at(uint64_t address, uint64_t size)
 {
 	void *p = mmap((void *)address, size, PROT_READ | PROT_WRITE,
@@ -200,8 +210,8 @@ static void define(struct definition *d)
 	if (c.balloon && sim_chance(500))
 		c.memory += 4 * MIB;
 	c.hypercalls = sim_chance(900);
-	while (!c.balloon && c.peer_count < CONFIG_MAX_PEERS && sim_chance(800))
-		snprintf(c.peer[c.peer_count++], CONFIG_NAME_MAX, "vm%u", (unsigned)sim_random(soak.definitions));
+	for (unsigned i = 0; i < SHARING && !c.balloon && sim_chance(950); i++)
+		snprintf(c.peer[c.peer_count++], CONFIG_NAME_MAX, "vm%u", i);
 	while (c.disk_count < CONFIG_MAX_DISKS && sim_chance(400))
 		c.disk[c.disk_count++] = (struct disk_config){.kind = DISK_MEMORY, .size = MIB, .overlay = MIB};
 	while (c.net_count < 2 && sim_chance(600)) {

@@ -604,12 +604,22 @@ static void touch_shared(struct soft *s)
 		 soft_vcpu(s)->index, (unsigned long long)s->tlb[i]);
 }
 
+void processor_check_free(uint64_t hpa, uint64_t size)
+{
+	for (unsigned cpu = 0; cpu < SIM_CPUS; cpu++)
+		for (unsigned i = 0; loaded[cpu] && i < GUEST_SHARED_PAGES; i++)
+			if (loaded[cpu]->tlb[i] >= hpa && loaded[cpu]->tlb[i] < hpa + size)
+				sim_fail("vm %s: vCPU %u may still reach %#llx, which is given back",
+					 soft_vcpu(loaded[cpu])->vm->config->name, soft_vcpu(loaded[cpu])->index,
+					 (unsigned long long)loaded[cpu]->tlb[i]);
+}
+
 /* What the guest is stopped by; EXIT_REASONS: by nothing yet. */
 static uint32_t next_exit(struct soft *s)
 {
 	unsigned cpu = sim_cpu();
 
-	if (sim_interrupt_waits())
+	if (sim_interrupt_waits() && sim_chance(300)) /* it takes a while to come */
 		return EXIT_EXTERNAL_INTERRUPT;
 	if (bound[cpu] && sim_now() >= bound[cpu])
 		return EXIT_PREEMPTION_TIMER;
