@@ -104,7 +104,7 @@ static void check_common(struct vireo_info *me)
 /* Nobody has been named, so nobody is there. */
 static void check_alone(const struct vireo_info *me)
 {
-	struct vireo_peer peer;
+	static struct vireo_peer peer;
 
 	expect_equal("peers", me->peers, 0);
 	expect_equal("window", me->window_size, 0);
@@ -245,7 +245,7 @@ static bool comes_first(const char *a, const char *b)
 
 static void meet(const struct vireo_info *me)
 {
-	struct vireo_peer peer;
+	static struct vireo_peer peer;
 
 	expect_equal("peers", me->peers, 1);
 	expect_answer("peer", call(VIREO_CALL_PEER, 0, (uintptr_t)&peer, 0, 0), 0);

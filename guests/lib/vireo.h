@@ -16,15 +16,18 @@ static inline int64_t vireo_call(uint32_t number, uint64_t a, uint64_t b, uint64
 	return (int64_t)answer;
 }
 
+static inline uint32_t vireo_word(const char *s)
+{
+	return (uint32_t)(s[0] | s[1] << 8 | s[2] << 16 | s[3] << 24);
+}
+
 /* The version of the calls; 0: there are none. */
 static inline uint32_t vireo_calls(void)
 {
-	static const char signature[] = VIREO_SIGNATURE;
+	static const char name[] = VIREO_SIGNATURE;
 	struct cpuid r = cpuid(VIREO_CPUID_BASE, 0);
-	const uint32_t name[3] = {r.ebx, r.ecx, r.edx};
 
-	for (unsigned i = 0; i < sizeof(name); i++)
-		if (((const char *)name)[i] != signature[i])
-			return 0;
+	if (r.ebx != vireo_word(name) || r.ecx != vireo_word(name + 4) || r.edx != vireo_word(name + 8))
+		return 0;
 	return r.eax >= VIREO_CPUID_CALLS ? cpuid(VIREO_CPUID_CALLS, 0).eax : 0;
 }
