@@ -55,7 +55,7 @@ MUST = {"disk-exits-depth-1": 2, "disk-exits-depth-32": 0.2, "disk-read-byte": 0
 DEVICES_MUST = 1.05  # of the native time, for linux-boot-devices
 
 # All kinds of devices that a VM can have beside its PC.
-DEVICES = "disk = memory 16M\ndisk = memory 16M serial=second\nrng = on\n"
+DEVICES = "disk = memory 16M\ndisk = memory 16M serial=second\nrng = on\nnet = lan\nhvc = 1\nballoon = on\n"
 
 # On the kernel's command line, natively and as a guest: init powers off at once, so that Vireo's count of exits is that of
 # the boot (and of a hundred or two for the power-off).
