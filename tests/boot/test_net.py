@@ -71,6 +71,7 @@ def test_long_stream(boot, make_image):
         lan.check_no_complaints(name)
 
 
+@pytest.mark.long
 def test_vlans_and_isolation(boot, make_image):
     """Who reaches whom: three ports in a VLAN, two of them isolated, and a trunk."""
     guests = {"a": "lan vlan=7", "b": "lan vlan=7 isolated", "c": "lan vlan=7 isolated", "d": "lan trunk"}
@@ -90,6 +91,7 @@ def test_vlans_and_isolation(boot, make_image):
     assert not any(row["bad"] + row["tagged"] for row in rows.values()), rows
 
 
+@pytest.mark.long
 def test_a_flood_is_bounded(boot, make_image):
     """One guest sends to all as fast as it can; two others still reach each other in time."""
     lan = Lan(boot, make_image, {"a": "lan", "b": "lan", "flood": "lan"})
@@ -101,6 +103,7 @@ def test_a_flood_is_bounded(boot, make_image):
     assert sent > 1000 and answered == 20 and longest < FLOOD_MS, (sent, answered, longest)
 
 
+@pytest.mark.long
 def test_a_guest_goes_in_the_middle(boot, make_image):
     """A VM is destroyed while a stream goes to it: the others go on, it can come back, and all memory with it."""
     lan = Lan(boot, make_image, {"a": "lan", "b": "lan"})
