@@ -135,12 +135,12 @@ static int write_wall_clock(struct vcpu *v, uint64_t value)
 
 /* --- time that others took, and who is away ---------------------------------------------------------------------- */
 
-void pv_look_again(struct vcpu *v)
+/* NULL: there is no memory. */
+static void find_steal(struct vcpu *v)
 {
 	gpa_t at = GPA(ALIGN_DOWN(v->pv.steal_msr, STEAL_ALIGN));
 
-	if (v->pv.steal_msr & ENABLED)
-		v->pv.steal = guest_map(&v->vm->mem, at, sizeof(*v->pv.steal));
+	v->pv.steal = v->pv.steal_msr & ENABLED ? guest_map(&v->vm->mem, at, sizeof(*v->pv.steal)) : NULL;
 }
 
 static int write_steal_time(struct vcpu *v, uint64_t value)
@@ -148,10 +148,9 @@ static int write_steal_time(struct vcpu *v, uint64_t value)
 	if (value % STEAL_ALIGN & ~ENABLED)
 		return -E_INVAL;
 	v->pv.steal_msr = value;
-	v->pv.steal = NULL;
+	find_steal(v);
 	if (!(value & ENABLED))
 		return 0;
-	pv_look_again(v);
 	if (!v->pv.steal) {
 		v->pv.steal_msr = 0;
 		return -E_INVAL;
@@ -195,18 +194,19 @@ void pv_leaves(struct vcpu *v)
 /* --- end of interrupt ----------------------------------------------------------------------------------------------
  */
 
+/* What the register's value names, if it is there. */
+static uint32_t *eoi_word(const struct vcpu *v, uint64_t value)
+{
+	return value & ENABLED ? guest_map(&v->vm->mem, GPA(value & ~ENABLED), sizeof(uint32_t)) : NULL;
+}
+
 static int write_eoi(struct vcpu *v, uint64_t value)
 {
-	uint32_t *word = NULL;
+	uint32_t *word = eoi_word(v, value);
 
 	pv_take_eoi(v);
-	if (value % EOI_ALIGN & ~ENABLED)
+	if ((value % EOI_ALIGN & ~ENABLED) || (!word && (value & ENABLED)))
 		return -E_INVAL;
-	if (value & ENABLED) {
-		word = guest_map(&v->vm->mem, GPA(value & ~ENABLED), sizeof(*word));
-		if (!word)
-			return -E_INVAL;
-	}
 	v->pv.eoi_msr = value;
 	v->pv.eoi = word;
 	return 0;
@@ -227,10 +227,17 @@ void pv_take_eoi(struct vcpu *v)
 	if (!v->pv.eoi_offered)
 		return;
 	v->pv.eoi_offered = false;
-	if (__atomic_fetch_and(v->pv.eoi, ~NO_EOI, __ATOMIC_RELAXED) & NO_EOI)
+	if (!v->pv.eoi || __atomic_fetch_and(v->pv.eoi, ~NO_EOI, __ATOMIC_RELAXED) & NO_EOI)
 		return;
 	v->pv.eois++;
 	vlapic_eoi(&v->lapic);
+}
+
+/* A word that has no memory any more has taken no EOI: the guest gave it away between the offer and the look. */
+void pv_look_again(struct vcpu *v)
+{
+	find_steal(v);
+	v->pv.eoi = eoi_word(v, v->pv.eoi_msr);
 }
 
 /* --- MSRs -------------------------------------------------------------------------------------------------------- */

@@ -34,6 +34,10 @@ int vm_share_create(struct vm *vm, char *why, size_t size)
 
 	if (!vm->config->hypercalls || !vm->config->peer_count)
 		return 0;
+	if (vm->config->balloon) { /* what is lent stays where it is */
+		snprintf(why, size, "peers: found balloon = on as well, expected one of both");
+		return -E_INVAL;
+	}
 	page = phys_alloc(share_pages(), 1);
 	blank = phys_alloc(1, 1);
 	if (hpa_is_none(page) || hpa_is_none(blank)) {

@@ -576,13 +576,14 @@ static void check_entry(const struct soft *s)
 			 v->halted);
 }
 
+/* VMs that lend memory have no balloon: their chunks are whole. */
 static bool is_in(const struct guest_ram *ram, uint64_t hpa)
 {
 	uint64_t chunk = ALIGN_DOWN(hpa, PHYS_CHUNK);
 
 	if (ram->first.value == chunk)
 		return true;
-	for (uint64_t i = 1; i < ram->chunks && i < 512; i++)
+	for (uint64_t i = 1; i < ram->size / PHYS_CHUNK && i < 512; i++)
 		if (atomic_load(&ram->leaf[0][i]) == chunk)
 			return true;
 	return false;

@@ -736,17 +736,17 @@ static void a_flush_that_is_asked_for_comes_before_the_entry(void **state)
 {
 	(void)state;
 	prepare();
-	assert_int_equal(fake.catch_ups, 0);
+	assert_int_equal(fake.renewals, 0);
 	vcpu_request(&vcpu, REQUEST_RENEW);
 	prepare();
-	assert_int_equal(fake.catch_ups, 1);
+	assert_int_equal(fake.renewals, 1);
 	vcpu_request(&vcpu, REQUEST_RENEW); /* while it is paused it waits */
 	atomic_store(&vm.paused, true);
 	assert_false(vcpu_prepare(&vcpu));
 	atomic_store(&vm.paused, false);
-	assert_int_equal(fake.catch_ups, 1);
+	assert_int_equal(fake.renewals, 1);
 	prepare();
-	assert_int_equal(fake.catch_ups, 2);
+	assert_int_equal(fake.renewals, 2);
 }
 
 int main(void)

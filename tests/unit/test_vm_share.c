@@ -64,10 +64,13 @@ int apic_bus_deliver_to(struct apic_bus *bus, uint32_t targets, enum apic_delive
 	last_targets = targets;
 	return 0;
 }
-void vcpu_request(struct vcpu *v, uint32_t requests)
+void vcpu_renew(struct vcpu *v)
 {
-	assert_int_equal(requests, REQUEST_RENEW);
-	atomic_fetch_or(&v->requests, requests);
+	atomic_fetch_or(&v->requests, REQUEST_RENEW);
+}
+bool vcpu_has_renewed(const struct vcpu *v, uint64_t lost)
+{
+	return atomic_load(&v->state) != VCPU_RUNNING || virt_vcpu_renewed(&v->virt) >= lost;
 }
 int virt_space_map(struct virt_space *s, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights)
 {
@@ -291,6 +294,20 @@ static void without_memory_nothing_is_left(void **state)
 	assert_int_equal(vm_share_create(b, why, sizeof(why)), 0);
 }
 
+static void a_balloon_moves_what_would_be_lent(void **state)
+{
+	char why[80];
+
+	(void)state;
+	vm_share_destroy(b);
+	config[1].balloon = true;
+	assert_int_equal(vm_share_create(b, why, sizeof(why)), -E_INVAL);
+	assert_string_equal(why, "peers: found balloon = on as well, expected one of both");
+	assert_null(b->share);
+	config[1].balloon = false;
+	assert_int_equal(vm_share_create(b, why, sizeof(why)), 0);
+}
+
 /* Off, or without peers: nothing is made, and every call says so. */
 static void a_vm_alone_has_none_of_it(void **state)
 {
@@ -315,17 +332,12 @@ int main(void)
 {
 #define T(name) cmocka_unit_test_setup_teardown(name, begin, end)
 	static const struct CMUnitTest tests[] = {
-	    T(a_page_is_back_when_all_have_flushed),
-	    T(a_vcpu_that_is_off_its_cpu_counts_as_flushed),
-	    T(who_lends_does_not_end_before),
-	    T(who_borrows_may_end),
-	    T(unmapping_waits_for_the_flush_too),
-	    T(a_map_without_memory_leaves_nothing),
-	    T(what_is_no_ram_is_not_granted),
-	    T(a_bell_rings_once_until_it_is_taken),
-	    T(a_reset_forgets_bells_and_listener),
-	    T(without_memory_nothing_is_left),
-	    T(a_vm_alone_has_none_of_it),
+	    T(a_page_is_back_when_all_have_flushed), T(a_vcpu_that_is_off_its_cpu_counts_as_flushed),
+	    T(who_lends_does_not_end_before),	     T(who_borrows_may_end),
+	    T(unmapping_waits_for_the_flush_too),    T(a_map_without_memory_leaves_nothing),
+	    T(what_is_no_ram_is_not_granted),	     T(a_bell_rings_once_until_it_is_taken),
+	    T(a_reset_forgets_bells_and_listener),   T(without_memory_nothing_is_left),
+	    T(a_balloon_moves_what_would_be_lent),   T(a_vm_alone_has_none_of_it),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
