@@ -79,7 +79,7 @@ static bool pool_mark(struct pool *p, uint64_t from, uint64_t count, bool free)
 	while (count) {
 		uint64_t shift = from % WORD_BITS;
 		uint64_t bits = WORD_BITS - shift < count ? WORD_BITS - shift : count;
-		uint64_t mask = (bits == WORD_BITS ? ~0ULL : BIT(bits) - 1) << shift;
+		uint64_t mask = ~0ULL >> ((WORD_BITS - bits) % WORD_BITS) << shift;
 		uint64_t *word = &p->bits[from / WORD_BITS];
 
 		if ((*word & mask) != (free ? 0 : mask))

@@ -108,7 +108,7 @@ static int create_consoles(struct vms_entry *e, char why[CONFIG_ERROR_MAX])
 {
 	static const char *const label[CONFIG_MAX_HVC] = {"hvc0", "hvc1"};
 
-	for (unsigned i = 0; i < e->config.hvc; i++) {
+	for (unsigned i = 0; i < ARRAY_SIZE(label) && i < e->config.hvc; i++) {
 		hpa_t page;
 
 		if (vms_console(e, label[i]))

@@ -26,7 +26,8 @@ static inline uint64_t result_less(uint64_t ticks, uint64_t overhead)
 /* "bench ID ticks MIN mean MEAN", both without what the measuring itself costs. The minimum. */
 static inline uint64_t result_report(const char *id, const struct result *r, uint64_t overhead)
 {
-	uint64_t min = result_less(r->min, overhead), mean = result_less(r->sum / r->runs, overhead);
+	uint64_t min = result_less(r->min, overhead);
+	uint64_t mean = result_less(r->runs ? r->sum / r->runs : 0, overhead);
 
 	print("bench %s ticks %llu mean %llu\n", id, (unsigned long long)min, (unsigned long long)mean);
 	return min;
