@@ -295,7 +295,7 @@ enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 /* IPIs and timers: the MSR accesses that count, so nobody looks for them in the table. */
 static enum outcome write_apic_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-	if (msr != VLAPIC_MSR_TSC_DEADLINE)
+	if (msr == VLAPIC_MSR_EOI || msr == VLAPIC_MSR_TPR) /* the two that look at ISR; others wait for the entry */
 		pv_take_eoi(v);
 	if (vlapic_msr_write(&v->lapic, msr, value))
 		return vcpu_raise_gp(v);
@@ -304,19 +304,31 @@ static enum outcome write_apic_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 	return OUTCOME_NEXT;
 }
 
-enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
+static NOINLINE enum outcome write_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
-	uint64_t value = v->virt.reg[REG_RDX] << 32 | (uint32_t)v->virt.reg[REG_RAX];
 	const struct msr_row *row;
 
-	(void)exit;
 	if (is_apic_msr(msr))
 		return write_apic_msr(v, msr, value);
 	row = find(msr);
 	if (!row)
 		return pv_msr_write(v, msr, value) ? vcpu_raise_gp(v) : OUTCOME_NEXT;
 	return row->write && row->write(v, msr, value) == 0 ? OUTCOME_NEXT : vcpu_raise_gp(v);
+}
+
+/* An IPI to itself, the shortest of all writes, comes first. */
+enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
+{
+	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
+	uint64_t value = v->virt.reg[REG_RDX] << 32 | (uint32_t)v->virt.reg[REG_RAX];
+
+	(void)exit;
+	if (msr != VLAPIC_MSR_SELF_IPI)
+		return write_msr(v, msr, value);
+	if (vlapic_write_self_ipi(&v->lapic, value))
+		return vcpu_raise_gp(v);
+	vcpu_look_again(v);
+	return OUTCOME_NEXT;
 }
 
 /* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ---------------
