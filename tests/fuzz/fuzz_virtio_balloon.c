@@ -12,16 +12,9 @@
 #include <string.h>
 
 #include "hv/clock.h"
-#include "hv/dev/apic_bus.h"
 #include "hv/dev/virtio_balloon.h"
-#include "hv/lib/panic.h"
 #include "hv/pc_map.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/virtio_fuzz.h"
 
 #define BUDGET	  (64 * KIB)
 #define NEVER	  UINT64_MAX
@@ -31,8 +24,6 @@
 #define DATA	  (BASE + RINGS)
 #define SIZE	  (RINGS + 4 * PAGE_SIZE)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 uint64_t clock_now(void)
 {
 	return 0;
@@ -40,49 +31,17 @@ uint64_t clock_now(void)
 
 static struct bus pio, mmio;
 static struct pci_host host;
-static struct apic_bus apics;
 static struct guest_mem mem;
 static struct virtio_balloon balloon;
 static bool full, dry, works;
 static uint64_t asked; /* pages, and chunks, in a turn */
 static unsigned turns;
 
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
-
-_Noreturn void panic(const char *fmt, ...)
-{
-	(void)fmt;
-	abort();
-}
-
 /* --- what is around the device --- */
-
-int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
-		     bool level)
-{
-	(void)dest, (void)logical, (void)mode, (void)vector;
-	REQUIRE(bus == &apics && !level);
-	return 0;
-}
 
 static void set_intx(void *ctx, unsigned line, bool level)
 {
 	(void)ctx, (void)line, (void)level;
-}
-
-static void request(void *ctx, enum platform_request what, uint32_t code)
-{
-	(void)ctx, (void)what, (void)code;
 }
 
 static void kick(void *ctx)

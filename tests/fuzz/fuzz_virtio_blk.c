@@ -13,16 +13,9 @@
 #include <string.h>
 
 #include "hv/clock.h"
-#include "hv/dev/apic_bus.h"
 #include "hv/dev/virtio_blk.h"
-#include "hv/lib/panic.h"
 #include "hv/pc_map.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/virtio_fuzz.h"
 
 #define DISKS	  2
 #define DISK_SIZE (300 * BLOCK_SECTOR) /* some turns long */
@@ -36,8 +29,6 @@
 #define DATA	  (BASE + RINGS)
 #define FAR	  0x100000u
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 uint64_t clock_now(void)
 {
 	return 0;
@@ -49,54 +40,21 @@ static const struct {
 
 static struct bus pio, mmio;
 static struct pci_host host;
-static struct apic_bus apics;
 static struct guest_mem mem;
 static struct virtio_blk blk[DISKS];
 static uint8_t *store[DISKS];
 static bool intx[PCI_INTX];
 static uint64_t moved;
-static unsigned messages, turns;
+static unsigned turns;
 static bool store_fails;
 
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
-
-_Noreturn void panic(const char *fmt, ...)
-{
-	(void)fmt;
-	abort();
-}
-
 /* --- what is around the devices --- */
-
-int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
-		     bool level)
-{
-	(void)dest, (void)logical, (void)mode, (void)vector;
-	REQUIRE(bus == &apics && !level);
-	messages++;
-	return 0;
-}
 
 static void set_intx(void *ctx, unsigned line, bool level)
 {
 	(void)ctx;
 	REQUIRE(line >= PC_GSI_INTX && line < PC_GSI_INTX + PCI_INTX && intx[line - PC_GSI_INTX] != level);
 	intx[line - PC_GSI_INTX] = level;
-}
-
-static void request(void *ctx, enum platform_request what, uint32_t code)
-{
-	(void)ctx, (void)what, (void)code;
 }
 
 static void kick(void *ctx)

@@ -13,16 +13,9 @@
 #include <string.h>
 
 #include "hv/clock.h"
-#include "hv/dev/apic_bus.h"
 #include "hv/dev/virtio_console.h"
-#include "hv/lib/panic.h"
 #include "hv/pc_map.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/virtio_fuzz.h"
 
 #define PORTS	  2
 #define QUEUES	  (2 * (PORTS + 1))
@@ -34,8 +27,6 @@
 #define DATA	  (BASE + 2 * QUEUES * PAGE_SIZE) /* the rings are before it */
 #define RAM_SIZE  (40 * PAGE_SIZE)
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 uint64_t clock_now(void)
 {
 	return 0;
@@ -43,7 +34,6 @@ uint64_t clock_now(void)
 
 static struct bus pio, mmio;
 static struct pci_host host;
-static struct apic_bus apics;
 static struct guest_mem mem;
 static struct virtio_console con;
 static uint64_t said;
@@ -51,43 +41,12 @@ static size_t room[PORTS];
 static unsigned turns;
 static bool emergency;
 
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
-
-_Noreturn void panic(const char *fmt, ...)
-{
-	(void)fmt;
-	abort();
-}
-
 /* --- what is around the device --- */
-
-int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
-		     bool level)
-{
-	(void)dest, (void)logical, (void)mode, (void)vector;
-	REQUIRE(bus == &apics && !level);
-	return 0;
-}
 
 static void set_intx(void *ctx, unsigned line, bool level)
 {
 	(void)ctx, (void)level;
 	REQUIRE(line >= PC_GSI_INTX && line < PC_GSI_INTX + PCI_INTX);
-}
-
-static void request(void *ctx, enum platform_request what, uint32_t code)
-{
-	(void)ctx, (void)what, (void)code;
 }
 
 static void kick(void *ctx)

@@ -15,17 +15,10 @@
 #include <string.h>
 
 #include "hv/clock.h"
-#include "hv/dev/apic_bus.h"
 #include "hv/dev/virtio_net.h"
-#include "hv/lib/panic.h"
 #include "hv/pc_map.h"
 #include "hv/vswitch.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/virtio_fuzz.h"
 
 #define CARDS	  3
 #define CLOCK_HZ  1000000 /* of a clock that each frame moves by a tick */
@@ -37,8 +30,6 @@
 #define DATA	  (BASE + RINGS)
 #define DATA_SIZE (40 * PAGE_SIZE)
 #define REGIONS	  2
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint64_t now;
 
@@ -66,46 +57,14 @@ static const struct vswitch_port_config config[CARDS] = {
 };
 
 static struct vswitch sw;
-static struct apic_bus apics;
 static unsigned turns;
 static uint64_t events; /* sends, deliveries: what is progress */
 
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
-
-_Noreturn void panic(const char *fmt, ...)
-{
-	(void)fmt;
-	abort();
-}
-
 /* --- what is around the cards --- */
-
-int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic_delivery mode, uint8_t vector,
-		     bool level)
-{
-	(void)dest, (void)logical, (void)mode, (void)vector;
-	REQUIRE(bus == &apics && !level);
-	return 0;
-}
 
 static void set_intx(void *ctx, unsigned line, bool level)
 {
 	(void)ctx, (void)line, (void)level;
-}
-
-static void request(void *ctx, enum platform_request what, uint32_t code)
-{
-	(void)ctx, (void)what, (void)code;
 }
 
 static void kick(void *ctx)
