@@ -306,7 +306,8 @@ void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
 	virt_load(&v->virt);
 	vlapic_set_queue(&v->lapic, &p->timers);
-	pv_look_again(v);
+	if (v->vm->balloon) /* memory may have gone while nobody asked it to look */
+		pv_look_again(v);
 	pv_runs(v);
 	vcpu_look_again(v);
 }

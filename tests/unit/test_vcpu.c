@@ -568,6 +568,21 @@ static void memory_that_went_is_forgotten(void **state)
 	assert_true(vcpu_has_renewed(&vcpu, 5));
 }
 
+/* Nothing but a balloon takes memory away from a VM that goes on. */
+static void with_a_balloon_it_looks_again_when_it_gets_a_cpu(void **state)
+{
+	uint64_t balloon;
+
+	(void)state;
+	pv_looks = 0;
+	vcpu_load(&vcpu, &home);
+	assert_int_equal(pv_looks, 0);
+	vm.balloon = (struct balloon_device *)&balloon;
+	vcpu_load(&vcpu, &home);
+	assert_int_equal(pv_looks, 1);
+	vm.balloon = NULL;
+}
+
 static void a_vm_that_ended_is_not_entered(void **state)
 {
 	(void)state;
@@ -777,6 +792,7 @@ int main(void)
 	    cmocka_unit_test_setup(init_restarts_the_boot_processor, setup),
 	    cmocka_unit_test_setup(requests_wake_and_kick, setup),
 	    cmocka_unit_test_setup(memory_that_went_is_forgotten, setup),
+	    cmocka_unit_test_setup(with_a_balloon_it_looks_again_when_it_gets_a_cpu, setup),
 	    cmocka_unit_test_setup(a_vm_that_ended_is_not_entered, setup),
 	    cmocka_unit_test_setup(leaving_misses_no_request, setup),
 	    cmocka_unit_test_setup(a_paused_vcpu_stays_out_and_forgets_nothing, setup),
