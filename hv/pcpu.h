@@ -35,8 +35,7 @@ struct pcpu {
 	_Atomic uint64_t idle_since; /* 0: awake */
 	_Atomic uint64_t rounds;     /* times that this CPU let go of everything: pcpu_synchronize() */
 
-	struct spinlock lock; /* protects the work list; a leaf */
-	struct work *work_head, *work_tail;
+	_Atomic(struct work *) work; /* the work list, what was queued last in front; taken as a whole */
 };
 
 void pcpu_init(unsigned count);

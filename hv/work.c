@@ -6,28 +6,28 @@
 
 void work_queue(struct pcpu *p, struct work *work)
 {
+	struct work *last;
+
 	if (atomic_exchange(&work->queued, true))
 		return;
-	work->next = NULL;
-	spin_lock(&p->lock);
-	if (p->work_tail)
-		p->work_tail->next = work;
-	else
-		p->work_head = work;
-	p->work_tail = work;
-	spin_unlock(&p->lock);
+	last = atomic_load_explicit(&p->work, memory_order_relaxed);
+	do
+		work->next = last;
+	while (!atomic_compare_exchange_weak(&p->work, &last, work));
 	pcpu_attention(p, ATTENTION_WORK);
 }
 
+/* In the order in which it was queued: each was put in front of those before it. */
 static struct work *take_all(struct pcpu *p)
 {
-	struct work *work;
+	struct work *work, *next, *first = NULL;
 
-	spin_lock(&p->lock);
-	work = p->work_head;
-	p->work_head = p->work_tail = NULL;
-	spin_unlock(&p->lock);
-	return work;
+	for (work = atomic_exchange(&p->work, NULL); work; work = next) {
+		next = work->next;
+		work->next = first;
+		first = work;
+	}
+	return first;
 }
 
 void work_run(struct pcpu *p)

@@ -1,6 +1,7 @@
 /*
  * Work that must happen later on a certain CPU: bytes came from the serial line, a disk answered. Queued from interrupt
- * handlers and other CPUs, run by the CPU's loop between guest entries and when idle. This is the I/O thread.
+ * handlers and other CPUs without a lock, run by the CPU's loop between guest entries and when idle. This is the I/O
+ * thread.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -608,7 +608,7 @@ static void check_nothing_is_left(void)
 
 		if (p->timers.heap.count > timer_is_armed(&p->slice))
 			sim_fail("CPU %u: %u timers are left", i, p->timers.heap.count);
-		if (p->work_head && p->work_head != &owner_work)
+		if (atomic_load(&p->work) && atomic_load(&p->work) != &owner_work)
 			sim_fail("CPU %u: work is left", i);
 	}
 }
