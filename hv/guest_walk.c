@@ -3,7 +3,6 @@
 #include "hv/guest_walk.h"
 
 #include "arch/x86/insn.h"
-#include "arch/x86/walk.h"
 #include "hv/vm.h"
 
 static int read_table(void *ctx, gpa_t from, void *to, size_t size)
@@ -13,7 +12,7 @@ static int read_table(void *ctx, gpa_t from, void *to, size_t size)
 	return guest_read(&vm->mem, from, to, size);
 }
 
-static void collect_mode(const struct vcpu *v, struct walk_mode *mode)
+void guest_walk_mode(const struct vcpu *v, struct walk_mode *mode)
 {
 	*mode = (struct walk_mode){
 	    .cr0 = virt_cr0(),
@@ -35,7 +34,7 @@ static int translate(struct vcpu *v, gva_t address, unsigned access, gpa_t *gpa,
 	struct walk_result result;
 	int err;
 
-	collect_mode(v, &mode);
+	guest_walk_mode(v, &mode);
 	if (virt_cpl() == 3)
 		access |= WALK_USER;
 	err = walk_guest(&mode, address, access, read_table, v->vm, &result);

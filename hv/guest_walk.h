@@ -5,7 +5,11 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "arch/x86/walk.h"
 #include "hv/vcpu.h"
+
+/* What translation depends on just now. */
+void guest_walk_mode(const struct vcpu *v, struct walk_mode *mode);
 
 /* Copies `size` bytes (may cross pages). 0; -E_FAULT: page fault with error code *fault; -E_RANGE: no memory there. */
 int guest_linear_read(struct vcpu *v, gva_t address, void *dst, size_t size, uint32_t *fault) MUST_CHECK;

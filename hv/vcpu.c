@@ -267,6 +267,7 @@ static void take_requests(struct vcpu *v, uint32_t requests)
 	if (requests & REQUEST_RENEW) {
 		virt_renew(&v->virt);
 		pv_look_again(v);
+		code_forget(&v->code);
 	}
 	if (requests & REQUEST_INIT)
 		take_init(v);
@@ -305,8 +306,9 @@ bool vcpu_prepare(struct vcpu *v)
 void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
 	virt_load(&v->virt);
+	code_forget(&v->code); /* memory may have gone while nobody asked it to look */
 	vlapic_set_queue(&v->lapic, &p->timers);
-	if (v->vm->balloon) /* memory may have gone while nobody asked it to look */
+	if (v->vm->balloon) /* for the same reason */
 		pv_look_again(v);
 	pv_runs(v);
 	vcpu_look_again(v);

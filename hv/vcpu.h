@@ -9,6 +9,7 @@
 #include <stdatomic.h>
 
 #include "arch/x86/virt.h"
+#include "hv/code.h"
 #include "hv/dev/vlapic.h"
 #include "hv/lib/types.h"
 #include "hv/pv.h"
@@ -79,6 +80,8 @@ struct vcpu {
 
 	_Atomic bool snapshot_due; /* somebody waits for a new one */
 	struct cpu_state snapshot; /* its registers when it was last asked for them */
+	struct code code;	   /* the last instruction that had to be decoded */
+	uint64_t ring_end;	   /* clock_now() until when doorbells are only noted: run.c */
 	uint64_t first_entry;	   /* clock_now() at the first one; 0: none yet */
 	uint64_t interrupts;	   /* of the 8259 that it took; lapic.received counts the others */
 	unsigned history_next;

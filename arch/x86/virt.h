@@ -260,6 +260,8 @@ void virt_set_pdptes(const uint64_t pdpte[4]);
 void virt_get_pdptes(uint64_t pdpte[4]);
 uint32_t virt_pkru(void); /* only while the guest's CR4.PKE is set */
 struct segment virt_segment(unsigned seg);
+/* Of CS what says where code lies and how wide it is: the access rights, and *base. */
+uint32_t virt_code_segment(uint64_t *base);
 unsigned virt_cpl(void);
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
 /* Whole states, for start-up and reports.  */

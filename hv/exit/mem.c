@@ -6,7 +6,6 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
-#include "hv/decode.h"
 #include "hv/exit/table.h"
 #include "hv/guest_walk.h"
 #include "hv/vm.h"
@@ -61,8 +60,9 @@ static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, u
 }
 
 /* An access that can't be carried out: because nobody is there, or because the instruction is not one we know. */
-static void refuse_access(struct vcpu *v, uint64_t gpa, int err, const uint8_t *bytes, size_t size)
+static void refuse_access(struct vcpu *v, uint64_t gpa, int err)
 {
+	const uint8_t *bytes = v->code.bytes;
 	struct target t;
 	uint8_t byte;
 
@@ -74,21 +74,7 @@ static void refuse_access(struct vcpu *v, uint64_t gpa, int err, const uint8_t *
 			"instruction at the device register 0x%llx that Vireo does not decode (error %d): bytes %02x "
 			"%02x %02x %02x %02x %02x %02x %02x, %zu readable",
 			(unsigned long long)gpa, err, bytes[0], bytes[1], bytes[2], bytes[3], bytes[4], bytes[5],
-			bytes[6], bytes[7], size);
-}
-
-static int fetch(struct vcpu *v, struct insn *insn, uint64_t gpa)
-{
-	uint8_t bytes[INSN_MAX_LENGTH] = {0}; /* the report shows eight, readable or not */
-	struct segment cs = virt_segment(SEG_CS);
-	enum insn_mode mode = insn_mode_of(&cs, virt_efer() & EFER_LMA);
-	size_t size =
-	    guest_fetch(v, GVA(mode == INSN_MODE_64 ? virt_rip() : cs.base + virt_rip()), bytes, sizeof(bytes));
-	int err = insn_decode(insn, mode, bytes, size);
-
-	if (err)
-		refuse_access(v, gpa, err, bytes, size);
-	return err;
+			bytes[6], bytes[7], v->code.readable);
 }
 
 /* One operand of an instruction: plain memory or a device register. */
@@ -180,15 +166,18 @@ static enum outcome execute(struct vcpu *v, const struct insn *insn, uint64_t gp
 /* The exit's instruction length is not given for EPT violations (SDM Vol. 3C 28.2.5): the decoder's is used. */
 static enum outcome emulate(struct vcpu *v, uint64_t gpa)
 {
-	struct insn insn;
+	const struct insn *insn = &v->code.insn;
 	enum outcome outcome;
+	int err = code_fetch(v);
 
-	if (fetch(v, &insn, gpa))
+	if (err) {
+		refuse_access(v, gpa, err);
 		return OUTCOME_KILL;
-	outcome = execute(v, &insn, gpa);
+	}
+	outcome = execute(v, insn, gpa);
 	if (outcome != OUTCOME_NEXT)
 		return outcome;
-	virt_advance_by(insn.length);
+	virt_advance_by(insn->length);
 	return OUTCOME_RETRY;
 }
 

@@ -412,6 +412,11 @@ struct segment virt_segment(unsigned seg)
 {
 	return here()->state.seg[seg];
 }
+uint32_t virt_code_segment(uint64_t *base)
+{
+	*base = here()->state.seg[SEG_CS].base;
+	return here()->state.seg[SEG_CS].access;
+}
 unsigned virt_cpl(void)
 {
 	return 0;

@@ -21,11 +21,12 @@
 static struct fake_virt {
 	uint64_t rip, rflags, cr0, cr3, cr4, efer, tsc_offset;
 	struct segment cs;
+	unsigned cpl;
 	uint64_t pdpte[4];
 	unsigned pdpte_loads, flushes, renewals;
 	struct cpu_state state; /* last virt_set_state */
 	/* the last exit */
-	uint64_t qualification, gla;
+	uint64_t qualification, gla, gpa;
 	uint32_t length, insn_info, interrupt_info, error_code;
 	/* events of the next entry */
 	unsigned exceptions, interrupts, nmis;
@@ -108,6 +109,10 @@ static void fake_reset(void)
 uint64_t virt_exit_qualification(void)
 {
 	return fake.qualification;
+}
+uint64_t virt_exit_gpa(void)
+{
+	return fake.gpa;
 }
 uint64_t virt_exit_gla(void)
 {
@@ -197,6 +202,23 @@ void virt_set_pdptes(const uint64_t pdpte[4])
 {
 	memcpy(fake.pdpte, pdpte, sizeof(fake.pdpte));
 	fake.pdpte_loads++;
+}
+unsigned virt_cpl(void)
+{
+	return fake.cpl;
+}
+uint32_t virt_pkru(void)
+{
+	return 0;
+}
+void virt_get_pdptes(uint64_t pdpte[4])
+{
+	memcpy(pdpte, fake.pdpte, sizeof(fake.pdpte));
+}
+uint32_t virt_code_segment(uint64_t *base)
+{
+	*base = fake.cs.base;
+	return fake.cs.access;
 }
 struct segment virt_segment(unsigned seg)
 {

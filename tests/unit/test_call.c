@@ -13,18 +13,13 @@ static struct vm_config config = {.name = "anna", .vcpus = 2, .memory = 16 * MIB
 static uint8_t ram[2 * PAGE_SIZE];
 static char said[2048];
 static size_t said_size;
-static unsigned cpl, yields, kvm_calls;
+static unsigned yields, kvm_calls;
 static uint32_t end;
 static struct {
 	char what;
 	uint64_t arg[4];
 	bool writable;
 } shared;
-
-unsigned virt_cpl(void)
-{
-	return cpl;
-}
 
 void sched_yield_from(struct vcpu *v)
 {
@@ -131,7 +126,7 @@ static int begin(void **state)
 	vcpu.vm = &vm;
 	vcpu.index = 1;
 	said_size = 0;
-	cpl = yields = kvm_calls = end = 0;
+	yields = kvm_calls = end = 0;
 	memset(&shared, 0, sizeof(shared));
 	fake.efer = EFER_LMA;
 	fake.cs.access = SEG_AR_L;
@@ -178,11 +173,11 @@ static void numbers_find_their_interface(void **state)
 static void user_mode_may_not(void **state)
 {
 	(void)state;
-	cpl = 3;
+	fake.cpl = 3;
 	assert_int_equal(call(VIREO_CALL_POWER_OFF, 0, 0, 0, 0), VIREO_EPERM);
 	assert_int_equal(call(0xffffffff, 0, 0, 0, 0), VIREO_EPERM);
 	assert_int_equal(end, VM_RUNS);
-	cpl = 0;
+	fake.cpl = 0;
 	assert_int_equal(call(VIREO_CALL_POWER_OFF, 0, 0, 0, 0), 0);
 	assert_int_equal(end, VM_POWERED_OFF);
 }

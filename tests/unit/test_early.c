@@ -18,7 +18,6 @@
 
 static uint64_t gate[2];  /* of VECTOR */
 static uint64_t frame[5]; /* RIP, CS, RFLAGS, RSP, SS */
-static unsigned cpl;
 static bool stack_present;
 
 int guest_linear_read(struct vcpu *v, gva_t address, void *dst, size_t size, uint32_t *fault)
@@ -50,11 +49,6 @@ void virt_set_rflags(uint64_t rflags)
 	fake.rflags = rflags;
 }
 
-unsigned virt_cpl(void)
-{
-	return cpl;
-}
-
 static bool is(const uint32_t *page, unsigned reg, unsigned vector)
 {
 	return page[(reg + vector / 32 * 16) / 4] >> vector % 32 & 1;
@@ -69,7 +63,7 @@ static int set_up(void **state)
 	fake.rflags = RFLAGS_FIXED | RFLAGS_ZF;
 	fake.rip = HANDLER;
 	fake.svi = VECTOR;
-	cpl = 0;
+	fake.cpl = 0;
 	stack_present = true;
 	vcpu.apic_mode = VIRT_APIC_X2APIC;
 	vcpu.virt.reg[REG_RSP] = STACK;
@@ -136,9 +130,9 @@ static void not_at_the_handlers_begin(void **state)
 static void other_modes(void **state)
 {
 	(void)state;
-	cpl = 3;
+	fake.cpl = 3;
 	expect_left_alone();
-	cpl = 0;
+	fake.cpl = 0;
 	fake.cs.access &= ~(uint32_t)SEG_AR_L;
 	expect_left_alone();
 	fake.cs.access |= SEG_AR_L;

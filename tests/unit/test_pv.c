@@ -18,7 +18,7 @@
 
 static uint8_t memory[MEMORY] __attribute__((aligned(4096)));
 static struct vm_config config = {.kvm = true};
-static unsigned yields, cpl;
+static unsigned yields;
 
 void sched_yield_from(struct vcpu *v)
 {
@@ -30,11 +30,6 @@ uint64_t vm_unix_ns(const struct vm *machine)
 	assert_ptr_equal(machine, &vm);
 	return 1700000000123456789;
 }
-unsigned virt_cpl(void)
-{
-	return cpl;
-}
-
 static int setup(void **state)
 {
 	struct guest_region all = {0, MEMORY, memory, true};
@@ -46,7 +41,7 @@ static int setup(void **state)
 	config.kvm = true;
 	vm.tsc_offset = 0 - fake_now; /* the VM begins now */
 	vcpu.virt.tsc_offset = vm.tsc_offset;
-	yields = cpl = requested = 0;
+	yields = requested = 0;
 	return guest_mem_add(&vm.mem, &all);
 }
 
@@ -445,7 +440,7 @@ static void who_may_call_and_what(void **state)
 	assert_int_equal(call(1, 0, 0, 0, 0), 0);
 	assert_int_equal(call(9, 0, 0, 0, 0), -1000);
 	assert_int_equal(call(~0ULL, 0, 0, 0, 0), -1000);
-	cpl = 3;
+	fake.cpl = 3;
 	assert_int_equal(call(5, 0, 0, 0, 0), -1);
 	assert_false(vcpu.pv.kicked);
 }

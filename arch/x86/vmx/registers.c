@@ -210,6 +210,12 @@ struct segment virt_segment(unsigned seg)
 				(uint32_t)vmcs_read(VMCS_SEG_LIMIT(seg)), vmcs_read(VMCS_SEG_BASE(seg))};
 }
 
+uint32_t virt_code_segment(uint64_t *base)
+{
+	*base = vmcs_read(VMCS_SEG_BASE(SEG_CS));
+	return (uint32_t)vmcs_read(VMCS_SEG_ACCESS(SEG_CS));
+}
+
 /* SS.DPL is the CPL in every mode (SDM Vol. 3C 25.4.1). */
 unsigned virt_cpl(void)
 {
