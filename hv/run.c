@@ -6,6 +6,7 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/virt.h"
 #include "hv/clock.h"
+#include "hv/exit/doorbell.h"
 #include "hv/exit/table.h"
 #include "hv/log.h"
 #include "hv/pcpu.h"
@@ -14,6 +15,8 @@
 #include "hv/trace.h"
 #include "hv/vm.h"
 #include "hv/work.h"
+
+#define RING_PATIENCE_NS 20000
 
 /* Sets the hardware timer to `deadline` unless it is set so already. */
 static void arm(struct pcpu *p, uint64_t deadline)
@@ -24,20 +27,21 @@ static void arm(struct pcpu *p, uint64_t deadline)
 	lapic_timer_set(deadline);
 }
 
-static uint64_t longest_turn; /* in ticks; 0: a vCPU owns its CPU and runs without a bound */
+static uint64_t longest_turn;  /* in ticks; 0: a vCPU owns its CPU and runs without a bound */
+static uint64_t ring_patience; /* in ticks */
 
 /*
- * Makes sure that the coming entry ends by the earliest timer's deadline, and by the end of the longest turn: a kick
- * that were lost would leave a CPU to a guest for ever, and Bochs, when it enters a guest with IF 0, keeps all
- * interrupts back until that sets IF: hence they are let in whenever an entry's bound has passed. With a preemption
+ * Makes sure that the coming entry ends by the earliest timer's deadline and by `until`, that is the end of the longest
+ * turn: a kick that were lost would leave a CPU to a guest for ever, and Bochs, when it enters a guest with IF 0, keeps
+ * all interrupts back until that sets IF: hence they are let in whenever an entry's bound has passed. With a preemption
  * timer that is one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of both has passed.
  */
-static bool bound_entry(struct pcpu *p, uint64_t now)
+static inline bool bound_entry(struct pcpu *p, uint64_t now, uint64_t until)
 {
 	uint64_t deadline = atomic_load_explicit(&p->timers.next, memory_order_relaxed);
 
-	if (deadline > p->turn_end)
-		deadline = p->turn_end;
+	if (deadline > until)
+		deadline = until;
 	if (deadline <= now)
 		return false;
 	if (virt_features()->preemption_timer)
@@ -150,6 +154,25 @@ static bool follow(struct vcpu *v, enum outcome outcome)
 	return false;
 }
 
+/*
+ * After an exit that may be a doorbell; true: it was one, and the guest is entered again at once. Doorbells come in
+ * series: behind one that is followed by its work, since its vCPU is likely to wait for the answer, lies a while in
+ * which what further ones ask for waits, for the next other exit or for the end of the while. So the vCPU pays no more
+ * than the doorbells, and the device finds all of it together. Of one whose work is due an exit is left as from a bound
+ * that has passed. What others want meanwhile comes as an interrupt, since this CPU stays `away`.
+ */
+static NOINLINE bool ring_on(struct pcpu *p, struct vcpu *v, struct exit *exit)
+{
+	if (!exit_doorbell(v, exit))
+		return false;
+	if (exit->tsc >= v->ring_end)
+		v->ring_end = exit->tsc + ring_patience;
+	else if (bound_entry(p, exit->tsc, v->ring_end < p->turn_end ? v->ring_end : p->turn_end))
+		return true;
+	exit->reason = EXIT_PREEMPTION_TIMER;
+	return false;
+}
+
 static bool turn_is_over(struct pcpu *p)
 {
 	return atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE;
@@ -176,7 +199,7 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 			now = clock_now();
 			atomic_store(&p->away, true);
 		}
-		if (!bound_entry(p, now)) {
+		if (!bound_entry(p, now, p->turn_end)) {
 			atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
 			cpu_take_interrupts();
 			run_due(p, now);
@@ -184,13 +207,15 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 			now = clock_now();
 			continue;
 		}
-		trace(TRACE_ENTRY, v, 0, 0);
-		if (virt_enter(&v->virt, &exit)) {
-			entry_refused(v);
-			return false;
-		}
+		do {
+			trace(TRACE_ENTRY, v, 0, 0);
+			if (virt_enter(&v->virt, &exit)) {
+				entry_refused(v);
+				return false;
+			}
+			stat = record(v, &exit);
+		} while (exit_may_be_doorbell(&exit) && ring_on(p, v, &exit));
 		atomic_store_explicit(&p->away, false, memory_order_relaxed);
-		stat = record(v, &exit);
 		if (!follow(v, exit_handle(v, &exit)))
 			return false;
 		now = clock_now();
@@ -255,6 +280,7 @@ _Noreturn void run_loop(void)
 	uint64_t now = clock_now();
 
 	p->started = now;
+	ring_patience = clock_from_ns(RING_PATIENCE_NS);
 	longest_turn = sched_policy() == &policy_dedicated ? 0 : clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
 	for (;;) {
 		struct vcpu *v;

@@ -30,7 +30,8 @@ struct vm_device {
  * set; it is the VM's. NULL: no memory. Boot CPU only.
  */
 void *vm_device_create(struct vm *vm, size_t size);
-/* It has something to do: `kick` of its transport, with the struct vm_device. Device lock held, any CPU. */
+/* It has something to do: `kick` of its transport, with the struct vm_device. Any CPU, with the device lock held or by
+ * a vCPU of the VM. */
 void vm_device_kick(void *device);
 /* Its turn ends, and the next one begins at clock_now() `until`, whatever comes before. Within a turn. */
 void vm_device_rest(struct vm_device *d, uint64_t until);

@@ -20,7 +20,7 @@ void vm_device_kick(void *ctx)
 {
 	struct vm_device *d = ctx;
 
-	if (vm_runs(d->vm) && !timer_is_armed(&d->rest))
+	if (vm_runs(d->vm) && !atomic_load(&d->work.queued))
 		work_queue(this_pcpu(), &d->work);
 }
 
@@ -31,7 +31,6 @@ static void on_rest_over(struct timer *timer)
 
 void vm_device_rest(struct vm_device *d, uint64_t until)
 {
-	timer_cancel(&d->rest); /* by a turn that was queued on another CPU meanwhile */
 	d->rest.queue = &this_pcpu()->timers;
 	timer_set(&d->rest, until);
 }
@@ -72,6 +71,7 @@ static void take_turn_abroad(struct vm_device *d, struct pcpu *p, uint64_t from)
 		vm_device_rest(d, p->io_rest_until);
 }
 
+/* One that was rung for while the device rests, or queued before it began to, is not taken. */
 static void take_turn(struct work *work)
 {
 	struct vm_device *d = CONTAINER_OF(work, struct vm_device, work);
@@ -80,10 +80,12 @@ static void take_turn(struct work *work)
 	bool more = false;
 
 	spin_lock(&d->vm->lock);
-	if (vm_runs(d->vm) && may_go_on(p, d->vm))
-		more = work_a_turn(d, from);
-	else if (vm_runs(d->vm))
-		take_turn_abroad(d, p, from);
+	if (vm_runs(d->vm) && !timer_is_armed(&d->rest)) {
+		if (may_go_on(p, d->vm))
+			more = work_a_turn(d, from);
+		else
+			take_turn_abroad(d, p, from);
+	}
 	if (more)
 		work_queue(p, work);
 	spin_unlock(&d->vm->lock);
@@ -133,7 +135,8 @@ void vm_io_reset(struct vm *vm)
 	}
 }
 
-/* Turns are queued under the lock and only while the VM runs: who takes it after the end sees the last of them. */
+/* Turns are queued only while the VM runs, under the lock or by its own vCPUs: who takes it after the end, when those
+ * have left, sees the last of them. */
 bool vm_io_stop(struct vm *vm)
 {
 	bool pending = false;

@@ -8,6 +8,8 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "hv/lib/types.h"
 
 struct apic_bus;
@@ -34,15 +36,25 @@ struct pci_host;
 #define PCI_CAP_VENDOR 0x09
 #define PCI_CAP_MSIX   0x11
 
+/*
+ * A part of a BAR in which a write says no more than where it went: doorbells. `ring` is called on any CPU while a vCPU
+ * of the VM runs, without the device lock; what it does must not need it. `offset` is into the bells.
+ */
+struct pci_bells {
+	void (*ring)(void *dev, unsigned offset);
+	uint32_t first, size; /* within the BAR, all in one block of it (pci_host.h); size 0: none */
+};
+
 /* The registers behind a BAR. `offset` is into the BAR, the access lies inside it; sizes and values as in hv/bus.h. */
 struct pci_bar {
 	void *dev;
 	uint64_t (*read)(void *dev, uint64_t offset, unsigned size);
 	void (*write)(void *dev, uint64_t offset, unsigned size, uint64_t value);
 	const char *name;
-	uint32_t size; /* a power of two: 4 to 256 ports, 16 to 64 KiB of memory; 0: no such BAR */
-	bool io;       /* ports; at most one of them a function */
-	uint32_t base; /* where it answers now; meaningful while it does */
+	struct pci_bells bells;
+	uint32_t size;	       /* a power of two: 4 to 256 ports, 16 to 64 KiB of memory; 0: no such BAR */
+	bool io;	       /* ports; at most one of them a function */
+	_Atomic uint32_t base; /* where it answers now; meaningful while it does. Changed under the lock, read by any */
 };
 
 struct pci_msix {

@@ -183,6 +183,28 @@ static void memory_write(void *dev, uint64_t addr, unsigned size, uint64_t value
 		bar->write(bar->dev, addr - bar->base, size, value);
 }
 
+static void clear_bells(struct pci_host *host)
+{
+	for (unsigned i = 0; i < PCI_BELL_PLACES; i++) {
+		atomic_store_explicit(&host->bell_ports[i], NULL, memory_order_relaxed);
+		atomic_store_explicit(&host->bell_memory[i], NULL, memory_order_relaxed);
+	}
+}
+
+static void add_bells(struct pci_host *host, struct pci_bar *bar)
+{
+	uint64_t first = bar->base + bar->bells.first;
+
+	if (!bar->bells.size)
+		return;
+	if (bar->io)
+		atomic_store_explicit(&host->bell_ports[first / PCI_BELL_PORTS % PCI_BELL_PLACES], bar,
+				      memory_order_release);
+	else
+		atomic_store_explicit(&host->bell_memory[first / PCI_BELL_MEMORY % PCI_BELL_PLACES], bar,
+				      memory_order_release);
+}
+
 /* A BAR that the guest put outside of its window, or onto another one, does not answer until it is moved again. */
 static void add_bar(struct pci_host *host, struct pci_device *p, unsigned index)
 {
@@ -193,13 +215,16 @@ static void add_bar(struct pci_host *host, struct pci_device *p, unsigned index)
 
 	if (base < first || base - first > size - bar->size)
 		return;
-	if (bus_add(bar->io ? &host->io : &host->memory, &range) == 0)
-		bar->base = base;
+	if (bus_add(bar->io ? &host->io : &host->memory, &range))
+		return;
+	bar->base = base;
+	add_bells(host, bar);
 }
 
 void pci_host_moved(struct pci_host *host)
 {
 	host->io.count = host->memory.count = 0;
+	clear_bells(host);
 	for (unsigned slot = 0; slot < PCI_DEVICES; slot++) {
 		struct pci_device *p = host->device[slot];
 

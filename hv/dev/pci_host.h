@@ -18,6 +18,14 @@
 #define PCI_DEVICES 16 /* slots that can be used: what the DSDT's _PRT knows */
 #define PCI_INTX    4  /* interrupt lines, shared by all functions */
 
+/*
+ * Where doorbells are found without a lock: the window, by blocks of an address, is folded into so many places. Where
+ * the firmware puts BARs (pci_host_assign) no two fall together; of two that do, one is found the long way only.
+ */
+#define PCI_BELL_PLACES 64
+#define PCI_BELL_PORTS	64 /* a block */
+#define PCI_BELL_MEMORY (64 * KIB)
+
 /* Configuration space of function 0 of a device on bus 0. */
 struct pci_function {
 	void *dev;
@@ -31,10 +39,11 @@ struct pci_host {
 	uint32_t address;      /* port 0xCF8 */
 	uint8_t reset_control; /* port 0xCF9 */
 	const struct platform *platform;
-	struct apic_bus *apics;			   /* where MSIs go */
-	struct irq_line intx[PCI_INTX];		   /* INTA to INTD of the bridge */
-	uint32_t asserted[PCI_INTX];		   /* bit n: the function in slot n asserts it */
-	struct bus io, memory;			   /* BARs that answer now; range.dev is the struct pci_bar */
+	struct apic_bus *apics;		/* where MSIs go */
+	struct irq_line intx[PCI_INTX]; /* INTA to INTD of the bridge */
+	uint32_t asserted[PCI_INTX];	/* bit n: the function in slot n asserts it */
+	struct bus io, memory;		/* BARs that answer now; range.dev is the struct pci_bar */
+	_Atomic(struct pci_bar *) bell_ports[PCI_BELL_PLACES], bell_memory[PCI_BELL_PLACES];
 	struct pci_device *device[PCI_DEVICES];	   /* NULL: has no BARs, or nobody is there */
 	struct pci_function function[PCI_DEVICES]; /* read == NULL: nobody there, all ones */
 };
@@ -56,6 +65,33 @@ void pci_host_reset(struct pci_host *host);
  */
 int pci_host_plug(struct pci_host *host, struct pci_device *p, uint32_t (*read)(void *, unsigned),
 		  void (*write)(void *, unsigned, unsigned, uint32_t)) MUST_CHECK;
+
+/*
+ * The BAR on whose doorbell a write to a port or a guest-physical address falls, or NULL: none, or one that moves just
+ * now. *offset is into its bells. Lock-free, for a vCPU of the VM.
+ */
+static inline const struct pci_bar *pci_bell_at(const struct pci_bar *bar, uint64_t addr, unsigned *offset)
+{
+	uint64_t at;
+
+	if (!bar)
+		return NULL;
+	at = addr - atomic_load_explicit(&bar->base, memory_order_relaxed) - bar->bells.first;
+	*offset = (unsigned)at;
+	return at < bar->bells.size ? bar : NULL;
+}
+static inline const struct pci_bar *pci_host_port_bell(const struct pci_host *host, uint64_t port, unsigned *offset)
+{
+	return pci_bell_at(
+	    atomic_load_explicit(&host->bell_ports[port / PCI_BELL_PORTS % PCI_BELL_PLACES], memory_order_acquire),
+	    port, offset);
+}
+static inline const struct pci_bar *pci_host_memory_bell(const struct pci_host *host, uint64_t gpa, unsigned *offset)
+{
+	return pci_bell_at(
+	    atomic_load_explicit(&host->bell_memory[gpa / PCI_BELL_MEMORY % PCI_BELL_PLACES], memory_order_acquire),
+	    gpa, offset);
+}
 
 /* For pci.c: a command register or BAR has changed; INTA# of a slot; where a firmware puts a BAR; its PIC interrupt. */
 void pci_host_moved(struct pci_host *host);

@@ -3,7 +3,8 @@
  * device: 3.1 and 2.1.
  *
  * Notifications have two places: a port for each queue, which a vCPU reaches with the cheaper exit and whose
- * capability stands before the other's, and a word of memory for drivers that want no ports.
+ * capability stands before the other's, and a word of memory for drivers that want no ports. Both are doorbells: most
+ * are rung without the lock (ring), those that are not found in that way come as writes to the BARs.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/virtio_pci.h"
@@ -161,9 +162,20 @@ static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint
 		interrupt(v, v->vector[n], ISR_QUEUE);
 }
 
+/* What was rung since the last turn. Which queues are enabled says the lock that is held now. */
+static void take_rung(struct virtio_pci *v)
+{
+	uint32_t rung = atomic_exchange(&v->rung, 0);
+
+	for (; rung; rung &= rung - 1)
+		if (v->queue[__builtin_ctz(rung)].enabled)
+			v->kicked |= rung & -rung;
+}
+
 /* A queue that uses the budget up is followed by the next one at the next call: none waits for another's end. */
 bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
 {
+	take_rung(v);
 	for (unsigned i = 0; i < v->queues && budget && virtio_pci_is_live(v); i++) {
 		if (v->kicked & 1U << v->turn)
 			serve_queue(v, v->turn, &budget, until);
@@ -188,6 +200,18 @@ static void notify(struct virtio_pci *v, unsigned n)
 	go_on(v);
 }
 
+/* Of queues that are there: a bit in memory, and word to who takes the turn. */
+static void ring(void *dev, unsigned offset)
+{
+	struct virtio_pci *v = dev;
+	unsigned n = offset / NOTIFY_STRIDE;
+
+	if (n >= v->queues)
+		return;
+	atomic_fetch_or(&v->rung, 1U << n);
+	v->kick(v->ctx);
+}
+
 void virtio_pci_poke(struct virtio_pci *v, unsigned queue)
 {
 	notify(v, queue);
@@ -209,6 +233,7 @@ static void reset_queue(struct virtio_pci *v, unsigned n)
 	v->queue[n].size = VIRTQUEUE_MAX_SIZE;
 	v->vector[n] = VIRTIO_NO_VECTOR;
 	v->kicked &= ~(1U << n);
+	atomic_fetch_and(&v->rung, ~(1U << n));
 	v->kind->queue_reset(v->dev, n);
 }
 
@@ -517,10 +542,19 @@ int virtio_pci_init(struct virtio_pci *v, struct pci_host *host, const struct vi
 				  .subsystem = (uint16_t)(DEVICE + s->kind->id),
 				  .revision = 1,
 				  .class_code = s->kind->class_code};
-	struct pci_bar ports = {
-	    .dev = v, .read = ports_read, .write = ports_write, .name = s->kind->name, .size = PORTS_SIZE, .io = true};
-	struct pci_bar registers = {
-	    .dev = v, .read = registers_read, .write = registers_write, .name = s->kind->name, .size = REGISTERS_SIZE};
+	struct pci_bar ports = {.dev = v,
+				.read = ports_read,
+				.write = ports_write,
+				.name = s->kind->name,
+				.bells = {.ring = ring, .first = 0, .size = PORTS_SIZE},
+				.size = PORTS_SIZE,
+				.io = true};
+	struct pci_bar registers = {.dev = v,
+				    .read = registers_read,
+				    .write = registers_write,
+				    .name = s->kind->name,
+				    .bells = {.ring = ring, .first = AT_NOTIFY, .size = PORTS_SIZE},
+				    .size = REGISTERS_SIZE};
 	int err;
 
 	memset(v, 0, sizeof(*v));

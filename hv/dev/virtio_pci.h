@@ -19,7 +19,7 @@ struct virtio_pci {
 	const struct virtio_kind *kind;
 	void *dev; /* for the kind */
 	const struct guest_mem *mem;
-	void (*kick)(void *ctx);
+	void (*kick)(void *ctx); /* also called without the lock, by a vCPU of the VM that rings */
 	void *ctx;
 	unsigned queues;
 
@@ -28,9 +28,10 @@ struct virtio_pci {
 	uint8_t status, generation, isr;
 	uint16_t config_vector, queue_select;
 	uint16_t vector[VIRTIO_MAX_QUEUES];
-	uint32_t kicked; /* bit n: queue n was notified, or has more to do */
-	unsigned turn;	 /* the queue that is served first */
-	unsigned window; /* where the capability is through which configuration accesses reach the BARs */
+	_Atomic uint32_t rung; /* bit n: queue n was notified without the lock; the next turn takes it over */
+	uint32_t kicked;       /* bit n: queue n was notified, or has more to do */
+	unsigned turn;	       /* the queue that is served first */
+	unsigned window;       /* where the capability is through which configuration accesses reach the BARs */
 	struct virtqueue queue[VIRTIO_MAX_QUEUES];
 };
 

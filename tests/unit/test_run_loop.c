@@ -14,6 +14,7 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/trap.h"
 #include "hv/clock.h"
+#include "hv/exit/doorbell.h"
 #include "hv/exit/table.h"
 #include "hv/log.h"
 #include "hv/phys.h"
@@ -32,6 +33,7 @@ static jmp_buf out;
 static unsigned ipis, let_in;
 static unsigned turns; /* of work */
 static bool away_in_callback;
+static uint64_t bound;	  /* of the last entry, in ticks */
 static uint64_t hardware; /* what the local APIC's timer is set to */
 static void (*on_arm)(void);
 static struct vcpu *to_run;
@@ -98,13 +100,46 @@ const struct virt_features *virt_features(void)
 }
 void virt_set_bound(uint64_t ticks)
 {
-	(void)ticks;
+	bound = ticks;
 }
+/* What the next entries end with; where there is no more the test is over. */
+static struct {
+	uint32_t reason;
+	uint64_t at; /* after NOW */
+	bool bell;
+} script[8];
+static unsigned script_length, entries, handled, turns_before[8];
+static uint32_t handled_reason[8];
+
 int virt_enter(struct virt_vcpu *v, struct exit *exit)
 {
-	(void)v, (void)exit;
-	fail_msg("entered");
+	(void)v;
+	if (!script_length)
+		fail_msg("entered");
+	assert_true(atomic_load(&pcpu_at(0)->away));
+	if (entries == script_length)
+		longjmp(out, 1);
+	turns_before[entries] = turns;
+	exit->reason = script[entries].reason;
+	exit->tsc = NOW + script[entries++].at;
 	return 0;
+}
+uint64_t virt_exit_qualification(void)
+{
+	return EXIT_IO_PCI | 1;
+}
+uint64_t virt_exit_gpa(void)
+{
+	return PC_PCI_MEMORY;
+}
+bool exit_doorbell(struct vcpu *v, const struct exit *exit)
+{
+	assert_ptr_equal(v, &vcpu);
+	assert_true(exit->reason == EXIT_IO || exit->reason == EXIT_EPT_VIOLATION);
+	if (!script[entries - 1].bell)
+		return false;
+	atomic_fetch_or(&pcpu_at(0)->attention, ATTENTION_WORK);
+	return true;
 }
 void virt_advance(void) {}
 void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx)
@@ -117,7 +152,9 @@ void virt_dump(void (*line)(void *ctx, const char *text), void *ctx)
 }
 enum outcome exit_handle(struct vcpu *v, const struct exit *exit)
 {
-	(void)v, (void)exit;
+	(void)v;
+	assert_false(atomic_load(&pcpu_at(0)->away));
+	handled_reason[handled++] = exit->reason;
 	return OUTCOME_RETRY;
 }
 enum outcome vm_kill(struct vcpu *v, const char *fmt, ...)
@@ -144,10 +181,13 @@ bool phys_zero_page(bool (*go_on)(void *ctx), void *ctx)
 	(void)go_on, (void)ctx;
 	return false;
 }
-/* Work that queues itself again and again, for three turns. */
+/* Work that queues itself again and again, for three turns; where entries are simulated it is done at once. */
 void work_run(struct pcpu *p)
 {
-	if (++turns == 3)
+	turns++;
+	if (script_length)
+		return;
+	if (turns == 3)
 		longjmp(out, 1);
 	atomic_fetch_or(&p->attention, ATTENTION_WORK);
 }
@@ -170,7 +210,7 @@ void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable)
 void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
 	(void)v, (void)p;
-	if (!turns)
+	if (!turns && !script_length)
 		timer_set(&timer, NOW);
 }
 
@@ -198,7 +238,8 @@ static int setup(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(cpus); i++)
 		cpus[i] = (struct cpu){.self = &cpus[i], .index = i, .apic_id = i};
 	vcpu.vm = &vm;
-	ipis = let_in = turns = 0;
+	ipis = let_in = turns = entries = handled = 0;
+	script_length = 0;
 	hardware = 0;
 	to_run = NULL;
 	on_arm = NULL;
@@ -262,6 +303,97 @@ static void endless_work_lets_interrupts_in(void **state)
 	assert_true(atomic_load(&pcpu_at(0)->rounds) >= rounds + 3); /* nor does pcpu_synchronize() wait for its end */
 }
 
+/* --- doorbells --- */
+
+#define PATIENCE 2000 /* RING_PATIENCE_NS at the rate of clock_hz() */
+
+static void play(unsigned length)
+{
+	script_length = length;
+	to_run = &vcpu;
+	if (!setjmp(out))
+		run_loop();
+	assert_int_equal(entries, length);
+}
+
+static void put(unsigned n, uint32_t reason, uint64_t at, bool is_bell)
+{
+	script[n].reason = reason;
+	script[n].at = at;
+	script[n].bell = is_bell;
+}
+
+/* What a lone one asked for is done before the next entry, what a series asked for with the next other exit. */
+static void work_for_doorbells_waits_in_a_series(void **state)
+{
+	(void)state;
+	put(0, EXIT_IO, 0, true);
+	put(1, EXIT_EPT_VIOLATION, 100, true);
+	put(2, EXIT_IO, 200, true);
+	put(3, EXIT_HLT, 300, false);
+	put(4, EXIT_HLT, 400, false);
+	play(5);
+	assert_int_equal(turns_before[1], 1);
+	assert_int_equal(turns_before[2], 1);
+	assert_int_equal(turns_before[3], 1);
+	assert_int_equal(turns_before[4], 2);
+	assert_int_equal(handled, 3);
+	assert_int_equal(handled_reason[0], EXIT_PREEMPTION_TIMER); /* the lone one is done, and handled no more */
+	assert_int_equal(handled_reason[1], EXIT_HLT);
+}
+
+/* However long the series is: the first entry of it that ends behind the while is the last. */
+static void work_waits_for_a_while_only(void **state)
+{
+	(void)state;
+	put(0, EXIT_IO, 0, true);
+	put(1, EXIT_IO, PATIENCE / 2, true);
+	put(2, EXIT_IO, PATIENCE - 1, true);
+	put(3, EXIT_IO, PATIENCE, true); /* again a lone one */
+	put(4, EXIT_IO, PATIENCE + 1, true);
+	put(5, EXIT_PREEMPTION_TIMER, 2 * PATIENCE, false);
+	play(6);
+	assert_int_equal(turns_before[3], 1);
+	assert_int_equal(turns_before[4], 2);
+	assert_int_equal(turns_before[5], 2);
+	assert_int_equal(turns, 3);
+}
+
+/* The entries within the while are bounded by its end, or by a timer that comes before. */
+static void a_series_is_bounded(void **state)
+{
+	(void)state;
+	put(0, EXIT_IO, 0, true);
+	put(1, EXIT_IO, 500, true);
+	play(2);
+	assert_int_equal(bound, PATIENCE - 500);
+	setup(NULL);
+	timer_set(&timer, NOW + 600);
+	put(0, EXIT_IO, 0, true);
+	put(1, EXIT_IO, 500, true);
+	play(2);
+	assert_int_equal(bound, 100);
+	setup(NULL);
+	timer_set(&timer, NOW + 600);
+	put(1, EXIT_IO, 700, true); /* the timer is due: the work is, too */
+	play(2);
+	assert_int_equal(handled, 2);
+	timer_cancel(&timer);
+}
+
+/* A write to the window that is no doorbell is handled like any other exit. */
+static void others_are_handled(void **state)
+{
+	(void)state;
+	put(0, EXIT_IO, 0, true);
+	put(1, EXIT_IO, 1, false);
+	put(2, EXIT_EPT_VIOLATION, 2, false);
+	play(3);
+	assert_int_equal(handled, 3);
+	assert_int_equal(handled_reason[1], EXIT_IO);
+	assert_int_equal(handled_reason[2], EXIT_EPT_VIOLATION);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -269,6 +401,10 @@ int main(void)
 	    cmocka_unit_test_setup(a_callback_is_not_away, setup),
 	    cmocka_unit_test_setup(a_bound_that_has_passed_lets_interrupts_in, setup),
 	    cmocka_unit_test_setup(endless_work_lets_interrupts_in, setup),
+	    cmocka_unit_test_setup(work_for_doorbells_waits_in_a_series, setup),
+	    cmocka_unit_test_setup(work_waits_for_a_while_only, setup),
+	    cmocka_unit_test_setup(a_series_is_bounded, setup),
+	    cmocka_unit_test_setup(others_are_handled, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -362,6 +362,107 @@ static void notified_by_memory(void **state)
 	assert_int_equal(kicks, QUEUES);
 }
 
+/* As a vCPU does it that has no lock. False: no doorbell is there. */
+static bool ring_at(bool io, uint64_t addr)
+{
+	unsigned offset = 0;
+	const struct pci_bar *bar =
+	    io ? pci_host_port_bell(&host, addr, &offset) : pci_host_memory_bell(&host, addr, &offset);
+
+	if (bar)
+		bar->bells.ring(bar->dev, offset);
+	return bar;
+}
+
+static uint64_t bell(struct place p, unsigned n)
+{
+	return bar_base(p.bar) + p.offset + n * config_get(SLOT, p.capability + 16, 4);
+}
+
+static void rung_without_the_lock(void **state)
+{
+	(void)state;
+	start(0);
+	for (unsigned n = 0; n < QUEUES; n++) {
+		offer_number(n, n);
+		assert_true(ring_at(n % 2, bell(n % 2 ? notify_ports : notify_memory, n)));
+		assert_int_equal(kicks, n + 1);
+		assert_nothing_used(n);
+	}
+	work(&v, BUDGET);
+	for (unsigned n = 0; n < QUEUES; n++)
+		check_number(n, n);
+}
+
+/* The bells end where the last queue's that can be does; other registers are none. */
+static void what_is_no_bell_is_not_rung(void **state)
+{
+	(void)state;
+	start(0);
+	assert_true(ring_at(true, bell(notify_ports, QUEUES))); /* of a queue that is not there */
+	assert_true(ring_at(false, bell(notify_memory, VIRTIO_MAX_QUEUES) - 1));
+	assert_int_equal(kicks, 0);
+	assert_false(ring_at(true, bell(notify_ports, VIRTIO_MAX_QUEUES)));
+	assert_false(ring_at(false, bell(notify_memory, VIRTIO_MAX_QUEUES)));
+	assert_false(ring_at(false, bell(notify_memory, 0) - 1));
+	assert_false(ring_at(false, bar_base(common.bar) + common.offset));
+	assert_false(ring_at(true, 0));
+	assert_false(ring_at(false, 0));
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+}
+
+static void bells_move_with_the_bar(void **state)
+{
+	uint64_t before = bell(notify_ports, 1);
+
+	(void)state;
+	start(0);
+	config_set(SLOT, PCI_BAR + 4 * notify_ports.bar, 4, 0xCF00);
+	assert_false(ring_at(true, before));
+	offer_number(1, 0);
+	assert_true(ring_at(true, bell(notify_ports, 1)));
+	work(&v, BUDGET);
+	check_number(1, 0);
+	command(SLOT, 0, PCI_COMMAND_IO);
+	assert_false(ring_at(true, bell(notify_ports, 1)));
+	assert_true(ring_at(false, bell(notify_memory, 1)));
+	command(SLOT, 0, PCI_COMMAND_MEMORY);
+	assert_false(ring_at(false, bell(notify_memory, 1)));
+}
+
+/* As for other notifications that come too early. */
+static void rung_before_it_runs(void **state)
+{
+	(void)state;
+	negotiate(0);
+	set_up_queue(0, QUEUE_SIZE, NO_VECTOR);
+	offer_number(0, 0);
+	assert_true(ring_at(true, bell(notify_ports, 0)));
+	assert_true(ring_at(true, bell(notify_ports, 1))); /* not enabled: forgotten */
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	assert_nothing_used(0);
+	kicks = 0;
+	add_status(DRIVER_OK);
+	assert_int_equal(kicks, 1);
+	work(&v, BUDGET);
+	check_number(0, 0);
+	set_up_queue(1, QUEUE_SIZE, NO_VECTOR);
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	assert_int_equal(served[1], 0);
+}
+
+static void a_reset_forgets_what_was_rung(void **state)
+{
+	(void)state;
+	start(0);
+	offer_number(0, 0);
+	assert_true(ring_at(true, bell(notify_ports, 0)));
+	reg_set(common, C_STATUS, 1, 0);
+	start(0);
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	assert_int_equal(served[0], 0);
+}
+
 static void queues_that_do_not_run_are_not_notified(void **state)
 {
 	(void)state;
@@ -1163,6 +1264,11 @@ int main(void)
 	    cmocka_unit_test_setup(status_keeps_the_drivers_bits, setup),
 	    cmocka_unit_test_setup(notified_by_port, setup),
 	    cmocka_unit_test_setup(notified_by_memory, setup),
+	    cmocka_unit_test_setup(rung_without_the_lock, setup),
+	    cmocka_unit_test_setup(what_is_no_bell_is_not_rung, setup),
+	    cmocka_unit_test_setup(bells_move_with_the_bar, setup),
+	    cmocka_unit_test_setup(rung_before_it_runs, setup),
+	    cmocka_unit_test_setup(a_reset_forgets_what_was_rung, setup),
 	    cmocka_unit_test_setup(queues_that_do_not_run_are_not_notified, setup),
 	    cmocka_unit_test_setup(early_notifications_are_kept, setup),
 	    cmocka_unit_test_setup(driver_ok_starts_what_waits, setup),
