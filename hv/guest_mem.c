@@ -9,8 +9,8 @@
 
 static const struct guest_region *find_region(const struct guest_mem *mem, uint64_t gpa)
 {
-	for (unsigned i = 0; i < mem->count; i++)
-		if (gpa >= mem->region[i].gpa && gpa - mem->region[i].gpa < mem->region[i].size)
+	for (unsigned i = mem->count; i-- > 0;) /* most of memory is in the last ones */
+		if (gpa - mem->region[i].gpa < mem->region[i].size)
 			return &mem->region[i];
 	return NULL;
 }
@@ -120,35 +120,48 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
 	return 0;
 }
 
-void *guest_map_some(const struct guest_mem *mem, gpa_t gpa, size_t *size)
+/* All pieces and regions begin at pages: what is known of an address is so from its page's begin on. */
+static bool find_near(const struct guest_mem *mem, uint64_t gpa, struct guest_near *near)
 {
-	uint8_t *first, *host;
-	size_t done = find_piece(mem, gpa.value, *size, &first), n;
+	near->gpa = ALIGN_DOWN(gpa, PAGE_SIZE);
+	near->size = find_piece(mem, gpa, SIZE_MAX, &near->host);
+	if (!near->size)
+		return false;
+	near->size += gpa - near->gpa;
+	near->host -= gpa - near->gpa;
+	return true;
+}
 
-	if (!done)
+void *guest_map_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size)
+{
+	uint64_t left;
+
+	if (gpa.value - near->gpa >= near->size && !find_near(mem, gpa.value, near))
 		return NULL;
-	for (; done < *size; done += n) {
-		n = find_piece(mem, gpa.value + done, *size - done, &host);
-		if (!n || host != first + done)
-			break;
-	}
-	*size = done;
-	return first;
+	left = near->size - (gpa.value - near->gpa);
+	if (left < *size)
+		*size = left;
+	return near->host + (gpa.value - near->gpa);
 }
 
 /* In more pieces than one, which lie behind each other in one chunk, or in a region that the host has as a whole. */
 static void *map_pieces(const struct guest_mem *mem, gpa_t gpa, size_t size)
 {
 	const struct guest_region *r = find_region(mem, gpa.value);
-	size_t got = size;
-	void *host;
+	uint8_t *first, *host;
+	size_t done, n;
 
 	if (!r || !size || size > r->size - (gpa.value - r->gpa))
 		return NULL;
 	if (!r->host && gpa.value / GUEST_MEM_CHUNK != (gpa.value + size - 1) / GUEST_MEM_CHUNK)
 		return NULL;
-	host = guest_map_some(mem, gpa, &got);
-	return got == size ? host : NULL;
+	done = find_piece(mem, gpa.value, size, &first);
+	for (; done && done < size; done += n) {
+		n = find_piece(mem, gpa.value + done, size - done, &host);
+		if (!n || host != first + done)
+			return NULL;
+	}
+	return done ? first : NULL;
 }
 
 bool guest_has(const struct guest_mem *mem, gpa_t gpa)

@@ -39,8 +39,16 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size) MUST_CHECK;
  * everything (hv/pcpu.h), then the guest may have given the memory away; for longer in its first 2 MiB, and where the
  * holder sees to it (virtqueue_uses). The guest may change what is behind it at any time: read once, check, use. */
 void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size);
-/* The same for as many of *size bytes as lie in one piece: that many it says then. */
-void *guest_map_some(const struct guest_mem *mem, gpa_t gpa, size_t *size);
+/* A piece that was found: for who has many addresses to look up, which lie near each other mostly. {0}: none yet. */
+struct guest_near {
+	uint64_t gpa, size;
+	uint8_t *host;
+};
+/*
+ * The same for as many of *size bytes as lie in one piece: that many it says then. `near` remembers the piece, and may
+ * be asked as long as a pointer into it is valid.
+ */
+void *guest_map_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size);
 /* The address lies in a region: an access that fails has found no memory for it. */
 bool guest_has(const struct guest_mem *mem, gpa_t gpa);
 

@@ -42,11 +42,11 @@ unsigned net_packet_type_at(const struct net_packet *p)
 
 struct net_reader net_packet_read(const struct net_packet *p, uint32_t from)
 {
-	struct net_reader r = {.head = p->head + p->head_size, .rest = p->rest};
+	struct net_reader r = {.rest = p->rest};
 
 	if (from < p->head_size) {
-		r.head = p->head + from;
-		r.head_left = p->head_size - from;
+		r.piece = p->head + from;
+		r.piece_left = p->head_size - from;
 	} else {
 		virtio_stream_skip(&r.rest, from - p->head_size);
 	}
@@ -55,12 +55,15 @@ struct net_reader net_packet_read(const struct net_packet *p, uint32_t from)
 
 const uint8_t *net_reader_next(struct net_reader *r, uint32_t most, uint32_t *size)
 {
-	const uint8_t *head = r->head;
+	const uint8_t *at;
 
-	if (!r->head_left)
-		return virtio_stream_next(&r->rest, most, size);
-	*size = r->head_left < most ? r->head_left : most;
-	r->head += *size;
-	r->head_left -= *size;
-	return head;
+	if (!r->piece_left)
+		r->piece = virtio_stream_next(&r->rest, UINT32_MAX, &r->piece_left);
+	at = r->piece;
+	if (!at)
+		return NULL;
+	*size = r->piece_left < most ? r->piece_left : most;
+	r->piece += *size;
+	r->piece_left -= *size;
+	return at;
 }

@@ -62,9 +62,9 @@ unsigned net_packet_type_at(const struct net_packet *packet);
 
 /* The frame's bytes from `from` on, one piece after another; the packet must stay where it is. */
 struct net_reader {
-	const uint8_t *head;
-	uint32_t head_left;
-	struct virtio_stream rest;
+	const uint8_t *piece; /* found: the head, or of the rest */
+	uint32_t piece_left;
+	struct virtio_stream rest; /* behind the piece */
 };
 struct net_reader net_packet_read(const struct net_packet *packet, uint32_t from);
 /* The next piece, *size bytes, at most `most` (not 0). NULL: the sender has no memory there. */

@@ -234,6 +234,7 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 	got = next_request(b, queue, q);
 	if (got != 1)
 		return got;
+	virtio_stream_forget(&r->data);
 	if (r->data.left)
 		got = is_report(b, queue) ? serve_report(b, queue, work) : serve_pages(b, queue, q, work);
 	if (got != VIRTIO_SERVED || r->data.left)

@@ -243,7 +243,9 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 	struct virtio_blk_request *r = &blk->request[queue];
 	int got = 1;
 
-	if (!r->active)
+	if (r->active)
+		virtio_stream_forget(&r->data);
+	else
 		got = next_request(blk, q, r);
 	if (got <= 0)
 		return got;

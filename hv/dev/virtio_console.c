@@ -271,6 +271,7 @@ static int serve_tx(const struct virtio_console *con, struct virtio_console_port
 
 	if (got <= 0)
 		return got;
+	virtio_stream_forget(&p->out);
 	while (p->out.left) {
 		size_t room = end->room(end->ctx);
 

@@ -160,7 +160,9 @@ static int serve_tx(struct virtio_net *net, unsigned pair, struct virtqueue *q, 
 	enum net_sent sent = NET_SENT;
 	int got = 1;
 
-	if (!tx->active)
+	if (tx->active)
+		virtio_stream_forget(&tx->packet.rest);
+	else
 		got = next_frame(net, q, tx);
 	if (got < 0 || got == 2)
 		return got < 0 ? got : VIRTIO_EMPTY;

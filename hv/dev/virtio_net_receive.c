@@ -33,6 +33,7 @@ struct filling {
 	uint32_t left;		/* bytes of it */
 	unsigned buffers;	/* in net->merged */
 	uint8_t *buffers_at[2]; /* where the header has their number */
+	struct guest_near near; /* where the last buffer was */
 };
 
 /* At most what the buffer holds. Negative: one of both sides has no memory there: the sender, -E_FAULT, or we. */
@@ -85,6 +86,7 @@ static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filli
 	uint32_t size = net->chain.in_size;
 	int err = 0;
 
+	in.near = f->near;
 	net->merged[f->buffers++] = (struct virtqueue_used){net->chain.id, net->chain.slots, 0};
 	if (f->buffers == 1) {
 		if (size < sizeof(struct virtio_net_header)) {
@@ -97,6 +99,7 @@ static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filli
 		err = copy(f, &in, &p->work);
 	if (err == -E_RANGE)
 		q->broken = "a buffer for frames lies where there is no memory";
+	f->near = in.near;
 	net->merged[f->buffers - 1].written = (uint32_t)(size - in.left);
 	return err;
 }

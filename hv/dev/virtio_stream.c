@@ -23,17 +23,6 @@ struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct 
 	return begin(mem, chain->part + chain->out, chain->in);
 }
 
-/* Bytes from here to the end of the part, or of the chunk, more than which is not in one piece. */
-static uint32_t in_one_piece(const struct virtio_stream *s, uint64_t most)
-{
-	uint64_t gpa = s->part->gpa.value + s->at;
-	uint64_t n = s->part->size - s->at, chunk = GUEST_MEM_CHUNK - gpa % GUEST_MEM_CHUNK;
-
-	if (n > chunk)
-		n = chunk;
-	return (uint32_t)(n < most ? n : most);
-}
-
 static void pass(struct virtio_stream *s, uint32_t size)
 {
 	s->at += size;
@@ -52,8 +41,10 @@ void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size)
 
 	if (!s->parts)
 		return NULL;
-	piece = in_one_piece(s, most);
-	host = guest_map_some(s->mem, GPA(s->part->gpa.value + s->at), &piece);
+	piece = s->part->size - s->at;
+	if (piece > most)
+		piece = most;
+	host = guest_map_near(s->mem, &s->near, GPA(s->part->gpa.value + s->at), &piece);
 	*size = (uint32_t)piece;
 	if (host)
 		pass(s, *size);

@@ -14,6 +14,7 @@ struct virtio_stream {
 	unsigned parts; /* left, the current one included */
 	uint32_t at;	/* within the current one */
 	uint64_t left;	/* bytes in all */
+	struct guest_near near;
 };
 
 /* What the device reads, and what it writes. The chain must stay where it is. */
@@ -27,5 +28,10 @@ void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size)
 /* Exactly `size` bytes; -E_RANGE: there are no more, or no memory. */
 int virtio_stream_read(struct virtio_stream *s, void *to, uint32_t size) MUST_CHECK;
 int virtio_stream_write(struct virtio_stream *s, const void *from, uint32_t size) MUST_CHECK;
+/* One that was kept while the CPU let go of everything (hv/pcpu.h): pieces are looked up anew. */
+static inline void virtio_stream_forget(struct virtio_stream *s)
+{
+	s->near = (struct guest_near){0};
+}
 /* Passes over bytes, at most what is left. */
 void virtio_stream_skip(struct virtio_stream *s, uint64_t size);

@@ -156,6 +156,23 @@ static const char *check_table(const struct virtqueue *q, const struct descripto
 	return NULL;
 }
 
+/* An entry of an indirect table: read once, whatever the compiler knows of memory. */
+static int read_entry(const struct virtqueue *q, struct guest_near *near, uint64_t gpa, struct descriptor *d)
+{
+	uint64_t word[2];
+	size_t size = sizeof(word);
+	const void *at = guest_map_near(q->mem, near, GPA(gpa), &size);
+
+	if (at && size == sizeof(word)) {
+		memcpy(word, at, sizeof(word));
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+	} else if (guest_read(q->mem, GPA(gpa), word, sizeof(word))) {
+		return -E_RANGE;
+	}
+	*d = decode(q, word[0], word[1]);
+	return 0;
+}
+
 /*
  * An indirect table need not be aligned, nor lie in one piece. Split: linked from its first entry on (2.7.5.3). Packed:
  * all of it, in order (2.8.7).
@@ -165,17 +182,16 @@ static const char *follow_table(const struct virtqueue *q, struct virtqueue_chai
 {
 	unsigned count = table->size / DESC_SIZE, index = 0;
 	const char *problem = check_table(q, table);
+	struct guest_near near = {0};
 	struct descriptor d;
-	uint64_t word[2];
 
 	if (problem)
 		return problem;
 	for (unsigned followed = 0; followed < count; followed++) {
 		if (index >= count)
 			return "a descriptor's number lies outside of its indirect table";
-		if (guest_read(q->mem, GPA(table->gpa + index * DESC_SIZE), word, sizeof(word)))
+		if (read_entry(q, &near, table->gpa + index * DESC_SIZE, &d))
 			return "an indirect table lies outside of memory";
-		d = decode(q, word[0], word[1]);
 		if (d.flags & DESC_INDIRECT)
 			return "an indirect table within an indirect table";
 		problem = add_part(chain, &d);

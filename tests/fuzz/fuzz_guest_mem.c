@@ -64,12 +64,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static uint8_t buffer[65536];
 	struct guest_mem mem = {.reach = reach, .backing = &mem};
 	uint8_t *host[GUEST_MEM_MAX_REGIONS] = {0};
+	struct guest_near near = {0};
 	struct step s;
+	size_t some;
 	void *p;
 
 	for (; size >= sizeof(s); data += sizeof(s), size -= sizeof(s)) {
 		memcpy(&s, data, sizeof(s));
-		if (s.what % 5 == 0 && mem.count < GUEST_MEM_MAX_REGIONS) {
+		if (s.what % 6 == 0 && mem.count < GUEST_MEM_MAX_REGIONS) {
 			uint64_t bytes = (s.size % 4) * PAGE_SIZE;
 			unsigned i = mem.count;
 
@@ -77,12 +79,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			if (guest_mem_add(&mem, &(struct guest_region){s.gpa & ~0xfffULL, bytes, host[i], true}))
 				free(host[i]);
 			check_order(&mem);
-		} else if (s.what % 5 == 1) {
+		} else if (s.what % 6 == 1) {
 			(void)!guest_read(&mem, GPA(s.gpa), buffer, s.size);
-		} else if (s.what % 5 == 2) {
+		} else if (s.what % 6 == 2) {
 			(void)!guest_write(&mem, GPA(s.gpa), buffer, s.size);
-		} else if (s.what % 5 == 3) {
+		} else if (s.what % 6 == 3) {
 			(void)!guest_zero(&mem, GPA(s.gpa), s.size);
+		} else if (s.what % 6 == 4) {
+			some = s.size;
+			p = guest_map_near(&mem, &near, GPA(s.gpa), &some);
+			if (p)
+				memset(p, 1, some);
 		} else if (s.size <= PIECE - s.gpa % PIECE && (p = guest_map(&mem, GPA(s.gpa), s.size)) != NULL) {
 			memset(p, 1, s.size);
 		}

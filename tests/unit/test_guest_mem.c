@@ -110,6 +110,62 @@ static void a_mapping_stays_inside_one_region(void **s)
 	assert_null(guest_map(&mem, GPA(0), ~(size_t)0));
 }
 
+static unsigned lookups;
+
+/* Pieces of two pages, of which one is nowhere. */
+static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *left)
+{
+	static uint8_t piece[2][2 * PAGE_SIZE];
+	uint64_t offset = gpa - 0x20000, number = offset / (2 * PAGE_SIZE);
+
+	(void)backing;
+	lookups++;
+	*left = 2 * PAGE_SIZE - offset % (2 * PAGE_SIZE);
+	return number < 2 ? piece[1 - number] + offset % (2 * PAGE_SIZE) : NULL;
+}
+
+static struct guest_near near;
+
+/* Answers what was found for `want` bytes; `got` of them are in one piece. */
+static uint8_t *look_near(const struct guest_mem *mem, uint64_t gpa, size_t want, size_t got)
+{
+	size_t size = want;
+	uint8_t *host = guest_map_near(mem, &near, GPA(gpa), &size);
+
+	assert_true(!host || size == got);
+	return host;
+}
+
+static void what_lies_near_is_looked_up_once(void **s)
+{
+	struct guest_mem mem = make();
+	uint8_t *first;
+
+	(void)s;
+	near = (struct guest_near){0};
+	lookups = 0;
+	mem.reach = reach;
+	assert_int_equal(add(&mem, 0x20000, 5 * PAGE_SIZE, NULL, true), 0);
+	first = look_near(&mem, 0x20010, 100, 100);
+	assert_ptr_equal(look_near(&mem, 0x20000, 16, 16), first - 16);
+	assert_ptr_equal(look_near(&mem, 0x21fff, 16, 1), first + 0x1fef);
+	assert_int_equal(lookups, 1);
+	assert_non_null(look_near(&mem, 0x22000, 16, 16));
+	assert_int_equal(lookups, 2);
+	/* From the page's begin on only: what is before was not asked for. */
+	assert_ptr_equal(look_near(&mem, 0x21800, 0x1000, 0x800), first + 0x17f0);
+	assert_ptr_equal(look_near(&mem, 0x20fff, 0x2000, 0x1001), first + 0xfef);
+	assert_int_equal(lookups, 4);
+	assert_null(look_near(&mem, 0x24fff, 1, 0)); /* in the region, and there is no memory */
+	assert_null(look_near(&mem, 0x25000, 1, 0));
+	assert_null(look_near(&mem, 0x1ffff, 1, 0));
+	assert_null(look_near(&mem, UINT64_MAX, 1, 0));
+	assert_ptr_equal(look_near(&mem, PAGE_SIZE + 1, SIZE_MAX, 2 * PAGE_SIZE - 1), next + 1);
+	assert_ptr_equal(look_near(&mem, 1, SIZE_MAX, PAGE_SIZE - 1), low + 1);
+	assert_null(look_near(&mem, 3 * PAGE_SIZE, 1, 0));
+	assert_int_equal(lookups, 5);
+}
+
 static void what_is_ram(void **s)
 {
 	struct guest_mem mem = {0};
@@ -152,6 +208,7 @@ int main(void)
 	    cmocka_unit_test(copies_cross_adjacent_regions),
 	    cmocka_unit_test(outside_is_refused_and_nothing_written),
 	    cmocka_unit_test(a_mapping_stays_inside_one_region),
+	    cmocka_unit_test(what_lies_near_is_looked_up_once),
 	    cmocka_unit_test(what_is_ram),
 	    cmocka_unit_test(top_of_low_memory),
 	};

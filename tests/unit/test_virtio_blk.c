@@ -634,6 +634,20 @@ static void a_long_request_takes_turns(void **state)
 	assert_memory_equal(disk, copy, DISK_SIZE);
 }
 
+static void a_long_request_is_looked_up_anew(void **state)
+{
+	uint8_t *elsewhere;
+
+	(void)state;
+	offer_long(0, IN);
+	assert_true(virtio_pci_work(&blk.transport, BUDGET, NEVER));
+	elsewhere = move_memory();
+	work(&blk.transport, BUDGET);
+	assert_used(0, LONG + 1);
+	assert_memory_equal(elsewhere + (BUFFER - RAM), disk + 3 * 512, LONG);
+	assert_int_equal(elsewhere[STATUS - RAM], OK);
+}
+
 static void a_short_one_overtakes_in_another_queue(void **state)
 {
 	struct virtqueue_part p[] = {part(HEADER + 32, 16), part(RANGE, 512), part(STATUS + 1, 1)};
@@ -806,6 +820,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_range_in_parts, setup),
 	    cmocka_unit_test_setup(what_it_does_not_know, setup),
 	    cmocka_unit_test_setup(a_long_request_takes_turns, setup),
+	    cmocka_unit_test_setup(a_long_request_is_looked_up_anew, setup),
 	    cmocka_unit_test_setup(a_short_one_overtakes_in_another_queue, setup),
 	    cmocka_unit_test_setup(resets_cut_a_request_off, setup),
 	    cmocka_unit_test_setup(many_requests, setup),

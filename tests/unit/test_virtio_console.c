@@ -451,6 +451,20 @@ static void output_waits_for_room(void **state)
 	assert_int_equal(given(TX0), 1);
 }
 
+static void waiting_output_is_looked_up_anew(void **state)
+{
+	(void)state;
+	outside[0].room = 2;
+	say_bytes(TX0, "0123", 4);
+	run();
+	expect_said(0, "01");
+	(void)move_memory();
+	outside[0].room = 100;
+	virtio_console_room(&con, 0);
+	run();
+	expect_said(0, "23");
+}
+
 static void waiting_output_is_void_after_a_reset(void **state)
 {
 	(void)state;
@@ -597,6 +611,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_new_driver_gets_nothing_old, setup),
 	    cmocka_unit_test_setup(output_in_pieces, setup),
 	    cmocka_unit_test_setup(output_waits_for_room, setup),
+	    cmocka_unit_test_setup(waiting_output_is_looked_up_anew, setup),
 	    cmocka_unit_test_setup(waiting_output_is_void_after_a_reset, setup),
 	    cmocka_unit_test_setup(long_output_takes_turns, setup),
 	    cmocka_unit_test_setup(without_multiport, setup),

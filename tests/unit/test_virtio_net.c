@@ -469,6 +469,21 @@ static void a_frame_waits_until_the_backend_has_it(void **state)
 	assert_true(was_fresh);
 }
 
+static void a_frame_that_waits_is_looked_up_anew(void **state)
+{
+	(void)state;
+	start(0);
+	make_frame(own, 1000);
+	answer = NET_LATER;
+	send((struct header){0}, 1000);
+	(void)move_memory();
+	answer = NET_SENT;
+	virtio_net_resume(&net, 0);
+	work(&net.transport, BUDGET);
+	assert_kept(1000);
+	assert_given_back(TX);
+}
+
 static void a_reset_forgets_the_frame(void **state)
 {
 	(void)state;
@@ -991,6 +1006,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_frame_without_memory_is_dropped, setup),
 	    cmocka_unit_test_setup(a_frame_without_header_breaks_the_queue, setup),
 	    cmocka_unit_test_setup(a_frame_waits_until_the_backend_has_it, setup),
+	    cmocka_unit_test_setup(a_frame_that_waits_is_looked_up_anew, setup),
 	    cmocka_unit_test_setup(a_reset_forgets_the_frame, setup),
 	    cmocka_unit_test_setup(a_frame_comes_into_a_buffer, setup),
 	    cmocka_unit_test_setup(a_frame_is_spread_over_buffers, setup),

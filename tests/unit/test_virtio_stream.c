@@ -169,6 +169,23 @@ static void what_is_no_memory(void **state)
 	}
 }
 
+/* Where the guest's memory is may change whenever the CPU lets go of everything. */
+static void a_stream_that_was_kept(void **state)
+{
+	struct virtqueue_chain chain = {.out = 1};
+	uint8_t *first = chunk[0];
+	struct virtio_stream s;
+
+	(void)state;
+	chain.part[0] = (struct virtqueue_part){GPA(BASE), 100};
+	s = virtio_stream_out(&mem, &chain);
+	next_is(&s, 10, BASE, 10);
+	chunk[0] = chunk[1];
+	chunk[1] = first;
+	virtio_stream_forget(&s);
+	next_is(&s, 10, BASE + 10, 10);
+}
+
 /* Skipping touches no memory, so it may lie nowhere. */
 static void skipping(void **state)
 {
@@ -201,6 +218,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(copies_over_parts, setup, teardown),
 	    cmocka_unit_test_setup_teardown(more_than_there_is, setup, teardown),
 	    cmocka_unit_test_setup_teardown(what_is_no_memory, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_stream_that_was_kept, setup, teardown),
 	    cmocka_unit_test_setup_teardown(skipping, setup, teardown),
 	};
 

@@ -105,6 +105,17 @@ static void *at(uint64_t gpa)
 	return ram + (gpa - RAM);
 }
 
+/* The guest's memory lies elsewhere from now on, as between two turns; the queues stay where they were found. */
+static inline uint8_t *move_memory(void)
+{
+	static uint8_t elsewhere[RAM_SIZE] __attribute__((aligned(4096)));
+
+	memcpy(elsewhere, ram, RAM_SIZE);
+	memset(at(DATA), 0xEE, RAM_END - DATA);
+	mem.region[0].host = elsewhere;
+	return elsewhere;
+}
+
 /* --- finding it --- */
 
 static bool bar_is_io(unsigned bar)
