@@ -147,7 +147,7 @@ static int begin(struct virtio_net *net, struct virtqueue *q, struct virtio_net_
 }
 
 /* Takes the next one. As begin(), and 2: there is none. */
-static int next_frame(struct virtio_net *net, struct virtqueue *q, struct virtio_net_tx *tx)
+FLATTEN static int next_frame(struct virtio_net *net, struct virtqueue *q, struct virtio_net_tx *tx)
 {
 	int got = virtqueue_take(q, &tx->chain);
 

@@ -11,7 +11,8 @@
 #include "hv/dev/virtio_net_internal.h"
 #include "hv/lib/string.h"
 
-#define SEGMENTS 64 /* of a bundle that are cut at a time: locks are held */
+#define SEGMENTS   64 /* of a bundle that are cut at a time: locks are held */
+#define BUFFERS_AT ((uint32_t)offsetof(struct virtio_net_header, num_buffers))
 
 /* Of IP, for telling flows apart. */
 #define IP4_FRAGMENT  6
@@ -67,20 +68,23 @@ static int put_header(struct filling *f, struct virtio_stream *in, const struct 
 				      .gso_size = p->gso_size,
 				      .csum_start = p->needs_csum ? p->csum_start : 0,
 				      .csum_offset = p->needs_csum ? p->csum_offset : 0};
+	uint8_t *at;
 	uint32_t n;
 
-	if (virtio_stream_write(in, &h, offsetof(struct virtio_net_header, num_buffers)))
-		return -E_RANGE;
-	for (unsigned i = 0; i < 2; i++) {
-		f->buffers_at[i] = virtio_stream_next(in, 1, &n);
-		if (!f->buffers_at[i])
+	for (uint32_t done = 0; done < sizeof(h); done += n) {
+		at = virtio_stream_next(in, sizeof(h) - done, &n);
+		if (!at)
 			return -E_RANGE;
+		memcpy(at, (const uint8_t *)&h + done, n);
+		for (uint32_t i = 0; i < 2; i++)
+			if (BUFFERS_AT + i - done < n)
+				f->buffers_at[i] = at + (BUFFERS_AT + i - done);
 	}
 	return 0;
 }
 
 /* The buffer that was just taken. Negative: the frame can't be put into buffers, as copy(), or the queue is broken. */
-static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
+FLATTEN static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
 {
 	struct virtio_stream in = virtio_stream_in(net->mem, &net->chain);
 	uint32_t size = net->chain.in_size;

@@ -78,9 +78,10 @@ static uint64_t offered(const struct virtio_pci *v)
 }
 
 /* Agreed on is what the driver wrote before FEATURES_OK; later writes change nothing while that stands. */
-bool virtio_pci_has(const struct virtio_pci *v, uint64_t features)
+static void set_features(struct virtio_pci *v, uint64_t features)
 {
-	return (v->driver_features & features & offered(v)) == features;
+	v->driver_features = features;
+	v->agreed = features & offered(v);
 }
 
 /* --- interrupts -------------------------------------------------------------------------------------------------- */
@@ -241,7 +242,7 @@ static void reset_queue(struct virtio_pci *v, unsigned n)
 static void reset_device(struct virtio_pci *v)
 {
 	v->device_feature_select = v->driver_feature_select = 0;
-	v->driver_features = 0;
+	set_features(v, 0);
 	v->status = 0;
 	v->config_vector = VIRTIO_NO_VECTOR;
 	v->queue_select = 0;
@@ -328,9 +329,9 @@ static void write_common(struct virtio_pci *v, unsigned offset, unsigned size, u
 		v->driver_feature_select = value;
 	} else if (offset == DRIVER_FEATURE && size == 4 && !(v->status & STATUS_FEATURES_OK)) {
 		if (v->driver_feature_select == 0)
-			v->driver_features = (v->driver_features & ~0xFFFFFFFFULL) | value;
+			set_features(v, (v->driver_features & ~0xFFFFFFFFULL) | value);
 		else if (v->driver_feature_select == 1)
-			v->driver_features = (v->driver_features & 0xFFFFFFFF) | (uint64_t)value << 32;
+			set_features(v, (v->driver_features & 0xFFFFFFFF) | (uint64_t)value << 32);
 	} else if (offset == CONFIG_VECTOR && size == 2) {
 		v->config_vector = valid_vector(v, (uint16_t)value);
 	} else if (offset == DEVICE_STATUS && size == 1) {

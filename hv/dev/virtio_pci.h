@@ -24,7 +24,8 @@ struct virtio_pci {
 	unsigned queues;
 
 	uint32_t device_feature_select, driver_feature_select;
-	uint64_t driver_features;
+	uint64_t driver_features; /* as written */
+	uint64_t agreed;	  /* those of them that were offered */
 	uint8_t status, generation, isr;
 	uint16_t config_vector, queue_select;
 	uint16_t vector[VIRTIO_MAX_QUEUES];
@@ -66,7 +67,10 @@ void virtio_pci_poke(struct virtio_pci *v, unsigned queue);
 bool virtio_pci_is_live(const struct virtio_pci *v);
 void virtio_pci_gave(struct virtio_pci *v, unsigned queue);
 /* What of the kind's features the driver and the device agreed on; some bits of 0 to 23. */
-bool virtio_pci_has(const struct virtio_pci *v, uint64_t features);
+static inline bool virtio_pci_has(const struct virtio_pci *v, uint64_t features)
+{
+	return (v->agreed & features) == features;
+}
 /* One of its queues lies in [gpa, gpa + size): see virtqueue_uses. */
 bool virtio_pci_uses(const struct virtio_pci *v, gpa_t gpa, uint64_t size);
 /* What the driver reads of the configuration, or NEEDS_RESET, has changed by itself: tells the driver. */

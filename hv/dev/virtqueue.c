@@ -297,7 +297,7 @@ static int take_packed(struct virtqueue *q, struct virtqueue_chain *chain)
 	return 1;
 }
 
-int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain)
+FLATTEN int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain)
 {
 	int got;
 

@@ -44,6 +44,7 @@ static inline bool hpa_is_none(hpa_t a)
 #define ALIGN_DOWN(v, a)		((v) & ~((a)-1))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define NOINLINE			__attribute__((noinline)) /* rare: its registers are no burden on its caller */
+#define FLATTEN				__attribute__((flatten))  /* often: what it calls becomes a part of it */
 #define MUST_CHECK			__attribute__((warn_unused_result))
 #define PRINTF_LIKE(fmt, args)		__attribute__((format(printf, fmt, args)))
 
