@@ -8,20 +8,17 @@
 #include "hv/lib/string.h"
 #include "hv/phys.h"
 
+#define RING_SIZE (CAPTURE_FRAMES * sizeof(struct captured_frame))
+
 static struct {
 	struct spinlock lock;	     /* all that follows; a leaf */
 	struct captured_frame *ring; /* CAPTURE_FRAMES; NULL: no capture is on */
 	uint64_t recorded, read, lost;
 } capture;
 
-static uint64_t ring_pages(void)
-{
-	return ALIGN_UP(CAPTURE_FRAMES * sizeof(struct captured_frame), PAGE_SIZE) / PAGE_SIZE;
-}
-
 int capture_begin(void)
 {
-	hpa_t page = phys_alloc(ring_pages(), 1);
+	hpa_t page = phys_alloc(phys_pages(RING_SIZE), 1);
 
 	if (hpa_is_none(page))
 		return -E_NOMEM;
@@ -42,7 +39,7 @@ void capture_end(void)
 	capture.ring = NULL;
 	spin_unlock(&capture.lock);
 	if (ring)
-		phys_free(virt_to_phys(ring), ring_pages());
+		phys_free(virt_to_phys(ring), phys_pages(RING_SIZE));
 }
 
 bool capture_next(struct captured_frame *out)

@@ -278,7 +278,7 @@ static uint64_t chunks_of(const struct disk_setup *s)
 
 static uint64_t disk_pages(uint64_t chunks)
 {
-	return ALIGN_UP(sizeof(struct disk) + chunks * sizeof(hpa_t), PAGE_SIZE) / PAGE_SIZE;
+	return phys_pages(sizeof(struct disk) + chunks * sizeof(hpa_t));
 }
 
 /* Of table `i`; 0: the disk ends before it. */
@@ -289,7 +289,7 @@ static uint64_t table_pages(const struct disk *d, uint64_t i)
 
 	if (count > TABLE_CLUSTERS)
 		count = TABLE_CLUSTERS;
-	return ALIGN_UP(count * sizeof(uint64_t), PAGE_SIZE) / PAGE_SIZE;
+	return phys_pages(count * sizeof(uint64_t));
 }
 
 static int create_tables(struct disk *d)

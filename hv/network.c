@@ -10,11 +10,6 @@
 
 static struct network *first;
 
-static uint64_t network_pages(void)
-{
-	return ALIGN_UP(sizeof(struct network), PAGE_SIZE) / PAGE_SIZE;
-}
-
 /* Guests see the clock, too: where the processor gives no random number, they could foresee collisions at worst. */
 static uint64_t make_seed(void)
 {
@@ -25,7 +20,7 @@ static uint64_t make_seed(void)
 
 static struct network *create(const char *name, const struct vswitch_ops *ops)
 {
-	hpa_t page = phys_alloc(network_pages(), 1);
+	hpa_t page = phys_alloc(phys_pages(sizeof(struct network)), 1);
 	struct network *n;
 
 	if (hpa_is_none(page))
@@ -60,5 +55,5 @@ void network_leave(struct network *network)
 	while (*link != network)
 		link = &(*link)->next;
 	*link = network->next;
-	phys_free(virt_to_phys(network), network_pages());
+	phys_free(virt_to_phys(network), phys_pages(sizeof(struct network)));
 }

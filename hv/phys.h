@@ -14,6 +14,11 @@
 /* Takes every BOOT_MEMORY_FREE range of info; bitmap and chunk table lie in the first one that holds them. -E_NOMEM. */
 int phys_init(const struct boot_info *info) MUST_CHECK;
 
+/* Frames that hold `size` bytes. */
+static inline uint64_t phys_pages(uint64_t size)
+{
+	return ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
+}
 /*
  * `pages` contiguous frames at a multiple of align_pages (a power of two), at or above 1 MiB, not zeroed; HPA_NONE. No
  * more than a chunk: what is longer does not exist.

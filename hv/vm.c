@@ -132,11 +132,6 @@ static void build_cpuid(struct vm *vm)
 	vm->apic_bus.phys_bits = (uint8_t)cpuid_find(&vm->cpuid, 0x80000008, 0)->reg[CPUID_EAX];
 }
 
-static uint64_t vcpu_pages(void)
-{
-	return ALIGN_UP(sizeof(struct vcpu), PAGE_SIZE) / PAGE_SIZE;
-}
-
 /* 65535 vCPUs until one repeats; a vCPU's first entry flushes what an earlier one has left under its tag. */
 static uint16_t choose_vpid(void)
 {
@@ -174,12 +169,12 @@ static int init_vcpu(struct vcpu *v)
 
 static struct vcpu *alloc_vcpu(struct vm *vm, unsigned index)
 {
-	hpa_t page = phys_alloc(vcpu_pages(), 1), lapic_page = phys_alloc(1, 1);
+	hpa_t page = phys_alloc(phys_pages(sizeof(struct vcpu)), 1), lapic_page = phys_alloc(1, 1);
 	struct vcpu *v;
 
 	if (hpa_is_none(page) || hpa_is_none(lapic_page)) {
 		if (!hpa_is_none(page))
-			phys_free(page, vcpu_pages());
+			phys_free(page, phys_pages(sizeof(struct vcpu)));
 		if (!hpa_is_none(lapic_page))
 			phys_free(lapic_page, 1);
 		return NULL;
@@ -196,7 +191,7 @@ static struct vcpu *alloc_vcpu(struct vm *vm, unsigned index)
 static void free_vcpu(struct vcpu *v)
 {
 	phys_free(v->lapic_page, 1);
-	phys_free(virt_to_phys(v), vcpu_pages());
+	phys_free(virt_to_phys(v), phys_pages(sizeof(struct vcpu)));
 }
 
 static int create_vcpu(struct vm *vm, unsigned index, char *why, size_t size)
@@ -519,16 +514,11 @@ void vm_first_entry(struct vcpu *v)
 
 /* --- creation ----------------------------------------------------------------------------------------------------- */
 
-static uint64_t vm_pages(void)
-{
-	return ALIGN_UP(sizeof(struct vm), PAGE_SIZE) / PAGE_SIZE;
-}
-
 struct vm *vm_create(const struct vm_config *config, struct vm_console *console, struct disk *const *disks,
 		     void (*ended)(struct vm *vm), char *why, size_t size)
 {
 	uint64_t begun = clock_now();
-	hpa_t page = phys_alloc(vm_pages(), 1);
+	hpa_t page = phys_alloc(phys_pages(sizeof(struct vm)), 1);
 	char load_error[LOAD_ERROR_MAX];
 	struct vm *vm;
 
@@ -578,5 +568,5 @@ void vm_destroy(struct vm *vm)
 	while (vm->vcpu_count)
 		destroy_vcpu(vm->vcpu[--vm->vcpu_count]);
 	vm_memory_destroy(vm);
-	phys_free(virt_to_phys(vm), vm_pages());
+	phys_free(virt_to_phys(vm), phys_pages(sizeof(struct vm)));
 }

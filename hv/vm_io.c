@@ -91,18 +91,13 @@ static void take_turn(struct work *work)
 	spin_unlock(&d->vm->lock);
 }
 
-static uint64_t pages_of(size_t size)
-{
-	return ALIGN_UP(size, PAGE_SIZE) / PAGE_SIZE;
-}
-
 void *vm_device_create(struct vm *vm, size_t size)
 {
 	struct vm_device *d;
 	hpa_t page;
 
 	ASSERT(vm->device_count < VM_MAX_DEVICES);
-	page = phys_alloc(pages_of(size), 1);
+	page = phys_alloc(phys_pages(size), 1);
 	if (hpa_is_none(page))
 		return NULL;
 	d = memset(phys_to_virt(page), 0, size);
@@ -157,6 +152,6 @@ void vm_io_destroy(struct vm *vm)
 
 		if (d->destroy)
 			d->destroy(d);
-		phys_free(virt_to_phys(d), pages_of(d->size));
+		phys_free(virt_to_phys(d), phys_pages(d->size));
 	}
 }

@@ -22,11 +22,6 @@ struct vm_share {
 static struct spinlock lock;
 static struct share_party *parties;
 
-static uint64_t share_pages(void)
-{
-	return ALIGN_UP(sizeof(struct vm_share), PAGE_SIZE) / PAGE_SIZE;
-}
-
 int vm_share_create(struct vm *vm, char *why, size_t size)
 {
 	struct vm_share *s;
@@ -38,11 +33,11 @@ int vm_share_create(struct vm *vm, char *why, size_t size)
 		snprintf(why, size, "peers: found balloon = on as well, expected one of both");
 		return -E_INVAL;
 	}
-	page = phys_alloc(share_pages(), 1);
+	page = phys_alloc(phys_pages(sizeof(struct vm_share)), 1);
 	blank = phys_alloc(1, 1);
 	if (hpa_is_none(page) || hpa_is_none(blank)) {
 		if (!hpa_is_none(page))
-			phys_free(page, share_pages());
+			phys_free(page, phys_pages(sizeof(struct vm_share)));
 		if (!hpa_is_none(blank))
 			phys_free(blank, 1);
 		snprintf(why, size, "no memory for what it shares with its peers");
@@ -73,7 +68,7 @@ void vm_share_destroy(struct vm *vm)
 	spin_unlock(&lock);
 	vm->share = NULL;
 	phys_free(s->blank, 1);
-	phys_free(virt_to_phys(s), share_pages());
+	phys_free(virt_to_phys(s), phys_pages(sizeof(struct vm_share)));
 }
 
 /* --- translations ------------------------------------------------------------------------------------------------- */

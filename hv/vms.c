@@ -40,11 +40,6 @@ struct vms_entry *vms_find(const char *name)
 	return NULL;
 }
 
-static uint64_t entry_pages(void)
-{
-	return ALIGN_UP(sizeof(struct vms_entry), PAGE_SIZE) / PAGE_SIZE;
-}
-
 /* A command line that is somebody else's becomes the entry's own. */
 static int keep_cmdline(struct vms_entry *e, struct vm_config *config, char why[CONFIG_ERROR_MAX])
 {
@@ -69,7 +64,7 @@ struct vms_entry *vms_define(const struct vm_config *config, char why[CONFIG_ERR
 		snprintf(why, CONFIG_ERROR_MAX, "vm %s: found a VM of that name, expected another name", config->name);
 		return NULL;
 	}
-	page = phys_alloc(entry_pages(), 1);
+	page = phys_alloc(phys_pages(sizeof(struct vms_entry)), 1);
 	if (hpa_is_none(page)) {
 		snprintf(why, CONFIG_ERROR_MAX, "vm %s: no memory for its definition", config->name);
 		return NULL;
@@ -79,7 +74,7 @@ struct vms_entry *vms_define(const struct vm_config *config, char why[CONFIG_ERR
 	e->config = *config;
 	config_number_nets(&e->config, e->id);
 	if (!config->line && keep_cmdline(e, &e->config, why)) { /* not out of vireo.conf */
-		phys_free(page, entry_pages());
+		phys_free(page, phys_pages(sizeof(struct vms_entry)));
 		return NULL;
 	}
 	console_init_vm(&e->console, e->config.name, "com1");
@@ -98,11 +93,6 @@ static void destroy_disks(struct vms_entry *e)
 	memset(e->disk, 0, sizeof(e->disk));
 }
 
-static uint64_t console_pages(void)
-{
-	return ALIGN_UP(sizeof(struct vm_console), PAGE_SIZE) / PAGE_SIZE;
-}
-
 /* Those beside the PC's that are not there yet. */
 static int create_consoles(struct vms_entry *e, char why[CONFIG_ERROR_MAX])
 {
@@ -113,7 +103,7 @@ static int create_consoles(struct vms_entry *e, char why[CONFIG_ERROR_MAX])
 
 		if (vms_console(e, label[i]))
 			continue;
-		page = phys_alloc(console_pages(), 1);
+		page = phys_alloc(phys_pages(sizeof(struct vm_console)), 1);
 		if (hpa_is_none(page)) {
 			snprintf(why, CONFIG_ERROR_MAX, "no memory for console %s", label[i]);
 			return -E_NOMEM;
@@ -140,7 +130,7 @@ static void destroy_consoles(struct vm_console *stays)
 	while ((c = stays->next) != NULL) {
 		stays->next = c->next;
 		console_forget(c);
-		phys_free(virt_to_phys(c), console_pages());
+		phys_free(virt_to_phys(c), phys_pages(sizeof(struct vm_console)));
 	}
 }
 
@@ -166,7 +156,7 @@ int vms_undefine(struct vms_entry *entry)
 	destroy_consoles(&entry->console);
 	console_forget(&entry->console);
 	destroy_disks(entry);
-	phys_free(virt_to_phys(entry), entry_pages());
+	phys_free(virt_to_phys(entry), phys_pages(sizeof(struct vms_entry)));
 	return 0;
 }
 
