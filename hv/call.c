@@ -134,15 +134,10 @@ static call_function *const calls[] = {
     [NUMBER(VIREO_CALL_MAP)] = map,	[NUMBER(VIREO_CALL_UNMAP)] = unmap,
 };
 
-static bool is_64_bit(void)
-{
-	return (virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
-}
-
 uint64_t call_handle(struct vcpu *v)
 {
 	static const unsigned from[4] = {REG_RBX, REG_RCX, REG_RDX, REG_RSI};
-	uint64_t mask = is_64_bit() ? ~0ULL : 0xffffffff, arg[4];
+	uint64_t mask = virt_is_64_bit() ? ~0ULL : 0xffffffff, arg[4];
 	uint32_t number = NUMBER((uint32_t)v->virt.reg[REG_RAX]);
 
 	if (virt_cpl() != 0)

@@ -305,11 +305,6 @@ static uint64_t kick(struct vcpu *v, uint32_t apic_id)
 	return 0;
 }
 
-static bool is_64_bit(void)
-{
-	return (virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
-}
-
 /*
  * Two words of bits, of 64 or of 32 as the caller's mode is: bit n stands for the local APIC with ID `first` + n.
  * Answers how many of them there are.
@@ -317,7 +312,7 @@ static bool is_64_bit(void)
 static uint64_t send_ipi(struct vcpu *v, const uint64_t bits[2], uint32_t first, uint64_t icr)
 {
 	enum apic_delivery mode = (enum apic_delivery)(icr >> 8 & 7);
-	unsigned width = is_64_bit() ? 64 : 32;
+	unsigned width = virt_is_64_bit() ? 64 : 32;
 	uint32_t targets = 0, count = 0;
 
 	if ((icr & ~0x7ffULL) || (mode != APIC_FIXED && mode != APIC_NMI))

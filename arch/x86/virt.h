@@ -262,6 +262,11 @@ uint32_t virt_pkru(void); /* only while the guest's CR4.PKE is set */
 struct segment virt_segment(unsigned seg);
 /* Of CS what says where code lies and how wide it is: the access rights, and *base. */
 uint32_t virt_code_segment(uint64_t *base);
+/* In 64-bit mode, not in compatibility mode (SDM Vol. 3A 3.4.5, CS.L). */
+static inline bool virt_is_64_bit(void)
+{
+	return (virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
+}
 unsigned virt_cpl(void);
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
 /* Whole states, for start-up and reports.  */

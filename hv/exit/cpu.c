@@ -261,7 +261,7 @@ static enum outcome write_guest_cr4(struct vcpu *v, uint64_t cr4)
 static enum outcome write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 {
 	/* Outside 64-bit mode a register operand has 32 bits. */
-	if (!((virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L)))
+	if (!virt_is_64_bit())
 		value = (uint32_t)value;
 	switch (cr) {
 	case 0:

@@ -31,7 +31,7 @@ void virt_set_rflags(uint64_t rflags)
 /* Outside 64-bit mode EIP wraps at 4 GiB; only an address that crossed bit 32 needs the look at CS. */
 static uint64_t wrap_rip(uint64_t from, uint64_t to)
 {
-	if (!((from ^ to) >> 32) || (virt_efer() & EFER_LMA && virt_segment(SEG_CS).access & SEG_AR_L))
+	if (!((from ^ to) >> 32) || virt_is_64_bit())
 		return to;
 	return (uint32_t)to;
 }
