@@ -120,5 +120,21 @@ uint64_t vm_unix_ns(const struct vm *vm);
 void vm_first_entry(struct vcpu *v);
 /* A vCPU is in HLT with interrupts off: if that goes for all, nothing in the VM can move any more. */
 void vm_check_halted(struct vm *vm);
+/*
+ * After memory was taken away from the VM: asks its vCPUs to forget what they know of it; and have all of them, since
+ * the space had this generation (virt_space_generation)? Any CPU.
+ */
+static inline void vm_renew(struct vm *vm)
+{
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		vcpu_renew(vm->vcpu[i]);
+}
+static inline bool vm_has_renewed(const struct vm *vm, uint64_t generation)
+{
+	for (unsigned i = 0; i < vm->vcpu_count; i++)
+		if (!vcpu_has_renewed(vm->vcpu[i], generation))
+			return false;
+	return true;
+}
 /* A write that an EPT violation stopped: if it went to the VGA text memory, that is now writable and watched. */
 void vm_vga_touched(struct vm *vm, uint64_t gpa);

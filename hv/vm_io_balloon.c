@@ -85,18 +85,12 @@ static void begin_to_settle(struct balloon_device *d)
 	d->settles = true;
 	d->generation = virt_space_generation(vm->space);
 	pcpu_wait_begin(&d->wait);
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		vcpu_renew(vm->vcpu[i]);
+	vm_renew(vm);
 }
 
 static bool nobody_is_left(struct balloon_device *d)
 {
-	const struct vm *vm = d->device.vm;
-
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		if (!vcpu_has_renewed(vm->vcpu[i], d->generation))
-			return false;
-	return pcpu_wait_is_over(&d->wait);
+	return vm_has_renewed(d->device.vm, d->generation) && pcpu_wait_is_over(&d->wait);
 }
 
 /* True: there is more to do. What was asked of others is answered soon, so that this turn is taken again at once. */

@@ -85,16 +85,7 @@ static void redirect(struct share_party *p, struct share_mapping *m, enum share_
 	m->due = virt_space_generation(vm->space);
 	spin_unlock(&vm->ram.lock);
 	m->state = state;
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		vcpu_renew(vm->vcpu[i]);
-}
-
-static bool all_have_renewed(const struct vm *vm, uint64_t generation)
-{
-	for (unsigned i = 0; i < vm->vcpu_count; i++)
-		if (!vcpu_has_renewed(vm->vcpu[i], generation))
-			return false;
-	return true;
+	vm_renew(vm);
 }
 
 /* Closes the books on one that is on its way out, if it can be. */
@@ -102,7 +93,7 @@ static void settle(struct share_party *p, struct share_mapping *m)
 {
 	bool leaves = m->state == SHARE_GONE || (m->state == SHARE_CUT && m->reaches);
 
-	if (leaves && all_have_renewed(p->vm, m->due))
+	if (leaves && vm_has_renewed(p->vm, m->due))
 		share_forget(m);
 }
 
