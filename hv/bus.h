@@ -33,5 +33,11 @@ struct bus {
  */
 int bus_add(struct bus *bus, const struct bus_range *range) MUST_CHECK;
 
+/* What a read of `size` bytes answers where nobody is. */
+static inline uint64_t bus_ones(unsigned size)
+{
+	return size < 8 ? (1ULL << (8 * size)) - 1 : UINT64_MAX;
+}
+
 /* The range that holds all of [addr, addr + size), or NULL. */
 const struct bus_range *bus_find(const struct bus *bus, uint64_t addr, unsigned size);

@@ -21,11 +21,6 @@
 
 #define RESET_CPU 0x04 /* setting it starts the reset that bits 1 and 3 describe */
 
-static uint32_t ones(unsigned size)
-{
-	return size == 4 ? UINT32_MAX : (1u << (8 * size)) - 1;
-}
-
 static const struct pci_function *function_in(const struct pci_host *host, unsigned slot)
 {
 	return slot < PCI_DEVICES && host->function[slot].read ? &host->function[slot] : NULL;
@@ -62,12 +57,12 @@ static uint64_t port_read(void *dev, uint64_t addr, unsigned size)
 	const struct pci_host *host = dev;
 
 	if (addr >= DATA)
-		return data_read(host, addr - DATA) & ones(size);
+		return data_read(host, addr - DATA) & bus_ones(size);
 	if (addr == ADDRESS && size == 4)
 		return host->address;
 	if (addr == PC_PORT_RESET && size == 1)
 		return host->reset_control;
-	return ones(size);
+	return bus_ones(size);
 }
 
 static void port_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
@@ -79,7 +74,7 @@ static void port_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 		f = find(host);
 		if (f)
 			f->write(f->dev, (host->address & 0xFC) + (unsigned)(addr - DATA), size,
-				 (uint32_t)value & ones(size));
+				 (uint32_t)(value & bus_ones(size)));
 	} else if (addr == ADDRESS && size == 4) {
 		host->address = (uint32_t)value & ADDRESS_KEPT;
 	} else if (addr == PC_PORT_RESET && size == 1) {
@@ -121,8 +116,8 @@ static uint64_t ecam_read(void *dev, uint64_t addr, unsigned size)
 	unsigned offset = addr & 0xFFF;
 
 	if (!f || size > 4 || offset % 4 + size > 4)
-		return size == 8 ? UINT64_MAX : ones(size);
-	return offset < PCI_CONFIG_SIZE ? f->read(f->dev, offset & 0xFC) >> (8 * (offset % 4)) & ones(size) : 0;
+		return bus_ones(size);
+	return offset < PCI_CONFIG_SIZE ? f->read(f->dev, offset & 0xFC) >> (8 * (offset % 4)) & bus_ones(size) : 0;
 }
 
 static void ecam_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
@@ -132,11 +127,12 @@ static void ecam_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 	unsigned offset = addr & 0xFFF;
 
 	if (f && size <= 4 && offset % 4 + size <= 4 && offset < PCI_CONFIG_SIZE)
-		f->write(f->dev, offset, size, (uint32_t)value & ones(size));
+		f->write(f->dev, offset, size, (uint32_t)(value & bus_ones(size)));
 }
 
 /* --- the windows: where nobody answers is all ones, as a master abort is ------------------------------------------ */
 
+/* A window's `dev` is the bus of the BARs that answer in it. */
 static const struct pci_bar *find_bar(const struct bus *bus, uint64_t addr, unsigned size)
 {
 	const struct bus_range *range = bus_find(bus, addr, size);
@@ -144,40 +140,16 @@ static const struct pci_bar *find_bar(const struct bus *bus, uint64_t addr, unsi
 	return range ? range->dev : NULL;
 }
 
-static uint64_t bar_read(const struct pci_bar *bar, uint64_t addr, unsigned size)
+static uint64_t window_read(void *dev, uint64_t addr, unsigned size)
 {
-	if (!bar)
-		return size == 8 ? UINT64_MAX : ones(size);
-	return bar->read(bar->dev, addr - bar->base, size);
+	const struct pci_bar *bar = find_bar(dev, addr, size);
+
+	return bar ? bar->read(bar->dev, addr - bar->base, size) : bus_ones(size);
 }
 
-static uint64_t io_read(void *dev, uint64_t addr, unsigned size)
+static void window_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 {
-	const struct pci_host *host = dev;
-
-	return bar_read(find_bar(&host->io, addr, size), addr, size);
-}
-
-static void io_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
-{
-	const struct pci_host *host = dev;
-	const struct pci_bar *bar = find_bar(&host->io, addr, size);
-
-	if (bar)
-		bar->write(bar->dev, addr - bar->base, size, value);
-}
-
-static uint64_t memory_read(void *dev, uint64_t addr, unsigned size)
-{
-	const struct pci_host *host = dev;
-
-	return bar_read(find_bar(&host->memory, addr, size), addr, size);
-}
-
-static void memory_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
-{
-	const struct pci_host *host = dev;
-	const struct pci_bar *bar = find_bar(&host->memory, addr, size);
+	const struct pci_bar *bar = find_bar(dev, addr, size);
 
 	if (bar)
 		bar->write(bar->dev, addr - bar->base, size, value);
@@ -293,15 +265,15 @@ int pci_host_init(struct pci_host *host, const struct pci_host_setup *s)
 	struct bus_range io = {.first = PC_PCI_IO,
 			       .count = PC_PCI_IO_SIZE,
 			       .name = "PCI ports",
-			       .dev = host,
-			       .read = io_read,
-			       .write = io_write};
+			       .dev = &host->io,
+			       .read = window_read,
+			       .write = window_write};
 	struct bus_range memory = {.first = PC_PCI_MEMORY,
 				   .count = PC_PCI_MEMORY_SIZE,
 				   .name = "PCI memory",
-				   .dev = host,
-				   .read = memory_read,
-				   .write = memory_write};
+				   .dev = &host->memory,
+				   .read = window_read,
+				   .write = window_write};
 	int err;
 
 	memset(host, 0, sizeof(*host));

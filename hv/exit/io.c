@@ -11,22 +11,17 @@
 #define IO_STRING BIT(4)
 #define IO_REP	  BIT(5)
 
-static uint32_t ones(unsigned size)
-{
-	return size == 4 ? 0xffffffff : (1u << (8 * size)) - 1;
-}
-
 static uint32_t port_read(struct vm *vm, uint16_t port, unsigned size)
 {
 	const struct bus_range *r = bus_find(&vm->pc.pio, port, size);
 	uint64_t value;
 
 	if (!r)
-		return ones(size);
+		return (uint32_t)bus_ones(size);
 	spin_lock(&vm->lock);
 	value = r->read(r->dev, port, size);
 	spin_unlock(&vm->lock);
-	return (uint32_t)value & ones(size);
+	return (uint32_t)(value & bus_ones(size));
 }
 
 static void port_write(struct vm *vm, uint16_t port, unsigned size, uint32_t value)
@@ -120,10 +115,10 @@ enum outcome exit_io(struct vcpu *v, const struct exit *exit)
 	if (q & IO_STRING)
 		return string_io(v, q);
 	if (!(q & IO_IN))
-		port_write(v->vm, port, size, (uint32_t)*rax & ones(size));
+		port_write(v->vm, port, size, (uint32_t)(*rax & bus_ones(size)));
 	else if (size == 4)
 		*rax = port_read(v->vm, port, size); /* a 32-bit result clears the upper half */
 	else
-		*rax = (*rax & ~(uint64_t)ones(size)) | port_read(v->vm, port, size);
+		*rax = (*rax & ~bus_ones(size)) | port_read(v->vm, port, size);
 	return OUTCOME_NEXT;
 }
