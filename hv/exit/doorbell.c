@@ -1,16 +1,15 @@
-/* Writes to doorbells; see doorbell.h. SDM Vol. 3C Table 28-7 (qualification of EPT violations). */
+/* Writes to doorbells; see doorbell.h. */
 /* SPDX-License-Identifier: MIT */
 #include "hv/exit/doorbell.h"
 
+#include "hv/exit/qualification.h"
 #include "hv/vm.h"
 
-/* A write by the instruction itself, to an address of its own: neither read nor fetch, nor a page-table entry. */
-#define ACCESS	     (BIT(0) | BIT(1) | BIT(2) | BIT(7) | BIT(8))
-#define WRITE_LINEAR (BIT(1) | BIT(7) | BIT(8))
+#define ACCESS (EPT_READ | EPT_WRITE | EPT_FETCH | EPT_LINEAR)
 
 static bool ring_port(struct vcpu *v)
 {
-	uint64_t port = virt_exit_qualification() >> 16 & 0xffff;
+	uint16_t port = io_port(virt_exit_qualification());
 	unsigned offset;
 	const struct pci_bar *bar = pci_host_port_bell(&v->vm->pc.pci, port, &offset);
 
@@ -21,15 +20,14 @@ static bool ring_port(struct vcpu *v)
 	return true;
 }
 
-/* The length of the instruction is not the exit's to tell (SDM Vol. 3C 28.2.5). Only plain stores are rung in this way.
- */
+/* Plain stores only: any other instruction does more than ring. Its length is the decoder's (SDM Vol. 3C 28.2.5). */
 static NOINLINE bool ring_memory(struct vcpu *v)
 {
 	const struct insn *insn = &v->code.insn;
 	unsigned offset;
 	const struct pci_bar *bar = pci_host_memory_bell(&v->vm->pc.pci, virt_exit_gpa(), &offset);
 
-	if (!bar || virt_event_pending(&v->virt) || (virt_exit_qualification() & ACCESS) != WRITE_LINEAR ||
+	if (!bar || virt_event_pending(&v->virt) || (virt_exit_qualification() & ACCESS) != (EPT_WRITE | EPT_LINEAR) ||
 	    code_fetch(v) || insn->op != INSN_MOV || insn->kind != INSN_WRITE)
 		return false;
 	bar->bells.ring(bar->dev, offset);

@@ -6,11 +6,12 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "hv/exit/qualification.h"
 #include "hv/pc_map.h"
 #include "hv/vcpu.h"
 
-/* An OUT to a port of PCI's window, by these bits of the qualification (SDM Vol. 3C Table 28-5): port, string, IN. */
-#define EXIT_IO_PCI_MASK ((0xffffULL & ~(PC_PCI_IO_SIZE - 1ULL)) << 16 | BIT(4) | BIT(3))
+/* An OUT to a port of PCI's window, by these bits of the qualification. */
+#define EXIT_IO_PCI_MASK ((0xffffULL & ~(PC_PCI_IO_SIZE - 1ULL)) << 16 | IO_STRING | IO_IN)
 #define EXIT_IO_PCI	 ((uint64_t)PC_PCI_IO << 16)
 
 /* The vCPU, which is loaded, has touched a place where doorbells may be. Any other exit pays next to nothing for it. */

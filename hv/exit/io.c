@@ -3,13 +3,10 @@
  * ones and swallows writes, as on a PC. SDM Vol. 3C Table 28-5 (qualification), 28-8 (instruction information).
  */
 /* SPDX-License-Identifier: MIT */
+#include "hv/exit/qualification.h"
 #include "hv/exit/table.h"
 #include "hv/guest_walk.h"
 #include "hv/vm.h"
-
-#define IO_IN	  BIT(3)
-#define IO_STRING BIT(4)
-#define IO_REP	  BIT(5)
 
 static uint32_t port_read(struct vm *vm, uint16_t port, unsigned size)
 {
@@ -76,8 +73,8 @@ static int probe_element(struct vcpu *v, gva_t from, unsigned size, bool write, 
 static enum outcome string_io(struct vcpu *v, uint64_t q)
 {
 	uint64_t mask = address_mask(virt_exit_insn_info()), *reg = v->virt.reg;
-	unsigned size = (q & 7) + 1;
-	uint16_t port = (uint16_t)(q >> 16);
+	unsigned size = io_size(q);
+	uint16_t port = io_port(q);
 	int64_t step = virt_rflags() & RFLAGS_DF ? -(int64_t)size : (int64_t)size;
 	bool in = q & IO_IN;
 	gva_t address = GVA(virt_exit_gla()), at;
@@ -107,8 +104,8 @@ static enum outcome string_io(struct vcpu *v, uint64_t q)
 enum outcome exit_io(struct vcpu *v, const struct exit *exit)
 {
 	uint64_t q = virt_exit_qualification();
-	unsigned size = (q & 7) + 1;
-	uint16_t port = (uint16_t)(q >> 16);
+	unsigned size = io_size(q);
+	uint16_t port = io_port(q);
 	uint64_t *rax = &v->virt.reg[REG_RAX];
 
 	(void)exit;

@@ -6,16 +6,10 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
+#include "hv/exit/qualification.h"
 #include "hv/exit/table.h"
 #include "hv/guest_walk.h"
 #include "hv/vm.h"
-
-#define QUALIFICATION_WRITE BIT(1)
-#define QUALIFICATION_FETCH BIT(2)
-/* The address is that of the access itself, not of a page-table entry. */
-#define QUALIFICATION_LINEAR (BIT(7) | BIT(8))
-/* An IRET was cut short that had unblocked NMIs; undefined while an event was being delivered (28.2.3). */
-#define QUALIFICATION_NMI_UNBLOCKED BIT(12)
 
 /* Who answers at a guest-physical address. */
 struct target {
@@ -184,9 +178,9 @@ static enum outcome emulate(struct vcpu *v, uint64_t gpa)
 /* There is memory at gpa: touched for the first time, by this vCPU or a moment ago by another, or watched. */
 static enum outcome touch_memory(struct vcpu *v, uint64_t gpa, uint64_t q)
 {
-	if (q & QUALIFICATION_WRITE)
+	if (q & EPT_WRITE)
 		vm_vga_touched(v->vm, gpa);
-	if ((q & QUALIFICATION_NMI_UNBLOCKED) && !virt_event_pending(&v->virt))
+	if ((q & EPT_NMI_UNBLOCKED) && !virt_event_pending(&v->virt))
 		virt_block_nmi();
 	return OUTCOME_RETRY;
 }
@@ -208,10 +202,10 @@ enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
 		    v,
 		    "an interrupt or exception was delivered through guest-physical 0x%llx, where there is no memory",
 		    (unsigned long long)gpa);
-	if (q & QUALIFICATION_FETCH)
+	if (q & EPT_FETCH)
 		return vm_kill(v, "instruction fetch at guest-physical 0x%llx, where there is no memory",
 			       (unsigned long long)gpa);
-	if ((q & QUALIFICATION_LINEAR) != QUALIFICATION_LINEAR)
+	if ((q & EPT_LINEAR) != EPT_LINEAR)
 		return vm_kill(v, "page tables at guest-physical 0x%llx, where there is no memory",
 			       (unsigned long long)gpa);
 	return emulate(v, gpa);
