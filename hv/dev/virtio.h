@@ -15,9 +15,8 @@
 #define VIRTIO_F_RING_PACKED   BIT(34)
 #define VIRTIO_F_RING_RESET    BIT(40)
 
-#define VIRTIO_PIECE                                                                                                   \
-	1024 /* bytes moved for which finding one piece of guest memory counts: it may have to be filled               \
-	      */
+/* Bytes moved for which finding one piece of guest memory counts: it may have to be filled. */
+#define VIRTIO_PIECE 1024
 
 /* What serve() answers. */
 enum { VIRTIO_EMPTY = 0, VIRTIO_SERVED = 1, VIRTIO_RESTS = 2 };
@@ -35,7 +34,7 @@ struct virtio_kind {
 	void (*config_write)(void *dev, unsigned offset, const void *from, unsigned size);
 	/* The driver, or the power, resets the device; its queues' turn comes after. NULL: nothing to forget. */
 	void (*reset)(void *dev);
-	/* What the device remembers of a queue, a chain that it has taken among it, is void. */
+	/* What the device remembers of a queue, a chain that it has taken among it, is void. NULL: it does not. */
 	void (*queue_reset)(void *dev, unsigned queue);
 	/*
 	 * Takes one chain and does what it says, or goes on with what it took; ends about when clock_now() is `until`.

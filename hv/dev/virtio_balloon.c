@@ -204,7 +204,7 @@ static int serve_stats(struct virtio_balloon *b, struct virtqueue *q, uint64_t *
 
 static bool is_report(const struct virtio_balloon *b, unsigned queue)
 {
-	return queue > QUEUE_STATS || (queue == QUEUE_STATS && !(b->transport.driver_features & F_STATS));
+	return queue > QUEUE_STATS || (queue == QUEUE_STATS && !virtio_pci_has(&b->transport, F_STATS));
 }
 
 /* 1: there is a request; else as virtqueue_take. */

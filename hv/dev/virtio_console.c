@@ -40,11 +40,6 @@ struct control {
 /* What the driver is told of a port, in this order. */
 enum message { TELL_ADD, TELL_CONSOLE, TELL_NAME, TELL_SIZE, TELL_OPEN };
 
-static bool has_feature(const struct virtio_console *con, uint64_t feature)
-{
-	return con->transport.driver_features & feature;
-}
-
 static unsigned rx_queue(unsigned port)
 {
 	return port ? 2 * port + 2 : 0;
@@ -120,7 +115,7 @@ static void hear(struct virtio_console *con, const struct control *c)
 	} else if (c->event == PORT_READY && c->value == 1 && c->id < con->ports) {
 		tell(con, c->id,
 		     BIT(TELL_CONSOLE) | BIT(TELL_NAME) | BIT(TELL_OPEN) |
-			 (has_feature(con, F_SIZE) ? BIT(TELL_SIZE) : 0));
+			 (virtio_pci_has(&con->transport, F_SIZE) ? BIT(TELL_SIZE) : 0));
 	}
 }
 
@@ -302,7 +297,7 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 	struct virtio_console *con = dev;
 	struct virtio_console_port *p = &con->port[port_of(queue)];
 
-	if (queue >= QUEUE_CONTROL_RX && !has_feature(con, F_MULTIPORT))
+	if (queue >= QUEUE_CONTROL_RX && !virtio_pci_has(&con->transport, F_MULTIPORT))
 		return VIRTIO_RESTS;
 	if (queue == QUEUE_CONTROL_RX)
 		return serve_control_rx(con, q);

@@ -235,7 +235,8 @@ static void reset_queue(struct virtio_pci *v, unsigned n)
 	v->vector[n] = VIRTIO_NO_VECTOR;
 	v->kicked &= ~(1U << n);
 	atomic_fetch_and(&v->rung, ~(1U << n));
-	v->kind->queue_reset(v->dev, n);
+	if (v->kind->queue_reset)
+		v->kind->queue_reset(v->dev, n);
 }
 
 /* What a driver asks for by writing 0 to the status (2.4, 4.1.4.3.1): nothing of it is left at once. */

@@ -20,11 +20,6 @@ static uint64_t features(void *dev)
 	return 0;
 }
 
-static void queue_reset(void *dev, unsigned queue)
-{
-	(void)dev, (void)queue;
-}
-
 static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work)
 {
 	struct virtio_rng *rng = dev;
@@ -52,7 +47,6 @@ static const struct virtio_kind entropy_kind = {
     .id = KIND_ENTROPY,
     .class_code = CLASS_OTHER,
     .features = features,
-    .queue_reset = queue_reset,
     .serve = serve,
 };
 
