@@ -191,8 +191,7 @@ void pv_leaves(struct vcpu *v)
 		__atomic_store_n(&v->pv.steal->preempted, PREEMPTED, __ATOMIC_SEQ_CST);
 }
 
-/* --- end of interrupt ----------------------------------------------------------------------------------------------
- */
+/* --- end of interrupt --------------------------------------------------------------------------------------------- */
 
 /* What the register's value names, if it is there. */
 static uint32_t *eoi_word(const struct vcpu *v, uint64_t value)

@@ -91,8 +91,7 @@ void trace_open(struct trace_cursor *c, uint64_t newest)
 	trace_cursor_init(c, rings, cpu_count(), newest);
 }
 
-/* --- a dump ---------------------------------------------------------------------------------------------------------
- */
+/* --- a dump ------------------------------------------------------------------------------------------------------- */
 
 enum stage { STAGE_HEAD, STAGE_VMS, STAGE_EXITS, STAGE_RECORDS, STAGE_END };
 

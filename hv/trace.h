@@ -58,8 +58,7 @@ struct trace_ring {
 	_Atomic uint64_t start;		      /* those before this one were cleared; trace_clear() only */
 };
 
-/* --- writing -------------------------------------------------------------------------------------------------------
- */
+/* --- writing ------------------------------------------------------------------------------------------------------ */
 
 /*
  * Plain on purpose: a CPU that sees the switch one event late does no harm, and a plain flag is tested by one
@@ -83,8 +82,7 @@ static inline void trace_at(enum trace_type type, const struct vcpu *v, uint64_t
 		trace_add(type, v, tsc, a, b);
 }
 
-/* --- the switch; boot CPU ------------------------------------------------------------------------------------------
- */
+/* --- the switch; boot CPU ----------------------------------------------------------------------------------------- */
 
 /* Goes on where trace_stop() left off. The first time it takes memory, for good. -E_NOMEM: stays off. */
 int trace_start(void) MUST_CHECK;
@@ -95,8 +93,7 @@ void trace_clear(void);
 /* The number that stands for a VM in its records; the same name has the same number. Boot CPU. */
 uint16_t trace_name_vm(const char *name);
 
-/* --- reading -------------------------------------------------------------------------------------------------------
- */
+/* --- reading ------------------------------------------------------------------------------------------------------ */
 
 /*
  * A place in the records of all CPUs. What comes after it was opened is not seen. May be kept for as long as one likes:

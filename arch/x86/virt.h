@@ -218,8 +218,7 @@ void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const cha
 /* Bounds the next entry to `ticks` TSC ticks, at most 2^32 counts of the timer (features.preemption_timer). */
 void virt_set_bound(uint64_t ticks);
 
-/* --- what the last exit was about: each costs a VMREAD, so ask only for what is needed ------------------------------
- */
+/* --- what the last exit was about: each costs a VMREAD, so ask only for what is needed ---------------------------- */
 uint64_t virt_exit_qualification(void);
 uint64_t virt_exit_gpa(void);
 uint64_t virt_exit_gla(void);
@@ -277,8 +276,7 @@ int virt_break(uint32_t field, uint64_t value) MUST_CHECK;
 /* Every field with its name, for reports. */
 void virt_dump(void (*line)(void *ctx, const char *text), void *ctx);
 
-/* --- events: at most one is injected an entry; the run loop decides which ------------------------------------------
- */
+/* --- events: at most one is injected an entry; the run loop decides which ----------------------------------------- */
 /* An event for the next entry is already there (an exception, or one whose delivery was cut short). */
 bool virt_event_pending(const struct virt_vcpu *v);
 /* Queues an exception of the guest's own doing, merged with one already pending as SDM Vol. 3A Table 6-5 says.
@@ -292,8 +290,7 @@ bool virt_can_take_nmi(void);
 void virt_block_nmi(void);
 /* Exit as soon as the guest can take an interrupt, an NMI. */
 void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi);
-/* --- the virtual APIC's hardware side --------------------------------------------------------------------------------
- */
+/* --- the virtual APIC's hardware side ----------------------------------------------------------------------------- */
 void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap);
 /* Virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
 uint8_t virt_apic_rvi(void);

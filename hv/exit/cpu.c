@@ -112,8 +112,7 @@ enum outcome exit_rdpmc(struct vcpu *v, const struct exit *exit)
 	return vcpu_raise_gp(v);
 }
 
-/* --- exceptions ----------------------------------------------------------------------------------------------------
- */
+/* --- exceptions --------------------------------------------------------------------------------------------------- */
 
 #define QUALIFICATION_DR6 (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(11) | BIT(13) | BIT(14) | BIT(16))
 
@@ -179,8 +178,7 @@ enum outcome exit_task_switch(struct vcpu *v, const struct exit *exit)
 		       (unsigned long long)(virt_exit_qualification() & 0xffff));
 }
 
-/* --- control registers: SDM Vol. 2B MOV (to control register), Vol. 3A 2.5, 4.1 -------------------------------------
- */
+/* --- control registers: SDM Vol. 2B MOV (to control register), Vol. 3A 2.5, 4.1 ----------------------------------- */
 
 static bool uses_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
 {
@@ -310,8 +308,7 @@ enum outcome exit_cr(struct vcpu *v, const struct exit *exit)
 	}
 }
 
-/* --- XSETBV: SDM Vol. 2D, Vol. 1 13.3 -------------------------------------------------------------------------------
- */
+/* --- XSETBV: SDM Vol. 2D, Vol. 1 13.3 ----------------------------------------------------------------------------- */
 
 static bool xcr0_is_valid(uint64_t value, uint64_t mask)
 {

@@ -331,8 +331,7 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 	return OUTCOME_NEXT;
 }
 
-/* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ---------------
- */
+/* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ------------ */
 
 static uint8_t plain[PAGE_SIZE] __attribute__((aligned(4096)));
 static uint8_t x2apic[PAGE_SIZE] __attribute__((aligned(4096)));

@@ -176,8 +176,7 @@ static void make_memory(void)
 		sim_fail("phys_init");
 }
 
-/* --- definitions ---------------------------------------------------------------------------------------------------
- */
+/* --- definitions -------------------------------------------------------------------------------------------------- */
 
 static void forget(struct definition *d)
 {
@@ -312,8 +311,7 @@ static void set(struct definition *d)
 		sim_fail("set %s %s=%s: no reason is given", d->name, s[0], soak.value);
 }
 
-/* --- what the owner does -------------------------------------------------------------------------------------------
- */
+/* --- what the owner does ------------------------------------------------------------------------------------------ */
 
 static void destroy(struct definition *d)
 {
@@ -461,8 +459,7 @@ void log_set_input(void (*input)(void *ctx, uint8_t byte), void *ctx)
 	type_ctx = ctx;
 }
 
-/* --- what must hold ------------------------------------------------------------------------------------------------
- */
+/* --- what must hold ----------------------------------------------------------------------------------------------- */
 
 static unsigned cpus_that_run(const struct vcpu *v)
 {
@@ -590,8 +587,7 @@ static void asleep(void)
 	sim_interrupt();
 }
 
-/* --- an episode ----------------------------------------------------------------------------------------------------
- */
+/* --- an episode --------------------------------------------------------------------------------------------------- */
 
 static void check_nothing_is_left(void)
 {

@@ -90,8 +90,7 @@ static bool no_memory(void)
 	return processor_short_of_memory && sim_chance(30);
 }
 
-/* --- the extension, memory -----------------------------------------------------------------------------------------
- */
+/* --- the extension, memory ---------------------------------------------------------------------------------------- */
 
 const struct virt_features *virt_features(void)
 {
@@ -195,8 +194,7 @@ int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsig
 	return 0;
 }
 
-/* --- a vCPU --------------------------------------------------------------------------------------------------------
- */
+/* --- a vCPU ------------------------------------------------------------------------------------------------------- */
 
 int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 {
@@ -322,8 +320,7 @@ uint32_t virt_exit_error_code(void)
 	return 0;
 }
 
-/* --- registers -----------------------------------------------------------------------------------------------------
- */
+/* --- registers ---------------------------------------------------------------------------------------------------- */
 
 uint64_t virt_rip(void)
 {
@@ -444,8 +441,7 @@ void virt_get_state(struct virt_vcpu *v, struct cpu_state *state)
 	memcpy(state->reg, v->reg, sizeof(state->reg));
 }
 
-/* --- events --------------------------------------------------------------------------------------------------------
- */
+/* --- events ------------------------------------------------------------------------------------------------------- */
 
 bool virt_event_pending(const struct virt_vcpu *v)
 {
@@ -504,8 +500,7 @@ void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 	here_of(v)->nmi_window = nmi;
 }
 
-/* --- the virtual APIC ----------------------------------------------------------------------------------------------
- */
+/* --- the virtual APIC --------------------------------------------------------------------------------------------- */
 
 void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
 {
@@ -558,8 +553,7 @@ static void deliver_virtually(struct soft *s)
 	s->state.rflags &= ~RFLAGS_IF;
 }
 
-/* --- entry ---------------------------------------------------------------------------------------------------------
- */
+/* --- entry -------------------------------------------------------------------------------------------------------- */
 
 /* What was injected is being handled. */
 static void take_event(struct soft *s)

@@ -61,8 +61,7 @@ static struct sim {
 	struct sim_cpu cpu[SIM_CPUS];
 } sim = {.running = -1};
 
-/* --- chance --------------------------------------------------------------------------------------------------------
- */
+/* --- chance ------------------------------------------------------------------------------------------------------- */
 
 /* splitmix64 */
 static uint64_t draw(void)
@@ -84,8 +83,7 @@ bool sim_chance(unsigned per_mille)
 	return sim_random(1000) < per_mille;
 }
 
-/* --- what it says --------------------------------------------------------------------------------------------------
- */
+/* --- what it says ------------------------------------------------------------------------------------------------- */
 
 static void note(const char *fmt, va_list args)
 {
@@ -196,8 +194,7 @@ bool log_paint(unsigned max_rows)
 	return false;
 }
 
-/* --- switching -----------------------------------------------------------------------------------------------------
- */
+/* --- switching ---------------------------------------------------------------------------------------------------- */
 
 /*
  * Keeps what a called function must preserve on the stack, *from says where, and goes on with another stack. Unlike
@@ -262,8 +259,7 @@ static void go_on(unsigned cpu)
 	__sanitizer_finish_switch_fiber(sim.outside_fake_stack, NULL, NULL);
 }
 
-/* --- interrupts ----------------------------------------------------------------------------------------------------
- */
+/* --- interrupts --------------------------------------------------------------------------------------------------- */
 
 static bool interrupt_waits(const struct sim_cpu *c)
 {
@@ -338,8 +334,7 @@ void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 	sim.cpu[apic_id].kicked = true;
 }
 
-/* --- the rest of a machine -----------------------------------------------------------------------------------------
- */
+/* --- the rest of a machine ---------------------------------------------------------------------------------------- */
 
 struct cpu *this_cpu(void)
 {
@@ -409,8 +404,7 @@ const char *trap_name(uint64_t vector)
 	return "trap";
 }
 
-/* --- the run ------------------------------------------------------------------------------------------------------
- */
+/* --- the run ------------------------------------------------------------------------------------------------------ */
 
 /* The CPU will begin with cpu_entry(): its address is where sim_switch() returns to, behind six registers. */
 static void begin(struct sim_cpu *c)

@@ -357,8 +357,7 @@ void virt_apic_set_threshold(uint8_t threshold)
 	fake.threshold = threshold;
 }
 
-/* --- the floor of hv/vcpu.c, for tests of exit handlers ------------------------------------------------------------
- */
+/* --- the floor of hv/vcpu.c, for tests of exit handlers ----------------------------------------------------------- */
 
 #ifdef FAKE_VIRT_WITH_VCPU
 void virt_load(struct virt_vcpu *v)

@@ -143,8 +143,7 @@ static void cpuid_xsave_follows_xcr0(void **state)
 	assert_int_equal(vcpu.virt.reg[REG_RBX], 0x440);
 }
 
-/* --- MOV to control registers --------------------------------------------------------------------------------------
- */
+/* --- MOV to control registers ------------------------------------------------------------------------------------- */
 
 static enum outcome mov_to(unsigned cr, uint64_t value)
 {
@@ -398,8 +397,7 @@ static void xsetbv_rules(void **state)
 	assert_gp(do_xsetbv(0, 7));
 }
 
-/* --- exceptions and the rest ---------------------------------------------------------------------------------------
- */
+/* --- exceptions and the rest -------------------------------------------------------------------------------------- */
 
 static enum outcome exception(unsigned type, unsigned vector)
 {

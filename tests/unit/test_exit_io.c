@@ -41,8 +41,7 @@ static void port_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 	written = value;
 }
 
-/* --- guest memory ---------------------------------------------------------------------------------------------------
- */
+/* --- guest memory ------------------------------------------------------------------------------------------------- */
 
 static uint8_t memory[2 * PAGE_SIZE];
 static bool present[2], writable[2];
@@ -117,8 +116,7 @@ static enum outcome io(uint16_t port, unsigned size, unsigned flags)
 	return exit_io(&vcpu, &no_exit);
 }
 
-/* --- IN and OUT -----------------------------------------------------------------------------------------------------
- */
+/* --- IN and OUT --------------------------------------------------------------------------------------------------- */
 
 static void in_merges_by_width(void **state)
 {
@@ -171,8 +169,7 @@ static void nobody_answers_with_ones(void **state)
 	assert_int_equal(reads + writes, 0);
 }
 
-/* --- INS and OUTS ---------------------------------------------------------------------------------------------------
- */
+/* --- INS and OUTS ------------------------------------------------------------------------------------------------- */
 
 static void string(unsigned address_size, uint64_t gla)
 {

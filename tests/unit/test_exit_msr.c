@@ -92,8 +92,7 @@ static void assert_kept(uint32_t msr, uint64_t value)
 	assert_int_equal(value_of(msr), value);
 }
 
-/* --- table and bitmaps ---------------------------------------------------------------------------------------------
- */
+/* --- table and bitmaps -------------------------------------------------------------------------------------------- */
 
 static void table_is_sorted(void **state)
 {
@@ -216,8 +215,7 @@ static void x2apic_bitmap(void **state)
 	assert_true(exits(bitmap, 0x804, false)); /* reserved */
 }
 
-/* --- registers -----------------------------------------------------------------------------------------------------
- */
+/* --- registers ---------------------------------------------------------------------------------------------------- */
 
 static void unknown_registers_are_gp(void **state)
 {

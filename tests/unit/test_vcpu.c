@@ -165,8 +165,7 @@ static void prepare(void)
 	assert_true(vcpu_prepare(&vcpu));
 }
 
-/* --- the choice of an event -----------------------------------------------------------------------------------------
- */
+/* --- the choice of an event --------------------------------------------------------------------------------------- */
 
 static void nothing_to_do(void **state)
 {
@@ -466,8 +465,7 @@ static void a_masked_interrupt_does_not_end_hlt(void **state)
 	assert_int_equal(fake.vector, 0x23);
 }
 
-/* --- INIT, start-up, requests ----------------------------------------------------------------------------------------
- */
+/* --- INIT, start-up, requests ------------------------------------------------------------------------------------- */
 
 static void startup_begins_at_its_vector(void **state)
 {
@@ -614,8 +612,7 @@ static void leaving_misses_no_request(void **state)
 	assert_int_equal(wakes, 1);
 }
 
-/* --- pause ---------------------------------------------------------------------------------------------------------
- */
+/* --- pause -------------------------------------------------------------------------------------------------------- */
 
 /* What is asked of a paused vCPU waits for it, and it looks at everything when it goes on. */
 static void a_paused_vcpu_stays_out_and_forgets_nothing(void **state)
@@ -653,8 +650,7 @@ static void a_resume_in_between_is_not_missed(void **state)
 	prepare();
 }
 
-/* --- snapshots and the timer ---------------------------------------------------------------------------------------
- */
+/* --- snapshots and the timer -------------------------------------------------------------------------------------- */
 
 static void a_paused_vcpu_gives_its_registers(void **state)
 {
