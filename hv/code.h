@@ -17,8 +17,11 @@ struct vcpu;
 
 struct code {
 	struct insn insn;
-	bool known; /* the rest is so that it can be compared: not where the bytes go on in another page, nor with PAE's
-		     * PDPTEs, which the processor keeps, or entries of four bytes on the way */
+	/*
+	 * The rest can be compared. It can't where the bytes go on in another page, or where there are PAE's PDPTEs,
+	 * which the processor keeps, or entries of four bytes on the way.
+	 */
+	bool known;
 	uint64_t rip;
 	struct segment cs;
 	struct walk_mode mode;

@@ -8,7 +8,6 @@
 #include <stdatomic.h>
 
 #include "arch/x86/cpu.h"
-#include "hv/lib/spinlock.h"
 #include "hv/timer.h"
 
 struct vcpu;

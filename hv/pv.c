@@ -155,8 +155,8 @@ static int write_steal_time(struct vcpu *v, uint64_t value)
 		v->pv.steal_msr = 0;
 		return -E_INVAL;
 	}
-	atomic_store_explicit(&v->pv.wait_from, 0,
-			      memory_order_relaxed); /* what it waited before was nobody's business */
+	/* What it waited before was nobody's business. */
+	atomic_store_explicit(&v->pv.wait_from, 0, memory_order_relaxed);
 	pv_runs(v);
 	return 0;
 }

@@ -16,7 +16,7 @@
 #include "hv/vm.h"
 #include "hv/work.h"
 
-#define RING_PATIENCE_NS 20000
+#define RING_PATIENCE_NS 20000 /* how long the work for a series of doorbells may wait: ring_on() */
 
 /* Sets the hardware timer to `deadline` unless it is set so already. */
 static void arm(struct pcpu *p, uint64_t deadline)

@@ -59,14 +59,14 @@ void share_join(struct share_party **parties, struct share_party *p);
 /* Nothing reaches its grants any more and it has no mappings. Also for one that has not joined. */
 void share_leave(struct share_party **parties, struct share_party *p);
 
-/* True: the peer's listener is to be told. -VIREO_ENOENT in *err where there is no such peer, else 0. */
+/* True: the peer's listener is to be told. VIREO_ENOENT in *err where there is no such peer, else 0. */
 bool share_ring(struct share_party *p, uint64_t peer, int *err);
 uint32_t share_take(struct share_party *p);
 
 /* Answers are 0 or hv/abi.h's errors. `hpa` is where the pages are. */
 int share_grant(struct share_party *p, uint64_t peer, uint64_t slot, hpa_t hpa, uint64_t pages,
 		bool writable) MUST_CHECK;
-/* Puts down a mapping of a peer's grant, at `gpa` of the window [first, first + size). share_forget() undoes it. */
+/* Puts down a mapping of a peer's grant, which shall begin at `gpa` of the window: *out. share_forget() undoes it. */
 int share_map(struct share_party *p, uint64_t peer, uint64_t slot, uint64_t gpa, uint64_t pages, bool writable,
 	      struct share_mapping **out) MUST_CHECK;
 /*

@@ -11,8 +11,7 @@
 #include "hv/sched/sched.h"
 #include "hv/vm_device.h"
 
-/* Where a turn ends, about, by work and by time: other vCPUs of the VM may wait for the lock, and the CPU for the turn.
- */
+/* Where a turn ends, about, by work and by time: the VM's other vCPUs may wait for the lock, others for the CPU. */
 #define TURN_BYTES (128 * KIB)
 #define TURN_NS	   100000
 
@@ -130,8 +129,10 @@ void vm_io_reset(struct vm *vm)
 	}
 }
 
-/* Turns are queued only while the VM runs, under the lock or by its own vCPUs: who takes it after the end, when those
- * have left, sees the last of them. */
+/*
+ * Turns are queued only while the VM runs, under the lock or by its own vCPUs: who takes it after the end, when those
+ * have left, sees the last of them.
+ */
 bool vm_io_stop(struct vm *vm)
 {
 	bool pending = false;

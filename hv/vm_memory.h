@@ -1,6 +1,7 @@
 /*
  * The memory of a VM: guest_mem says where it lies, guest_ram fills it at first touch, the virt_space shows the guest
- * what has been filled. Part of vm.c, which calls all of it on the boot CPU.
+ * what has been filled. Part of vm.c, which calls all of it on the boot CPU, but for what
+ * the balloon calls.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -12,7 +12,7 @@
 #include "hv/abi.h"
 #include "hv/vm.h"
 
-/* As vm->config says; 0, or -E_NOMEM with `why`. Boot CPU, as the next two. */
+/* As vm->config says; 0, or negative with `why`: no memory, or it has a balloon. Boot CPU, as the next two. */
 int vm_share_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 /* The VM has ended or restarts, no vCPU of it runs: takes back what it granted and mapped. True: somebody may still see
  * its memory; ask again. */

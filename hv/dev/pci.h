@@ -1,7 +1,8 @@
 /*
  * One function on the guest's PCI bus: its configuration space, BARs that the guest may move, capabilities, INTx and
  * MSI-X. A device fills it in once (pci_init, pci_add_bar, pci_add_capability, pci_add_msix) and plugs it into the host
- * bridge (pci_host.h). Called with the VM's device lock held. PCI Local Bus Specification 3.0, chapter 6.
+ * bridge (pci_host.h). Called with the VM's device lock held, but for doorbells. PCI Local Bus Specification 3.0,
+ * chapter 6.
  *
  * Not here: 64-bit BARs, expansion ROMs, MSI without X, power management, PCI Express capabilities.
  */

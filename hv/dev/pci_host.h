@@ -5,7 +5,7 @@
  * them. The reset control register lies at port 0xCF9 among the others, so it is here as well.
  * PCI Local Bus Specification 3.0, 3.2.2.3.2; PCI Express 7.2.2 (ECAM); Intel 82441FX and 82371SB data sheets.
  *
- * Called with the VM's device lock held.
+ * Called with the VM's device lock held, but for the two that find a doorbell.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

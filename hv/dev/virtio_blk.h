@@ -16,7 +16,7 @@ struct virtio_blk_request {
 	struct virtqueue_chain chain;
 	bool active;
 	uint8_t status;	       /* what it ends with */
-	uint32_t type;	       /* VIRTIO_BLK_T_* */
+	uint32_t type;	       /* the header's (5.2.6) */
 	uint64_t offset, left; /* of the disk */
 	uint32_t written;      /* bytes of data, from the first that the device may write on */
 	struct virtio_stream data;

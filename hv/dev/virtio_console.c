@@ -92,9 +92,8 @@ static void queue_reset(void *dev, unsigned queue)
 			con->port[i].untold = 0;
 	} else if (!is_control(queue) && queue % 2) {
 		p->sending = false;
-	} else if (!is_control(
-		       queue)) { /* like a UART's FIFO when a driver comes: what was typed was for the last one */
-		p->taken = p->typed;
+	} else if (!is_control(queue)) {
+		p->taken = p->typed; /* it was for the last driver: a UART's FIFO is emptied, too */
 	}
 }
 

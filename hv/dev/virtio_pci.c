@@ -185,8 +185,7 @@ bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
 	return v->kicked && virtio_pci_is_live(v);
 }
 
-/* Also when the device becomes able to: what was notified too early (3.1.1) or without bus mastering is not forgotten.
- */
+/* Also when it becomes able to: what was notified too early (3.1.1), or without bus mastering, is not forgotten. */
 static void go_on(struct virtio_pci *v)
 {
 	if (v->kicked && virtio_pci_is_live(v))

@@ -1,6 +1,7 @@
 /*
  * A virtio device on the PCI bus, modern only: capabilities that say where its registers are, negotiation, queues,
- * notifications, interrupts by MSI-X or INTA#. VIRTIO 1.2, 4.1. Called with the VM's device lock held.
+ * notifications, interrupts by MSI-X or INTA#. VIRTIO 1.2, 4.1. Called with the VM's device lock held,
+ * but for doorbells that ring without it.
  *
  * A notification costs the vCPU no more than to say that there is something to do: `kick` arranges that
  * virtio_pci_work() is called, outside of any exit.

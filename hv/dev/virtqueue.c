@@ -100,7 +100,9 @@ static struct descriptor decode(const struct virtqueue *q, uint64_t gpa, uint64_
 				   .link = q->packed ? third : fourth};
 }
 
-/* Length, flags and what is between are of one moment, and the address not older: so a packed one is valid if marked.
+/*
+ * Length, flags and what is between are of one moment, and the address is not older: a packed one that is marked as
+ * available is whole.
  */
 static struct descriptor read_descriptor(const struct virtqueue *q, unsigned index)
 {
@@ -263,8 +265,7 @@ static void advance(const struct virtqueue *q, uint16_t *place, bool *wrap, unsi
 	*place = (uint16_t)next;
 }
 
-/* A buffer can be offered again when it was used: the driver is ahead by the ring's entries at most, less those in
- * flight. */
+/* What is in flight can't be offered again: the driver is ahead by the other entries of the ring at most. */
 static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
 {
 	uint16_t ahead = (uint16_t)(load16(&q->driver_area, RING_INDEX) - q->next_take);

@@ -1,5 +1,4 @@
-/* The shell's commands about balloons: how much memory a VM shall keep, and what it has. What they do: hv/vm_balloon.h.
- */
+/* The shell's commands about balloons: how much memory a VM shall keep, and what it has (hv/vm_balloon.h). */
 /* SPDX-License-Identifier: MIT */
 #include "hv/clock.h"
 #include "hv/lib/number.h"
