@@ -514,6 +514,14 @@ static int apply(const struct config_line *l, const struct key *keys, unsigned c
 	return unknown_key(l, keys, count);
 }
 
+static bool is_repeatable(const char *key)
+{
+	for (unsigned i = 0; i < ARRAY_SIZE(vm_keys); i++)
+		if (!strcmp(key, vm_keys[i].name))
+			return vm_keys[i].repeats;
+	return false;
+}
+
 /* The NAME of "vm NAME". It is printed in every message, so it is kept plain. */
 static int take_name(const struct config_line *l, const char *name, struct vm_config *vm)
 {
@@ -722,8 +730,7 @@ int config_set(struct vm_config *vm, const struct boot_info *info, const char *k
 	int err;
 
 	snprintf(who, sizeof(who), "vm %s", vm->name);
-	if (!strcmp(key, "module") || !strcmp(key, "disk") ||
-	    !strcmp(key, "net")) /* one more would join those that are there */
+	if (is_repeatable(key)) /* one more would join those that are there */
 		return config_complain(&l, "%s: can't be changed any more", key);
 	err = apply(&l, vm_keys, ARRAY_SIZE(vm_keys), &seen, NULL, &changed);
 	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !err; i++)
