@@ -222,10 +222,8 @@ void virt_set_bound(uint64_t ticks);
 uint64_t virt_exit_qualification(void);
 uint64_t virt_exit_gpa(void);
 uint64_t virt_exit_gla(void);
-uint32_t virt_exit_length(void); /* of the instruction, bytes */
 uint32_t virt_exit_insn_info(void);
 uint32_t virt_exit_interrupt_info(void); /* exceptions: vector, type, error code valid */
-uint32_t virt_exit_error_code(void);
 
 /* --- registers ---------------------------------------------------------------------------------------------------- */
 uint64_t virt_rip(void);

@@ -303,10 +303,6 @@ uint64_t virt_exit_gla(void)
 {
 	return here()->last.gpa;
 }
-uint32_t virt_exit_length(void)
-{
-	return here()->last.length;
-}
 uint32_t virt_exit_insn_info(void)
 {
 	return 0;
@@ -314,10 +310,6 @@ uint32_t virt_exit_insn_info(void)
 uint32_t virt_exit_interrupt_info(void)
 {
 	return VECTOR_AC | 3u << 8 | 1u << 31;
-}
-uint32_t virt_exit_error_code(void)
-{
-	return 0;
 }
 
 /* --- registers ---------------------------------------------------------------------------------------------------- */

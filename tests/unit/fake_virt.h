@@ -27,7 +27,7 @@ static struct fake_virt {
 	struct cpu_state state; /* last virt_set_state */
 	/* the last exit */
 	uint64_t qualification, gla, gpa;
-	uint32_t length, insn_info, interrupt_info, error_code;
+	uint32_t length, insn_info, interrupt_info;
 	/* events of the next entry */
 	unsigned exceptions, interrupts, nmis;
 	unsigned vector; /* the last one of them */
@@ -118,10 +118,6 @@ uint64_t virt_exit_gla(void)
 {
 	return fake.gla;
 }
-uint32_t virt_exit_length(void)
-{
-	return fake.length;
-}
 uint32_t virt_exit_insn_info(void)
 {
 	return fake.insn_info;
@@ -129,10 +125,6 @@ uint32_t virt_exit_insn_info(void)
 uint32_t virt_exit_interrupt_info(void)
 {
 	return fake.interrupt_info;
-}
-uint32_t virt_exit_error_code(void)
-{
-	return fake.error_code;
 }
 
 /* --- registers ---------------------------------------------------------------------------------------------------- */

@@ -58,10 +58,6 @@ uint64_t virt_exit_gla(void)
 {
 	return vmcs_read(VMCS_GUEST_LINEAR_ADDRESS);
 }
-uint32_t virt_exit_length(void)
-{
-	return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH);
-}
 uint32_t virt_exit_insn_info(void)
 {
 	return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_INFO);
@@ -69,10 +65,6 @@ uint32_t virt_exit_insn_info(void)
 uint32_t virt_exit_interrupt_info(void)
 {
 	return (uint32_t)vmcs_read(VMCS_EXIT_INTR_INFO);
-}
-uint32_t virt_exit_error_code(void)
-{
-	return (uint32_t)vmcs_read(VMCS_EXIT_INTR_ERROR_CODE);
 }
 
 static bool read_memory(void *ctx, hpa_t address, void *buf, size_t size)
