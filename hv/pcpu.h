@@ -21,7 +21,7 @@ enum {
 
 struct pcpu {
 	_Atomic uint32_t attention; /* ATTENTION_*; set by anyone, cleared by the owner */
-	_Atomic bool away;	    /* in guest mode or in HLT: an IPI is needed to be noticed */
+	_Atomic bool away; /* in guest mode, between its doorbells (run.c), or in HLT: only an IPI is noticed */
 	struct cpu *cpu;
 	struct vcpu *current; /* being run, or NULL */
 	uint64_t armed;	      /* deadline the LAPIC timer is set to */
@@ -57,7 +57,7 @@ static inline void pcpu_let_go(struct pcpu *p)
 	atomic_store_explicit(&p->rounds, rounds + 1, memory_order_release);
 }
 /*
- * Waits until every other CPU has let go once since the call, or is in guest mode or asleep: what nobody could find any
+ * Waits until every other CPU has let go once since the call, or is `away`: what nobody could find any
  * more when it was called can be freed after. A CPU's root mode is short, so is this. Holding no lock.
  */
 void pcpu_synchronize(void);

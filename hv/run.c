@@ -159,7 +159,11 @@ static bool follow(struct vcpu *v, enum outcome outcome)
  * series: behind one that is followed by its work, since its vCPU is likely to wait for the answer, lies a while in
  * which what further ones ask for waits, for the next other exit or for the end of the while. So the vCPU pays no more
  * than the doorbells, and the device finds all of it together. Of one whose work is due an exit is left as from a bound
- * that has passed. What others want meanwhile comes as an interrupt, since this CPU stays `away`.
+ * that has passed.
+ *
+ * This CPU stays `away`: what others want meanwhile comes as an interrupt, and nobody who frees something waits for it
+ * (pcpu_synchronize). So all that is touched here is the vCPU's own VM, which can't end as long as the vCPU runs, and
+ * of its memory what can't be given away before the vCPU has renewed (vcpu_renew).
  */
 static NOINLINE bool ring_on(struct pcpu *p, struct vcpu *v, struct exit *exit)
 {
