@@ -185,7 +185,7 @@ bool guest_is_ram(const struct guest_mem *mem, gpa_t gpa, size_t size)
 	return r && r->ram && size <= r->size - (gpa.value - r->gpa);
 }
 
-uint64_t guest_ram_below_4g(const struct guest_mem *mem)
+uint64_t guest_mem_below_4g(const struct guest_mem *mem)
 {
 	uint64_t top = 0;
 

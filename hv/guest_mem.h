@@ -56,4 +56,4 @@ bool guest_has(const struct guest_mem *mem, gpa_t gpa);
 bool guest_is_ram(const struct guest_mem *mem, gpa_t gpa, size_t size);
 
 /* Bytes of usable RAM that start at address 0 without a hole above 1 MiB: where the top of low memory is. */
-uint64_t guest_ram_below_4g(const struct guest_mem *mem);
+uint64_t guest_mem_below_4g(const struct guest_mem *mem);

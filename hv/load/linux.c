@@ -190,7 +190,7 @@ static int place_kernel(struct kernel *k, const struct guest_mem *mem, char *err
 	return load_complain(error, k->image,
 			     "kernel larger than memory: init_size is 0x%llx bytes at 0x%llx, found RAM up to 0x%llx%s",
 			     (unsigned long long)k->need, (unsigned long long)k->pref_address,
-			     (unsigned long long)guest_ram_below_4g(mem), k->relocatable ? "" : " (not relocatable)");
+			     (unsigned long long)guest_mem_below_4g(mem), k->relocatable ? "" : " (not relocatable)");
 }
 
 /* Free RAM [low, high) for the initrd: the highest page-aligned place for `size` bytes, or 0. Keeps the largest in

@@ -393,7 +393,7 @@ static void add_memory(const struct guest_mem *mem, struct area *area, struct in
 	struct e820_entry map[E820_MAX];
 	struct info_memory list[E820_MAX];
 	unsigned count = load_memory_map(mem, map);
-	uint64_t top = guest_ram_below_4g(mem);
+	uint64_t top = guest_mem_below_4g(mem);
 
 	for (unsigned i = 0; i < count; i++)
 		list[i] = (struct info_memory){sizeof(list[i].entry), map[i]};

@@ -186,18 +186,18 @@ static void top_of_low_memory(void **s)
 	struct guest_mem mem = {0};
 
 	(void)s;
-	assert_int_equal(guest_ram_below_4g(&mem), 0);
+	assert_int_equal(guest_mem_below_4g(&mem), 0);
 	assert_int_equal(add(&mem, 0, 0xa0000, low, true), 0);
-	assert_int_equal(guest_ram_below_4g(&mem), 0xa0000);
+	assert_int_equal(guest_mem_below_4g(&mem), 0xa0000);
 	assert_int_equal(add(&mem, 0xb8000, 0x8000, low, false), 0);
 	assert_int_equal(add(&mem, MIB, 63 * MIB, low, true), 0);
-	assert_int_equal(guest_ram_below_4g(&mem), 64 * MIB);
+	assert_int_equal(guest_mem_below_4g(&mem), 64 * MIB);
 	assert_int_equal(add(&mem, 64 * MIB, MIB, low, false), 0);
 	assert_int_equal(add(&mem, 65 * MIB, MIB, low, true), 0);
-	assert_int_equal(guest_ram_below_4g(&mem), 64 * MIB);
+	assert_int_equal(guest_mem_below_4g(&mem), 64 * MIB);
 	mem.region[2].size = 8 * GIB; /* one region to beyond 4 GiB */
 	mem.count = 3;
-	assert_int_equal(guest_ram_below_4g(&mem), 4 * GIB);
+	assert_int_equal(guest_mem_below_4g(&mem), 4 * GIB);
 }
 
 int main(void)
