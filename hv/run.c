@@ -154,27 +154,30 @@ static bool follow(struct vcpu *v, enum outcome outcome)
 	return false;
 }
 
+enum rung {
+	RUNG_NONE, /* it was no doorbell: nothing has happened */
+	RUNG_ON,   /* the guest may be entered again at once */
+	RUNG_DUE,  /* what it asked for, or something else, is due */
+};
+
 /*
- * After an exit that may be a doorbell; true: it was one, and the guest is entered again at once. Doorbells come in
- * series: behind one that is followed by its work, since its vCPU is likely to wait for the answer, lies a while in
- * which what further ones ask for waits, for the next other exit or for the end of the while. So the vCPU pays no more
- * than the doorbells, and the device finds all of it together. Of one whose work is due an exit is left as from a bound
- * that has passed.
+ * After an exit that may be a doorbell. They come in series: behind one that is followed by its work, since its vCPU is
+ * likely to wait for the answer, lies a while in which what further ones ask for waits, for the next other exit or for
+ * the end of the while. So the vCPU pays no more than the doorbells, and the device finds all of it together.
  *
  * This CPU stays `away`: what others want meanwhile comes as an interrupt, and nobody who frees something waits for it
  * (pcpu_synchronize). So all that is touched here is the vCPU's own VM, which can't end as long as the vCPU runs, and
  * of its memory what can't be given away before the vCPU has renewed (vcpu_renew).
  */
-static NOINLINE bool ring_on(struct pcpu *p, struct vcpu *v, struct exit *exit)
+static NOINLINE enum rung ring_on(struct pcpu *p, struct vcpu *v, const struct exit *exit)
 {
 	if (!exit_doorbell(v, exit))
-		return false;
+		return RUNG_NONE;
 	if (exit->tsc >= v->ring_end)
 		v->ring_end = exit->tsc + ring_patience;
 	else if (bound_entry(p, exit->tsc, v->ring_end < p->turn_end ? v->ring_end : p->turn_end))
-		return true;
-	exit->reason = EXIT_PREEMPTION_TIMER;
-	return false;
+		return RUNG_ON;
+	return RUNG_DUE;
 }
 
 static bool turn_is_over(struct pcpu *p)
@@ -187,6 +190,7 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	struct exit exit;
 	struct exit_stat *stat;
+	enum rung rung;
 
 	begin_turn(p, now);
 	for (;;) {
@@ -218,9 +222,10 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 				return false;
 			}
 			stat = record(v, &exit);
-		} while (exit_may_be_doorbell(&exit) && ring_on(p, v, &exit));
+			rung = exit_may_be_doorbell(&exit) ? ring_on(p, v, &exit) : RUNG_NONE;
+		} while (rung == RUNG_ON);
 		atomic_store_explicit(&p->away, false, memory_order_relaxed);
-		if (!follow(v, exit_handle(v, &exit)))
+		if (rung == RUNG_NONE && !follow(v, exit_handle(v, &exit)))
 			return false;
 		now = clock_now();
 		account(stat, now - exit.tsc);
