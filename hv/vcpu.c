@@ -303,13 +303,30 @@ bool vcpu_prepare(struct vcpu *v)
 	return true;
 }
 
-void vcpu_load(struct vcpu *v, struct pcpu *p)
+/* Memory may have gone while nobody asked it to look, and from now on vcpu_has_renewed() says that it knows none. */
+static void load(struct vcpu *v)
 {
 	virt_load(&v->virt);
-	code_forget(&v->code); /* memory may have gone while nobody asked it to look */
-	vlapic_set_queue(&v->lapic, &p->timers);
-	if (v->vm->balloon) /* for the same reason */
+	code_forget(&v->code);
+	if (v->vm->balloon)
 		pv_look_again(v);
+}
+
+void vcpu_make_room(struct vcpu *v)
+{
+	pv_take_eoi(v); /* where it was offered */
+	virt_put(&v->virt);
+}
+
+void vcpu_come_back(struct vcpu *v)
+{
+	load(v);
+}
+
+void vcpu_load(struct vcpu *v, struct pcpu *p)
+{
+	load(v);
+	vlapic_set_queue(&v->lapic, &p->timers);
 	pv_runs(v);
 	vcpu_look_again(v);
 }

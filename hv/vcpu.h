@@ -122,6 +122,9 @@ bool vcpu_prepare(struct vcpu *v);
  */
 void vcpu_load(struct vcpu *v, struct pcpu *p);
 void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable);
+/* Between an exit and the next entry another vCPU is loaded here for a moment. Owner only. */
+void vcpu_make_room(struct vcpu *v);
+void vcpu_come_back(struct vcpu *v);
 /* Asks for the vCPU's registers, whatever it is doing; v->snapshot holds them when snapshot_due is false again. Any
  * CPU. */
 void vcpu_snapshot(struct vcpu *v);

@@ -291,7 +291,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	struct cpu_state reset;
 
 	if (p->current)
-		virt_put(&p->current->virt);
+		vcpu_make_room(p->current);
 	virt_vcpu_power_up(&v->virt);
 	virt_load(&v->virt);
 	cpu_state_reset(&reset, v->cpuid_signature);
@@ -320,7 +320,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 			  v->vm->config->break_field);
 	virt_put(&v->virt);
 	if (p->current)
-		virt_load(&p->current->virt);
+		vcpu_come_back(p->current);
 }
 
 /* Devices and vCPUs as after power-up, images loaded into memory of which nothing is there yet. */

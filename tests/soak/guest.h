@@ -29,6 +29,7 @@ struct soft {
 	unsigned booting;				 /* steps left until it does anything */
 	bool going_to_halt;				 /* its timer is set */
 	bool hog;					 /* hardly ever exits by itself */
+	bool old_pointers;		  /* memory may have gone since it found what it shares with the hypervisor */
 	uint64_t tlb[GUEST_SHARED_PAGES]; /* of the window's first pages: what it may still reach; 0: nothing */
 };
 

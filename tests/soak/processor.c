@@ -11,6 +11,7 @@
 
 #include "arch/x86/virt.h"
 #include "hv/pc_map.h"
+#include "hv/pcpu.h"
 #include "hv/phys.h"
 #include "hv/vms.h"
 #include "tests/soak/guest.h"
@@ -238,8 +239,41 @@ static void flush_if_stale(struct soft *s)
 	if (atomic_load(&s->v->flushed_generation) == s->v->space->generation)
 		return;
 	memset(s->tlb, 0, sizeof(s->tlb));
+	s->old_pointers = soft_vcpu(s)->vm->balloon;
 	atomic_store(&s->v->flushed_generation, s->v->space->generation);
 }
+
+/* --- who has flushed, so that memory may go, uses no pointer that is older -----------------------------------------
+ */
+
+void __real_pv_look_again(struct vcpu *v);
+void __wrap_pv_look_again(struct vcpu *v);
+void __real_pv_leaves(struct vcpu *v);
+void __wrap_pv_leaves(struct vcpu *v);
+void __real_pv_take_eoi(struct vcpu *v);
+void __wrap_pv_take_eoi(struct vcpu *v);
+
+void __wrap_pv_look_again(struct vcpu *v)
+{
+	here_of(&v->virt)->old_pointers = false;
+	__real_pv_look_again(v);
+}
+
+void __wrap_pv_leaves(struct vcpu *v)
+{
+	if (v->pv.steal && here_of(&v->virt)->old_pointers)
+		sim_fail("a vCPU says that it leaves in memory that may be another VM's");
+	__real_pv_leaves(v);
+}
+
+void __wrap_pv_take_eoi(struct vcpu *v)
+{
+	if (v->pv.eoi && v->pv.eoi_offered && here_of(&v->virt)->old_pointers)
+		sim_fail("an EOI is looked for in memory that may be another VM's");
+	__real_pv_take_eoi(v);
+}
+
+/* ------------------------------------------------------------------------------------------------------------------ */
 
 void virt_load(struct virt_vcpu *v)
 {
@@ -260,6 +294,8 @@ void virt_renew(struct virt_vcpu *v)
 
 void virt_put(struct virt_vcpu *v)
 {
+	if (this_pcpu()->current == soft_vcpu(soft_of(v)) && sim_chance(200)) /* meanwhile memory goes elsewhere */
+		lose(v->space);
 	here_of(v)->cpu = -1;
 	loaded[sim_cpu()] = NULL;
 }

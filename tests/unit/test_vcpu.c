@@ -581,6 +581,24 @@ static void with_a_balloon_it_looks_again_when_it_gets_a_cpu(void **state)
 	vm.balloon = NULL;
 }
 
+/* While another vCPU is reset here, others may learn that this one has forgotten all: so it has. */
+static void after_making_room_it_looks_again(void **state)
+{
+	uint64_t balloon;
+
+	(void)state;
+	pv_looks = eois_taken = 0;
+	vcpu.code.known = true;
+	vm.balloon = (struct balloon_device *)&balloon;
+	vcpu_make_room(&vcpu);
+	assert_int_equal(eois_taken, 1);
+	assert_int_equal(pv_looks, 0);
+	vcpu_come_back(&vcpu);
+	assert_int_equal(pv_looks, 1);
+	assert_false(vcpu.code.known);
+	vm.balloon = NULL;
+}
+
 static void a_vm_that_ended_is_not_entered(void **state)
 {
 	(void)state;
@@ -789,6 +807,7 @@ int main(void)
 	    cmocka_unit_test_setup(requests_wake_and_kick, setup),
 	    cmocka_unit_test_setup(memory_that_went_is_forgotten, setup),
 	    cmocka_unit_test_setup(with_a_balloon_it_looks_again_when_it_gets_a_cpu, setup),
+	    cmocka_unit_test_setup(after_making_room_it_looks_again, setup),
 	    cmocka_unit_test_setup(a_vm_that_ended_is_not_entered, setup),
 	    cmocka_unit_test_setup(leaving_misses_no_request, setup),
 	    cmocka_unit_test_setup(a_paused_vcpu_stays_out_and_forgets_nothing, setup),
