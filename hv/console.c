@@ -52,18 +52,23 @@ static void flush_line(struct vm_console *c)
 	c->used = 0;
 }
 
-/* A line at a time; no control sequences from the background. The bytes are kept already. */
+/*
+ * A line at a time; no control sequences from the background: each byte is read once, since it may lie in memory that
+ * the guest changes meanwhile. The bytes are kept already.
+ */
 static void show_behind(struct vm_console *c, const uint8_t *bytes, size_t count)
 {
 	uint64_t first = c->said - count;
 
 	for (size_t i = 0; i < count; i++) {
-		if (bytes[i] == '\n' || c->used == CONSOLE_LINE) {
+		uint8_t byte = *(const volatile uint8_t *)&bytes[i];
+
+		if (byte == '\n' || c->used == CONSOLE_LINE) {
 			flush_line(c);
-			c->shown = first + i + (bytes[i] == '\n');
+			c->shown = first + i + (byte == '\n');
 		}
-		if (bytes[i] >= ' ' && bytes[i] < 0x7f)
-			c->line[c->used++] = (char)bytes[i];
+		if (byte >= ' ' && byte < 0x7f)
+			c->line[c->used++] = (char)byte;
 	}
 }
 
