@@ -109,8 +109,8 @@ def measure_vireo(folder, conf_text):
 
 
 def measure_devices(folder, conf_text):
-    """The boot of a VM that has every device: {id: (unit, value)}. Its drivers are loaded by init, where no time is
-    taken any more; the exits are those of both."""
+    """The boot of a VM that has every device: {id: (unit, value)}. The kernel finds and configures them; init, which
+    would load their drivers, powers off at once. The exits are those until the VM is off."""
     said = boot_vireo("devices", folder, conf_text + DEVICES)
     return {"linux-boot-devices": ("ticks", number(r"vireo-init: tsc (\d+)", said)),
             "linux-boot-devices-exits": ("exits", number(r"vm linux: powered off after (\d+) exits", said))}
