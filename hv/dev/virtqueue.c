@@ -90,45 +90,71 @@ static void store32(const struct virtqueue_area *area, unsigned offset, uint32_t
 	__atomic_store_n(at, value, __ATOMIC_RELEASE);
 }
 
-static struct descriptor decode(const struct virtqueue *q, uint64_t gpa, uint64_t rest)
+static struct descriptor decode(bool packed, uint64_t gpa, uint64_t rest)
 {
 	uint16_t third = (uint16_t)(rest >> 32), fourth = (uint16_t)(rest >> 48);
 
-	return (struct descriptor){.gpa = gpa,
-				   .size = (uint32_t)rest,
-				   .flags = q->packed ? fourth : third,
-				   .link = q->packed ? third : fourth};
+	return (struct descriptor){
+	    .gpa = gpa, .size = (uint32_t)rest, .flags = packed ? fourth : third, .link = packed ? third : fourth};
 }
 
 /*
  * Length, flags and what is between are of one moment, and the address is not older: a packed one that is marked as
  * available is whole.
  */
-static struct descriptor read_descriptor(const struct virtqueue *q, unsigned index)
+static struct descriptor read_descriptor(const struct virtqueue *q, bool packed, unsigned index)
 {
 	const uint64_t *at = field(&q->descriptor_area, index * DESC_SIZE);
 	uint64_t rest = __atomic_load_n(&at[1], __ATOMIC_ACQUIRE);
 
-	return decode(q, __atomic_load_n(&at[0], __ATOMIC_RELAXED), rest);
+	return decode(packed, __atomic_load_n(&at[0], __ATOMIC_RELAXED), rest);
 }
 
 static bool is_available(const struct virtqueue *q, const struct descriptor *d)
 {
-	return !!(d->flags & DESC_AVAIL) == q->take_wrap && !!(d->flags & DESC_USED) != q->take_wrap;
+	return (d->flags & (DESC_AVAIL | DESC_USED)) == (q->take_wrap ? DESC_AVAIL : DESC_USED);
 }
 
 /* --- chains: NULL, or the rule that the driver broke -------------------------------------------------------------- */
 
-static const char *add_part(struct virtqueue_chain *chain, const struct descriptor *d)
+static const char *check_part(const struct descriptor *d)
 {
-	unsigned count = chain->out + chain->in;
-
-	if (count == VIRTQUEUE_MAX_PARTS)
-		return "a chain has more buffers than the device takes";
 	if (!d->size)
 		return "a buffer has no length";
 	if (d->size - 1 > UINT64_MAX - d->gpa)
 		return "a buffer reaches beyond the end of the address space";
+	return NULL;
+}
+
+static void clear(struct virtqueue_chain *chain)
+{
+	chain->out = chain->in = 0;
+	chain->out_size = chain->in_size = 0;
+}
+
+/* The first part and the last one: nothing that add_part() asks of several can be wrong. */
+static const char *set_part(struct virtqueue_chain *chain, const struct descriptor *d)
+{
+	bool in = d->flags & DESC_WRITE;
+
+	chain->part[0].gpa = GPA(d->gpa);
+	chain->part[0].size = d->size;
+	chain->in = in;
+	chain->out = !in;
+	chain->in_size = in ? d->size : 0;
+	chain->out_size = in ? 0 : d->size;
+	return check_part(d);
+}
+
+static const char *add_part(struct virtqueue_chain *chain, const struct descriptor *d)
+{
+	unsigned count = chain->out + chain->in;
+	const char *problem = check_part(d);
+
+	if (problem)
+		return problem;
+	if (count == VIRTQUEUE_MAX_PARTS)
+		return "a chain has more buffers than the device takes";
 	if ((uint64_t)chain->out_size + chain->in_size + d->size > UINT32_MAX)
 		return "a chain's buffers are 4 GiB or more in all";
 	if (!(d->flags & DESC_WRITE) && chain->in)
@@ -171,7 +197,7 @@ static int read_entry(const struct virtqueue *q, struct guest_near *near, uint64
 	} else if (guest_read(q->mem, GPA(gpa), word, sizeof(word))) {
 		return -E_RANGE;
 	}
-	*d = decode(q, word[0], word[1]);
+	*d = decode(q->packed, word[0], word[1]);
 	return 0;
 }
 
@@ -211,10 +237,11 @@ static const char *follow_split(const struct virtqueue *q, struct virtqueue_chai
 	const char *problem;
 	struct descriptor d;
 
+	clear(chain);
 	for (unsigned followed = 0; followed < q->size; followed++, index = d.link) {
 		if (index >= q->size)
 			return "a descriptor's number lies outside of the ring";
-		d = read_descriptor(q, index);
+		d = read_descriptor(q, false, index);
 		if (d.flags & DESC_INDIRECT)
 			return follow_table(q, chain, &d);
 		problem = add_part(chain, &d);
@@ -225,13 +252,14 @@ static const char *follow_split(const struct virtqueue *q, struct virtqueue_chai
 }
 
 /* From *first on, which is at next_take. An indirect one stands alone (2.8.7). */
-static const char *follow_packed(const struct virtqueue *q, struct virtqueue_chain *chain,
-				 const struct descriptor *first)
+FLATTEN NOINLINE static const char *follow_packed(const struct virtqueue *q, struct virtqueue_chain *chain,
+						  const struct descriptor *first)
 {
 	unsigned room = q->size - q->in_flight, next;
 	struct descriptor d = *first;
 	const char *problem;
 
+	clear(chain);
 	for (chain->slots = 1; chain->slots <= room; chain->slots++) {
 		chain->id = d.link; /* the last one's counts (2.8.6) */
 		if (d.flags & DESC_INDIRECT)
@@ -240,7 +268,7 @@ static const char *follow_packed(const struct virtqueue *q, struct virtqueue_cha
 		if (problem || !(d.flags & DESC_NEXT))
 			return problem;
 		next = q->next_take + chain->slots;
-		d = read_descriptor(q, next < q->size ? next : next - q->size);
+		d = read_descriptor(q, true, next < q->size ? next : next - q->size);
 	}
 	return "a chain takes up descriptors that are not free";
 }
@@ -266,7 +294,7 @@ static void advance(const struct virtqueue *q, uint16_t *place, bool *wrap, unsi
 }
 
 /* What is in flight can't be offered again: the driver is ahead by the other entries of the ring at most. */
-static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
+FLATTEN NOINLINE static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
 {
 	uint16_t ahead = (uint16_t)(load16(&q->driver_area, RING_INDEX) - q->next_take);
 	const char *problem;
@@ -286,12 +314,18 @@ static int take_split(struct virtqueue *q, struct virtqueue_chain *chain)
 
 static int take_packed(struct virtqueue *q, struct virtqueue_chain *chain)
 {
-	struct descriptor d = read_descriptor(q, q->next_take);
+	struct descriptor d = read_descriptor(q, true, q->next_take);
 	const char *problem;
 
 	if (!is_available(q, &d))
 		return 0;
-	problem = follow_packed(q, chain, &d);
+	if ((d.flags & (DESC_NEXT | DESC_INDIRECT)) || q->in_flight == q->size) {
+		problem = follow_packed(q, chain, &d);
+	} else { /* a buffer for a frame: most of all chains */
+		chain->id = d.link;
+		chain->slots = 1;
+		problem = set_part(chain, &d);
+	}
 	if (problem)
 		return broke(q, problem);
 	advance(q, &q->next_take, &q->take_wrap, chain->slots);
@@ -306,8 +340,6 @@ FLATTEN int virtqueue_take(struct virtqueue *q, struct virtqueue_chain *chain)
 		return -E_FORMAT;
 	if (!q->enabled)
 		return 0;
-	chain->out = chain->in = 0;
-	chain->out_size = chain->in_size = 0;
 	got = q->packed ? take_packed(q, chain) : take_split(q, chain);
 	if (got == 1)
 		q->in_flight = (uint16_t)(q->in_flight + chain->slots);
@@ -343,18 +375,20 @@ static void write_packed(const struct virtqueue *q, uint16_t place, bool wrap, c
 /* The driver looks at the first one's place, and further from there: the first is written last (2.8.13). */
 static void give_packed(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
 {
-	uint16_t first = q->next_give;
+	uint16_t place = q->next_give;
 	bool wrap = q->give_wrap;
 
-	advance(q, &q->next_give, &q->give_wrap, used[0].slots);
+	advance(q, &place, &wrap, used[0].slots);
 	for (unsigned i = 1; i < count; i++) {
-		write_packed(q, q->next_give, q->give_wrap, &used[i]);
-		advance(q, &q->next_give, &q->give_wrap, used[i].slots);
+		write_packed(q, place, wrap, &used[i]);
+		advance(q, &place, &wrap, used[i].slots);
 	}
-	write_packed(q, first, wrap, &used[0]);
+	write_packed(q, q->next_give, q->give_wrap, &used[0]);
+	q->next_give = place;
+	q->give_wrap = wrap;
 }
 
-int virtqueue_give_all(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
+FLATTEN int virtqueue_give_all(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
 {
 	uint32_t slots = 0;
 
@@ -470,7 +504,7 @@ bool virtqueue_listen(struct virtqueue *q)
 	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the driver: makes available, then looks whether to notify */
 	if (!q->packed)
 		return load16(&q->driver_area, RING_INDEX) != q->next_take;
-	d = read_descriptor(q, q->next_take);
+	d = read_descriptor(q, true, q->next_take);
 	return is_available(q, &d);
 }
 

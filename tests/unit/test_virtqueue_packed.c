@@ -655,6 +655,10 @@ static void rules_of_the_buffers(void **state)
 
 	(void)state;
 	start((struct setup){.size = 5, .indirect = true});
+	offer(0x1000, 0, 1, 0); /* alone */
+	refused("a buffer has no length");
+	offer(UINT64_MAX - 1, 3, 1, WRITE);
+	refused("a buffer reaches beyond the end of the address space");
 	refused_pair(empty, good, 2, "a buffer has no length");
 	refused_pair(good, empty, 1, "a buffer has no length");
 	refused_pair(good, last, 0, "a buffer reaches beyond the end of the address space");
