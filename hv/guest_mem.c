@@ -19,7 +19,7 @@ static const struct guest_region *find_region(const struct guest_mem *mem, uint6
 static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size, uint8_t **host)
 {
 	const struct guest_region *r = find_region(mem, gpa);
-	uint64_t left;
+	uint64_t before, left;
 
 	*host = NULL;
 	if (!r)
@@ -31,7 +31,7 @@ static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size,
 		*host = r->host + (gpa - r->gpa);
 		return size;
 	}
-	*host = mem->reach(mem->backing, gpa, &left);
+	*host = mem->reach(mem->backing, gpa, &before, &left);
 	if (!*host)
 		return 0;
 	return left < size ? (size_t)left : size;
@@ -120,15 +120,27 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
 	return 0;
 }
 
-/* All pieces and regions begin at pages: what is known of an address is so from its page's begin on. */
+/* All of the piece in which an address lies: as much of it as is in the region. False: none, and `near` is as it was.
+ */
 static bool find_near(const struct guest_mem *mem, uint64_t gpa, struct guest_near *near)
 {
-	near->gpa = ALIGN_DOWN(gpa, PAGE_SIZE);
-	near->size = find_piece(mem, gpa, SIZE_MAX, &near->host);
-	if (!near->size)
+	const struct guest_region *r = find_region(mem, gpa);
+	uint64_t offset, before, left;
+	uint8_t *host;
+
+	if (!r)
 		return false;
-	near->size += gpa - near->gpa;
-	near->host -= gpa - near->gpa;
+	offset = gpa - r->gpa;
+	if (r->host) {
+		*near = (struct guest_near){r->gpa, r->size, r->host};
+		return true;
+	}
+	host = mem->reach(mem->backing, gpa, &before, &left);
+	if (!host)
+		return false;
+	before = before < offset ? before : offset;
+	left = left < r->size - offset ? left : r->size - offset;
+	*near = (struct guest_near){gpa - before, before + left, host - before};
 	return true;
 }
 

@@ -19,8 +19,8 @@ struct guest_region {
 };
 
 struct guest_mem {
-	/* The host's view of an address in a region, *left bytes of it in one piece; NULL: no memory. */
-	uint8_t *(*reach)(void *backing, uint64_t gpa, uint64_t *left);
+	/* The host's view of an address in a region: in one piece with *before bytes, and *left with it. NULL: none. */
+	uint8_t *(*reach)(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left);
 	void *backing;
 	unsigned count;
 	struct guest_region region[GUEST_MEM_MAX_REGIONS]; /* sorted by gpa, no overlaps */

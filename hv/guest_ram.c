@@ -342,12 +342,13 @@ static int fill(struct guest_ram *ram, uint64_t offset)
 /* --- what is there ------------------------------------------------------------------------------------------------ */
 
 /* Where the filled unit that holds `offset` begins in the host's memory; NULL: it is not there. */
-static uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *left)
+static uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
 {
 	uint64_t entry, unit = PHYS_CHUNK;
 
 	if (offset < PHYS_CHUNK) {
-		*left = GUEST_RAM_PIECE - offset % GUEST_RAM_PIECE;
+		*before = offset % GUEST_RAM_PIECE;
+		*left = GUEST_RAM_PIECE - *before;
 		if (!(atomic_load_explicit(&ram->first_filled, memory_order_acquire) &
 		      1U << (offset / GUEST_RAM_PIECE)))
 			return NULL;
@@ -358,22 +359,30 @@ static uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *left)
 		entry = look(page_entry(entry, offset));
 		unit = PAGE_SIZE;
 	}
-	*left = unit - offset % unit;
-	return is_there(entry) ? (uint8_t *)phys_to_virt(HPA(entry)) + offset % unit : NULL;
+	*before = offset & (unit - 1);
+	*left = unit - *before;
+	return is_there(entry) ? (uint8_t *)phys_to_virt(HPA(entry)) + *before : NULL;
 }
 
 /* The guest may give the page away again between filling and finding: that is another touch. */
-uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *left)
+NOINLINE static uint8_t *touch(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
 {
 	uint8_t *host;
 	int err = 0;
 
-	while (!(host = find(ram, offset, left)) && !err) {
+	while (!(host = find(ram, offset, before, left)) && !err) {
 		spin_lock(&ram->lock);
 		err = offset < PHYS_CHUNK ? fill_piece(ram, offset) : fill(ram, offset);
 		spin_unlock(&ram->lock);
 	}
 	return host;
+}
+
+FLATTEN uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
+{
+	uint8_t *host = find(ram, offset, before, left);
+
+	return host ? host : touch(ram, offset, before, left);
 }
 
 uint64_t guest_ram_taken(const struct guest_ram *ram)

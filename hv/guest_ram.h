@@ -75,11 +75,12 @@ void guest_ram_destroy(struct guest_ram *ram);
 void guest_ram_reset(struct guest_ram *ram);
 
 /*
- * The host's view of `offset`, filled if it was not there; *left: bytes from there on that are there, too. NULL: the
- * guest's page tables found no memory, or the page is away and there is no other. Any CPU; takes the lock when it has
- * to fill. What it answers holds until the caller's CPU lets go of everything (hv/pcpu.h), but for the first chunk.
+ * The host's view of `offset`, filled if it was not there. In one piece with it are *left bytes from there on, and
+ * *before bytes in front of it. NULL: the guest's page tables found no memory, or the page is away and there is no
+ * other. Any CPU; takes the lock when it has to fill. What it answers holds until the caller's CPU lets go of
+ * everything (hv/pcpu.h), but for the first chunk.
  */
-uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *left);
+uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left);
 
 /*
  * The guest has no use for [offset, offset + size), multiples of 4 KiB: its pages are away. What is there of them goes

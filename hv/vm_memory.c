@@ -34,9 +34,9 @@ static uint64_t ram_address(uint64_t offset)
 	return offset < LOW_RAM_MAX ? offset : offset + (4 * GIB - LOW_RAM_MAX);
 }
 
-static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *left)
+static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
 {
-	return guest_ram_reach(backing, ram_offset(gpa), left);
+	return guest_ram_reach(backing, ram_offset(gpa), before, left);
 }
 
 /* The part of region r that lies in [gpa, gpa + *size): its address, and its size. 0 in *size: none. */

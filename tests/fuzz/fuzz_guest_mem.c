@@ -28,7 +28,7 @@ static struct {
 } piece[PIECES];
 static unsigned piece_count;
 
-static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *left)
+static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
 {
 	const struct guest_mem *mem = backing;
 	unsigned i = 0;
@@ -39,6 +39,7 @@ static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *left)
 		if (gpa >= mem->region[r].gpa && gpa - mem->region[r].gpa < mem->region[r].size)
 			break;
 	}
+	*before = gpa % PIECE;
 	*left = PIECE - gpa % PIECE;
 	while (i < piece_count && piece[i].number != gpa / PIECE)
 		i++;

@@ -113,14 +113,15 @@ static void a_mapping_stays_inside_one_region(void **s)
 static unsigned lookups;
 
 /* Pieces of two pages, of which one is nowhere. */
-static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *left)
+static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
 {
 	static uint8_t piece[2][2 * PAGE_SIZE];
 	uint64_t offset = gpa - 0x20000, number = offset / (2 * PAGE_SIZE);
 
 	(void)backing;
 	lookups++;
-	*left = 2 * PAGE_SIZE - offset % (2 * PAGE_SIZE);
+	*before = offset % (2 * PAGE_SIZE);
+	*left = 2 * PAGE_SIZE - *before;
 	return number < 2 ? piece[1 - number] + offset % (2 * PAGE_SIZE) : NULL;
 }
 
@@ -152,10 +153,11 @@ static void what_lies_near_is_looked_up_once(void **s)
 	assert_int_equal(lookups, 1);
 	assert_non_null(look_near(&mem, 0x22000, 16, 16));
 	assert_int_equal(lookups, 2);
-	/* From the page's begin on only: what is before was not asked for. */
+	/* What lies before it, too, in its second page or its first. */
 	assert_ptr_equal(look_near(&mem, 0x21800, 0x1000, 0x800), first + 0x17f0);
 	assert_ptr_equal(look_near(&mem, 0x20fff, 0x2000, 0x1001), first + 0xfef);
-	assert_int_equal(lookups, 4);
+	assert_ptr_equal(look_near(&mem, 0x20000, 1, 1), first - 16);
+	assert_int_equal(lookups, 3);
 	assert_null(look_near(&mem, 0x24fff, 1, 0)); /* in the region, and there is no memory */
 	assert_null(look_near(&mem, 0x25000, 1, 0));
 	assert_null(look_near(&mem, 0x1ffff, 1, 0));
@@ -163,7 +165,26 @@ static void what_lies_near_is_looked_up_once(void **s)
 	assert_ptr_equal(look_near(&mem, PAGE_SIZE + 1, SIZE_MAX, 2 * PAGE_SIZE - 1), next + 1);
 	assert_ptr_equal(look_near(&mem, 1, SIZE_MAX, PAGE_SIZE - 1), low + 1);
 	assert_null(look_near(&mem, 3 * PAGE_SIZE, 1, 0));
-	assert_int_equal(lookups, 5);
+	assert_int_equal(lookups, 4);
+}
+
+/* A piece of two pages reaches over both ends of a region of one: what is remembered does not. */
+static void what_lies_near_ends_with_the_region(void **s)
+{
+	struct guest_mem mem = {.reach = reach};
+
+	(void)s;
+	near = (struct guest_near){0};
+	assert_int_equal(add(&mem, 0x21000, PAGE_SIZE, NULL, true), 0);
+	assert_non_null(look_near(&mem, 0x21800, SIZE_MAX, 0x800));
+	assert_null(look_near(&mem, 0x20fff, 1, 0));
+	assert_null(look_near(&mem, 0x22000, 1, 0));
+	mem.count = 0;
+	near = (struct guest_near){0};
+	assert_int_equal(add(&mem, 0x22000, PAGE_SIZE, NULL, true), 0);
+	assert_non_null(look_near(&mem, 0x22000, SIZE_MAX, PAGE_SIZE));
+	assert_null(look_near(&mem, 0x21fff, 1, 0));
+	assert_null(look_near(&mem, 0x23000, 1, 0));
 }
 
 static void what_is_ram(void **s)
@@ -209,6 +230,7 @@ int main(void)
 	    cmocka_unit_test(outside_is_refused_and_nothing_written),
 	    cmocka_unit_test(a_mapping_stays_inside_one_region),
 	    cmocka_unit_test(what_lies_near_is_looked_up_once),
+	    cmocka_unit_test(what_lies_near_ends_with_the_region),
 	    cmocka_unit_test(what_is_ram),
 	    cmocka_unit_test(top_of_low_memory),
 	};

@@ -117,12 +117,12 @@ static void reset(void)
 
 static uint8_t *reach(uint64_t offset)
 {
-	uint64_t left;
-	uint8_t *host = guest_ram_reach(&ram, offset, &left);
+	uint64_t front, left;
+	uint8_t *host = guest_ram_reach(&ram, offset, &front, &left);
 
 	assert_non_null(host);
-	assert_true(left == (offset < PHYS_CHUNK ? GUEST_RAM_PIECE - offset % GUEST_RAM_PIECE
-						 : PHYS_CHUNK - offset % PHYS_CHUNK));
+	assert_true(front == offset % (offset < PHYS_CHUNK ? GUEST_RAM_PIECE : PHYS_CHUNK));
+	assert_true(front + left == (offset < PHYS_CHUNK ? GUEST_RAM_PIECE : PHYS_CHUNK));
 	return host;
 }
 
@@ -174,7 +174,7 @@ static void is_zero_after_reset(void **state)
 
 static void needs_memory(void **state)
 {
-	uint64_t before = phys_free_bytes(), left;
+	uint64_t before = phys_free_bytes(), front, left;
 
 	(void)state;
 	assert_int_equal(guest_ram_create(&ram, ARENA, &view, &ram), -E_NOMEM);
@@ -184,8 +184,8 @@ static void needs_memory(void **state)
 	assert_true(phys_free_bytes() == before);
 	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
 	refuse = true;
-	assert_null(guest_ram_reach(&ram, 0, &left));
-	assert_null(guest_ram_reach(&ram, 4 * MIB, &left));
+	assert_null(guest_ram_reach(&ram, 0, &front, &left));
+	assert_null(guest_ram_reach(&ram, 4 * MIB, &front, &left));
 	assert_int_equal(ram.touched, 1);
 	refuse = false;
 	assert_int_equal(*reach(4 * MIB), 0);
@@ -222,10 +222,11 @@ static void create(void)
 /* Host's view of a page that may be one of a split chunk. */
 static uint8_t *touch(uint64_t offset)
 {
-	uint64_t left;
-	uint8_t *host = guest_ram_reach(&ram, offset, &left);
+	uint64_t front, left;
+	uint8_t *host = guest_ram_reach(&ram, offset, &front, &left);
 
 	assert_true(!host || (left && left <= PHYS_CHUNK - offset % PHYS_CHUNK));
+	assert_true(!host || front == offset % PHYS_CHUNK || front == offset % PAGE_SIZE);
 	assert_true(!host || visible[offset / PAGE_SIZE] == (uint64_t)host - offset % PAGE_SIZE);
 	return host;
 }
@@ -362,7 +363,7 @@ static void free_all(const hpa_t *page, unsigned n)
 static void what_is_wanted_is_promised(void **state)
 {
 	static hpa_t page[ARENA / PAGE_SIZE + 1];
-	uint64_t before = phys_free_bytes(), created, left;
+	uint64_t before = phys_free_bytes(), created, front, left;
 	unsigned n;
 
 	(void)state;
@@ -372,7 +373,7 @@ static void what_is_wanted_is_promised(void **state)
 	give(CHUNK(5), 2 * PHYS_CHUNK);
 	n = take_all(page);
 	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), -E_NOMEM);
-	assert_null(guest_ram_reach(&ram, CHUNK(5), &left));
+	assert_null(guest_ram_reach(&ram, CHUNK(5), &front, &left));
 	phys_free(page[--n], 1);
 	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), -E_NOMEM); /* its table would be all */
 	phys_free(page[--n], 1);
@@ -444,7 +445,7 @@ static void pages_stay_when_there_is_no_memory_for_tables(void **state)
 static void a_restart_has_its_memory_again(void **state)
 {
 	static hpa_t page[ARENA / PAGE_SIZE + 1];
-	uint64_t before = phys_free_bytes(), created, left;
+	uint64_t before = phys_free_bytes(), created, front, left;
 	unsigned n;
 
 	(void)state;
@@ -462,7 +463,7 @@ static void a_restart_has_its_memory_again(void **state)
 	n = take_all(page);
 	reset();
 	assert_int_equal(guest_ram_away(&ram), 3 * PHYS_CHUNK);
-	assert_null(guest_ram_reach(&ram, CHUNK(3), &left));
+	assert_null(guest_ram_reach(&ram, CHUNK(3), &front, &left));
 	free_all(page, n);
 	assert_int_equal(*touch(CHUNK(3)), 0);
 	reset();
@@ -474,7 +475,7 @@ static void a_restart_has_its_memory_again(void **state)
 static void anything_goes(void **state)
 {
 	static uint8_t stamp[SIZE / PAGE_SIZE];
-	uint64_t before = phys_free_bytes(), left;
+	uint64_t before = phys_free_bytes(), front, left;
 
 	(void)state;
 	srand(1);
@@ -503,7 +504,7 @@ static void anything_goes(void **state)
 			settle_all();
 			break;
 		default:
-			host = guest_ram_reach(&ram, at, &left);
+			host = guest_ram_reach(&ram, at, &front, &left);
 			assert_non_null(host);
 			assert_true(visible[first] == (uint64_t)host);
 			assert_int_equal(*host, stamp[first]);
@@ -518,9 +519,9 @@ static void anything_goes(void **state)
 /* --- accesses --- */
 
 /* Through guest_mem, as devices, loaders and the EPT violation's handler do. */
-static uint8_t *reach_gpa(void *backing, uint64_t gpa, uint64_t *left)
+static uint8_t *reach_gpa(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
 {
-	return guest_ram_reach(backing, gpa, left);
+	return guest_ram_reach(backing, gpa, before, left);
 }
 
 static void accesses_fill(void **state)

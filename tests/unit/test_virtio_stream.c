@@ -22,20 +22,21 @@
 static uint8_t *chunk[2];
 static struct guest_mem mem;
 
-static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *left)
+static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
 {
 	uint64_t offset = gpa - BASE;
 
 	(void)backing;
-	*left = GUEST_MEM_CHUNK - offset % GUEST_MEM_CHUNK;
+	*before = offset % GUEST_MEM_CHUNK;
+	*left = GUEST_MEM_CHUNK - *before;
 	return chunk[offset / GUEST_MEM_CHUNK] + offset % GUEST_MEM_CHUNK;
 }
 
 static uint8_t *at(uint64_t gpa)
 {
-	uint64_t left;
+	uint64_t before, left;
 
-	return reach(NULL, gpa, &left);
+	return reach(NULL, gpa, &before, &left);
 }
 
 static int setup(void **state)
