@@ -31,21 +31,21 @@ enum { TCP = 6, UDP = 17 };
 /* A frame on its way into buffers. */
 struct filling {
 	struct net_reader from;
-	uint32_t left;		/* bytes of it */
-	unsigned buffers;	/* in net->merged */
-	uint8_t *buffers_at[2]; /* where the header has their number */
-	struct guest_near near; /* where the last buffer was */
+	uint32_t left;		 /* bytes of it */
+	unsigned buffers;	 /* in net->merged */
+	uint8_t *buffers_at[2];	 /* where the header has their number */
+	struct virtio_stream in; /* the last buffer */
 };
 
 /* At most what the buffer holds. Negative: one of both sides has no memory there: the sender, -E_FAULT, or we. */
-static int copy(struct filling *f, struct virtio_stream *in, uint64_t *work)
+static int copy(struct filling *f, uint64_t *work)
 {
 	const uint8_t *src;
 	uint32_t room, n;
 	uint8_t *dst;
 
-	while (f->left && in->left) {
-		dst = virtio_stream_next(in, f->left, &room);
+	while (f->left && f->in.left) {
+		dst = virtio_stream_next(&f->in, f->left, &room);
 		if (!dst)
 			return -E_RANGE;
 		*work += VIRTIO_PIECE + room;
@@ -60,7 +60,7 @@ static int copy(struct filling *f, struct virtio_stream *in, uint64_t *work)
 }
 
 /* With how many buffers there are left open: each byte of it may be in a piece of its own. */
-static int put_header(struct filling *f, struct virtio_stream *in, const struct net_packet *p)
+static int put_header(struct filling *f, const struct net_packet *p)
 {
 	struct virtio_net_header h = {.flags = p->needs_csum ? VIRTIO_NET_HDR_NEEDS_CSUM : 0,
 				      .gso_type = (uint8_t)(p->gso | (p->ecn ? VIRTIO_NET_HDR_GSO_ECN : 0)),
@@ -72,7 +72,7 @@ static int put_header(struct filling *f, struct virtio_stream *in, const struct 
 	uint32_t n;
 
 	for (uint32_t done = 0; done < sizeof(h); done += n) {
-		at = virtio_stream_next(in, sizeof(h) - done, &n);
+		at = virtio_stream_next(&f->in, sizeof(h) - done, &n);
 		if (!at)
 			return -E_RANGE;
 		memcpy(at, (const uint8_t *)&h + done, n);
@@ -84,27 +84,25 @@ static int put_header(struct filling *f, struct virtio_stream *in, const struct 
 }
 
 /* The buffer that was just taken. Negative: the frame can't be put into buffers, as copy(), or the queue is broken. */
-FLATTEN static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
+static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
 {
-	struct virtio_stream in = virtio_stream_in(net->mem, &net->chain);
 	uint32_t size = net->chain.in_size;
 	int err = 0;
 
-	in.near = f->near;
+	virtio_stream_go_on_in(&f->in, &net->chain);
 	net->merged[f->buffers++] = (struct virtqueue_used){net->chain.id, net->chain.slots, 0};
 	if (f->buffers == 1) {
 		if (size < sizeof(struct virtio_net_header)) {
 			q->broken = "a buffer for frames has no room for a header";
 			return -E_FORMAT;
 		}
-		err = put_header(f, &in, p);
+		err = put_header(f, p);
 	}
 	if (!err)
-		err = copy(f, &in, &p->work);
+		err = copy(f, &p->work);
 	if (err == -E_RANGE)
 		q->broken = "a buffer for frames lies where there is no memory";
-	f->near = in.near;
-	net->merged[f->buffers - 1].written = (uint32_t)(size - in.left);
+	net->merged[f->buffers - 1].written = (uint32_t)(size - f->in.left);
 	return err;
 }
 
@@ -123,9 +121,9 @@ static unsigned buffers_max(const struct virtio_net *net)
 }
 
 /* The frame as it is. It is whole in its buffers, or nothing was done. */
-static enum net_verdict put_frame(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
+FLATTEN static enum net_verdict put_frame(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
 {
-	struct filling f = {.from = net_packet_read(p, 0), .left = p->size};
+	struct filling f = {.from = net_packet_read(p, 0), .left = p->size, .in.mem = net->mem};
 	unsigned most = buffers_max(net);
 	int got;
 
@@ -236,24 +234,49 @@ static bool is_for(const struct virtio_net *net, const struct net_packet *p)
 	       (!virtio_pci_has(&net->transport, VIRTIO_NET_F_CTRL_RX) || virtio_net_wants(net, p->head));
 }
 
+/* In it nothing changes on the way: it needs no copy. What is done for segments is done in copies of their own. */
+static bool goes_as_it_is(const struct virtio_net *net, const struct net_packet *p, bool tagged)
+{
+	return !tagged && net_packet_type_at(p) == NET_TYPE_AT &&
+	       (!p->needs_csum || virtio_pci_has(&net->transport, VIRTIO_NET_F_GUEST_CSUM));
+}
+
+static enum net_verdict put(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
+{
+	if (p->gso != NET_GSO_NONE && !takes_bundle(net, p))
+		return put_segments(net, q, p);
+	return put_summed(net, q, p);
+}
+
+NOINLINE static enum net_verdict put_changed(struct virtio_net *net, struct virtqueue *q, struct net_packet *packet,
+					     bool tagged, uint16_t tci)
+{
+	struct net_packet p = *packet;
+	enum net_verdict verdict;
+
+	net_packet_tag(&p, tagged, tci);
+	verdict = put(net, q, &p);
+	packet->work = p.work;
+	packet->cut = p.cut;
+	return verdict;
+}
+
 enum net_verdict virtio_net_receive(struct virtio_net *net, struct net_packet *packet, bool tagged, uint16_t tci)
 {
 	enum net_verdict verdict = NET_REFUSED;
-	struct net_packet p = *packet;
 	unsigned queue;
 
 	if (is_for(net, packet)) {
 		queue = choose_queue(net, packet);
-		net_packet_tag(&p, tagged, tci);
-		if (p.gso != NET_GSO_NONE && !takes_bundle(net, &p))
-			verdict = put_segments(net, &net->transport.queue[queue], &p);
+		if (goes_as_it_is(net, packet, tagged))
+			verdict = put(net, &net->transport.queue[queue], packet);
 		else
-			verdict = put_summed(net, &net->transport.queue[queue], &p);
+			verdict = put_changed(net, &net->transport.queue[queue], packet, tagged, tci);
 		virtio_pci_gave(&net->transport, queue);
 	} else {
 		net->counts.filtered++;
 	}
-	packet->work = p.work;
-	packet->cut = verdict == NET_DELIVERED || verdict == NET_REFUSED ? 0 : p.cut;
+	if (verdict == NET_DELIVERED || verdict == NET_REFUSED)
+		packet->cut = 0;
 	return verdict;
 }

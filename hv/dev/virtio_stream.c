@@ -4,23 +4,17 @@
 
 #include "hv/lib/string.h"
 
-static struct virtio_stream begin(const struct guest_mem *mem, const struct virtqueue_part *part, unsigned parts)
-{
-	struct virtio_stream s = {.mem = mem, .part = part, .parts = parts};
-
-	for (unsigned i = 0; i < parts; i++)
-		s.left += part[i].size;
-	return s;
-}
-
 struct virtio_stream virtio_stream_out(const struct guest_mem *mem, const struct virtqueue_chain *chain)
 {
-	return begin(mem, chain->part, chain->out);
+	return (struct virtio_stream){.mem = mem, .part = chain->part, .parts = chain->out, .left = chain->out_size};
 }
 
 struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct virtqueue_chain *chain)
 {
-	return begin(mem, chain->part + chain->out, chain->in);
+	struct virtio_stream s = {.mem = mem};
+
+	virtio_stream_go_on_in(&s, chain);
+	return s;
 }
 
 static void pass(struct virtio_stream *s, uint32_t size)

@@ -20,6 +20,14 @@ struct virtio_stream {
 /* What the device reads, and what it writes. The chain must stay where it is. */
 struct virtio_stream virtio_stream_out(const struct guest_mem *mem, const struct virtqueue_chain *chain);
 struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct virtqueue_chain *chain);
+/* From here on what the device writes of another chain, of the same guest; which piece was found last is kept. */
+static inline void virtio_stream_go_on_in(struct virtio_stream *s, const struct virtqueue_chain *chain)
+{
+	s->part = chain->part + chain->out;
+	s->parts = chain->in;
+	s->at = 0;
+	s->left = chain->in_size;
+}
 /*
  * The next bytes that lie in one piece, *size of them, at most `most` (not 0); they are passed. NULL: at the end, or
  * the guest has no memory there.

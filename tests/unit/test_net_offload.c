@@ -128,6 +128,7 @@ static void make_packet(uint32_t head, uint32_t piece)
 		n = left < piece || chain.out == VIRTQUEUE_MAX_PARTS - 1 ? left : piece;
 		chain.part[chain.out++] = (struct virtqueue_part){GPA(BASE + 3 + at), n};
 	}
+	chain.out_size = frame_size - head;
 	packet.rest = virtio_stream_out(&mem, &chain);
 	packet.needs_csum = true;
 	packet.csum_start = (uint16_t)tcp_at;

@@ -57,6 +57,19 @@ static bool tagged;
 static struct net_packet kept;
 static bool was_fresh;
 
+/* Since it was kept: whatever is done for one receiver, the next one has the frame from the sender. */
+static void assert_unchanged(const struct net_packet *packet)
+{
+	assert_memory_equal(packet->head, kept.head, NET_HEAD_MAX);
+	assert_int_equal(packet->head_size, kept.head_size);
+	assert_int_equal(packet->size, kept.size);
+	assert_int_equal(packet->rest.left, kept.rest.left);
+	assert_int_equal(packet->needs_csum, kept.needs_csum);
+	assert_int_equal(packet->csum_start, kept.csum_start);
+	assert_int_equal(packet->gso, kept.gso);
+	assert_int_equal(packet->header_size, kept.header_size);
+}
+
 static enum net_sent send_frame(void *backend, unsigned pair, struct net_packet *packet, uint64_t until)
 {
 	assert_ptr_equal(backend, &sends);
@@ -65,8 +78,10 @@ static enum net_sent send_frame(void *backend, unsigned pair, struct net_packet 
 	pair_was = pair;
 	was_fresh = packet->fresh;
 	kept = *packet;
-	if (loops)
-		verdict = virtio_net_receive(&net, packet, tagged, 0x2005);
+	if (!loops)
+		return answer;
+	verdict = virtio_net_receive(&net, packet, tagged, 0x2005);
+	assert_unchanged(packet);
 	return answer;
 }
 

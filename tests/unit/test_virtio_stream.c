@@ -39,6 +39,28 @@ static uint8_t *at(uint64_t gpa)
 	return reach(NULL, gpa, &before, &left);
 }
 
+/* The sizes are filled in as virtqueue_take() does it. */
+static void measure(struct virtqueue_chain *chain)
+{
+	chain->out_size = chain->in_size = 0;
+	for (unsigned i = 0; i < chain->out; i++)
+		chain->out_size += chain->part[i].size;
+	for (unsigned i = 0; i < chain->in; i++)
+		chain->in_size += chain->part[chain->out + i].size;
+}
+
+static struct virtio_stream stream_out(struct virtqueue_chain *chain)
+{
+	measure(chain);
+	return virtio_stream_out(&mem, chain);
+}
+
+static struct virtio_stream stream_in(struct virtqueue_chain *chain)
+{
+	measure(chain);
+	return virtio_stream_in(&mem, chain);
+}
+
 static int setup(void **state)
 {
 	struct guest_region region = {.gpa = BASE, .size = SIZE, .ram = true};
@@ -82,8 +104,8 @@ static void pieces(void **state)
 	chain.part[2] = (struct virtqueue_part){GPA(BORDER - 3), 10};
 	chain.part[3] = (struct virtqueue_part){GPA(BASE + 7), 3};
 	chain.part[4] = (struct virtqueue_part){GPA(END - 5), 5};
-	out = virtio_stream_out(&mem, &chain);
-	in = virtio_stream_in(&mem, &chain);
+	out = stream_out(&chain);
+	in = stream_in(&chain);
 	assert_int_equal(out.left, 11);
 	assert_int_equal(in.left, 18);
 	next_is(&out, 4, BASE + 100, 4);
@@ -111,7 +133,7 @@ static void copies_over_parts(void **state)
 	chain.part[2] = (struct virtqueue_part){GPA(END - 20), 20};
 	chain.part[3] = chain.part[0];
 	chain.part[4] = chain.part[2];
-	in = virtio_stream_in(&mem, &chain);
+	in = stream_in(&chain);
 	assert_int_equal(virtio_stream_write(&in, bytes, 4), 0);
 	assert_int_equal(virtio_stream_write(&in, bytes + 4, 12), 0);
 	assert_int_equal(in.left, 9);
@@ -119,7 +141,7 @@ static void copies_over_parts(void **state)
 	assert_memory_equal(at(BORDER), "234", 3);
 	assert_memory_equal(at(END - 20), "56789abcdef\0", 12);
 	*at(BASE + 1) = 'x';
-	out = virtio_stream_out(&mem, &chain);
+	out = stream_out(&chain);
 	assert_int_equal(virtio_stream_read(&out, back, 16), 0);
 	assert_string_equal((char *)back, "01234x56789abcde");
 	assert_int_equal(virtio_stream_read(&out, back, 0), 0);
@@ -138,8 +160,8 @@ static void more_than_there_is(void **state)
 	(void)state;
 	chain.part[0] = (struct virtqueue_part){GPA(BASE), 8};
 	chain.part[1] = (struct virtqueue_part){GPA(BASE + 8), 8};
-	out = virtio_stream_out(&mem, &chain);
-	in = virtio_stream_in(&mem, &chain);
+	out = stream_out(&chain);
+	in = stream_in(&chain);
 	assert_int_equal(virtio_stream_read(&out, bytes, 9), -E_RANGE);
 	assert_int_equal(virtio_stream_write(&in, bytes, 9), -E_RANGE);
 	assert_int_equal(*at(BASE + 16), 0);
@@ -161,11 +183,11 @@ static void what_is_no_memory(void **state)
 
 		chain.part[0] = (struct virtqueue_part){GPA(BASE), 4};
 		chain.part[1] = bad[i];
-		s = virtio_stream_out(&mem, &chain);
+		s = stream_out(&chain);
 		assert_int_equal(s.left, 4 + (uint64_t)bad[i].size);
 		assert_int_equal(virtio_stream_read(&s, bytes, bad[i].size < 8 ? 4 + bad[i].size : 12), -E_RANGE);
 		assert_null(virtio_stream_next(&s, UINT64_MAX, &size)); /* and there it stays */
-		s = virtio_stream_out(&mem, &chain);
+		s = stream_out(&chain);
 		assert_int_equal(virtio_stream_read(&s, bytes, 4), 0);
 	}
 }
@@ -179,7 +201,7 @@ static void a_stream_that_was_kept(void **state)
 
 	(void)state;
 	chain.part[0] = (struct virtqueue_part){GPA(BASE), 100};
-	s = virtio_stream_out(&mem, &chain);
+	s = stream_out(&chain);
 	next_is(&s, 10, BASE, 10);
 	chunk[0] = chunk[1];
 	chunk[1] = first;
@@ -197,7 +219,7 @@ static void skipping(void **state)
 	chain.part[0] = (struct virtqueue_part){GPA(NOWHERE + 123), 3000000000};
 	chain.part[1] = (struct virtqueue_part){GPA(BASE + 10), 10};
 	chain.part[2] = (struct virtqueue_part){GPA(BASE + 30), 1};
-	s = virtio_stream_in(&mem, &chain);
+	s = stream_in(&chain);
 	virtio_stream_skip(&s, 0);
 	assert_int_equal(s.left, 3000000011);
 	virtio_stream_skip(&s, 3000000004);
@@ -206,10 +228,37 @@ static void skipping(void **state)
 	next_is(&s, 9, BASE + 30, 1);
 	virtio_stream_skip(&s, 1);
 	assert_int_equal(s.left, 0);
-	s = virtio_stream_in(&mem, &chain);
+	s = stream_in(&chain);
 	virtio_stream_skip(&s, UINT64_MAX);
 	assert_int_equal(s.left, 0);
 	assert_int_equal(s.parts, 0);
+}
+
+/* One stream for chain after chain: what was found stays found, what was left of the last one is forgotten. */
+static void goes_on_in_another_chain(void **state)
+{
+	struct virtqueue_chain chain = {.in = 1}, next = {.out = 1, .in = 2};
+	struct virtio_stream s;
+	uint64_t size;
+	uint32_t n;
+
+	(void)state;
+	chain.part[0] = (struct virtqueue_part){GPA(BASE + 1000), 100};
+	next.part[0] = (struct virtqueue_part){GPA(NOWHERE), 7};
+	next.part[1] = (struct virtqueue_part){GPA(BASE + 10), 10};
+	next.part[2] = (struct virtqueue_part){GPA(BORDER), 4};
+	s = stream_in(&chain);
+	assert_ptr_equal(virtio_stream_next(&s, 30, &n), at(BASE + 1000));
+	size = s.near.size;
+	measure(&next);
+	virtio_stream_go_on_in(&s, &next);
+	assert_int_equal(s.left, 14);
+	assert_int_equal(s.near.size, size);
+	assert_ptr_equal(virtio_stream_next(&s, 100, &n), at(BASE + 10));
+	assert_int_equal(n, 10);
+	assert_ptr_equal(virtio_stream_next(&s, 100, &n), at(BORDER));
+	assert_int_equal(n, 4);
+	assert_null(virtio_stream_next(&s, 100, &n));
 }
 
 int main(void)
@@ -221,6 +270,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(what_is_no_memory, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_stream_that_was_kept, setup, teardown),
 	    cmocka_unit_test_setup_teardown(skipping, setup, teardown),
+	    cmocka_unit_test_setup_teardown(goes_on_in_another_chain, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
