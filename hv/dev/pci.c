@@ -163,14 +163,20 @@ static void send(struct pci_device *p, unsigned n)
 				(enum apic_delivery)(data >> 8 & 7), (uint8_t)data, false);
 }
 
+/* May messages be sent, those of entries that aren't masked? */
+static bool lets_out(const struct pci_device *p)
+{
+	return (msix_control(p) & (MSIX_ENABLE | MSIX_ALL_MASKED)) == MSIX_ENABLE && pci_is_master(p) && p->host;
+}
+
 static bool is_masked(const struct pci_device *p, unsigned n)
 {
-	return (msix_control(p) & MSIX_ALL_MASKED) || (p->msix.entry[n].control & ENTRY_MASKED);
+	return p->msix.entry[n].control & ENTRY_MASKED;
 }
 
 static void let_out_pending(struct pci_device *p)
 {
-	if (!pci_msix_enabled(p) || !pci_is_master(p) || !p->host)
+	if (!lets_out(p))
 		return;
 	for (uint32_t rest = p->msix.pending; rest; rest &= rest - 1) {
 		unsigned n = (unsigned)__builtin_ctz(rest);
@@ -182,12 +188,15 @@ static void let_out_pending(struct pci_device *p)
 	}
 }
 
+/* What is pending is what could not be let out when it came: this one does not wait for others. */
 void pci_msix_raise(struct pci_device *p, unsigned n)
 {
-	if (n >= p->msix.count || !pci_msix_enabled(p))
+	if (n >= p->msix.count)
 		return;
-	p->msix.pending |= 1U << n;
-	let_out_pending(p);
+	if (lets_out(p) && !is_masked(p, n))
+		send(p, n);
+	else if (pci_msix_enabled(p))
+		p->msix.pending |= 1U << n;
 }
 
 /* The table by dwords: address low and high, data, control. */
