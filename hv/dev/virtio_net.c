@@ -190,9 +190,9 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 {
 	struct virtio_net *net = dev;
 
-	if (is_control(net, queue))
-		return virtio_net_control(net, q, work);
-	return is_tx(net, queue) ? serve_tx(net, queue / 2, q, until, work) : VIRTIO_RESTS;
+	if (is_tx(net, queue))
+		return serve_tx(net, queue / 2, q, until, work);
+	return is_control(net, queue) ? virtio_net_control(net, q, work) : VIRTIO_RESTS;
 }
 
 static const struct virtio_kind network_kind = {

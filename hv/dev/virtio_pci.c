@@ -173,14 +173,26 @@ static void take_rung(struct virtio_pci *v)
 			v->kicked |= rung & -rung;
 }
 
+/* The first one of a set that isn't empty, from `turn` on and then from 0. */
+static unsigned next_queue(uint32_t due, unsigned turn)
+{
+	uint32_t later = due >> turn << turn;
+
+	return (unsigned)__builtin_ctz(later ? later : due);
+}
+
 /* A queue that uses the budget up is followed by the next one at the next call: none waits for another's end. */
 bool virtio_pci_work(struct virtio_pci *v, uint64_t budget, uint64_t until)
 {
+	uint32_t done = 0, due;
+
 	take_rung(v);
-	for (unsigned i = 0; i < v->queues && budget && virtio_pci_is_live(v); i++) {
-		if (v->kicked & 1U << v->turn)
-			serve_queue(v, v->turn, &budget, until);
-		v->turn = (v->turn + 1) % v->queues;
+	while ((due = v->kicked & ~done) && budget && virtio_pci_is_live(v)) {
+		unsigned n = next_queue(due, v->turn);
+
+		done |= 1U << n;
+		serve_queue(v, n, &budget, until);
+		v->turn = n + 1;
 	}
 	return v->kicked && virtio_pci_is_live(v);
 }

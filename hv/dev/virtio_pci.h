@@ -32,7 +32,7 @@ struct virtio_pci {
 	uint16_t vector[VIRTIO_MAX_QUEUES];
 	_Atomic uint32_t rung; /* bit n: queue n was notified without the lock; the next turn takes it over */
 	uint32_t kicked;       /* bit n: queue n was notified, or has more to do */
-	unsigned turn;	       /* the queue that is served first */
+	unsigned turn;	       /* the queue that is served first, or the next one that has something */
 	unsigned window;       /* where the capability is through which configuration accesses reach the BARs */
 	struct virtqueue queue[VIRTIO_MAX_QUEUES];
 };

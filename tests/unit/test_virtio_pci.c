@@ -16,8 +16,10 @@
 static struct virtio_pci v;
 static uint8_t config_bytes[CONFIG_SIZE];
 static unsigned served[QUEUES], resets[QUEUES];
-static uint64_t job;   /* what a chain counts; 0: its bytes */
-static unsigned late;  /* number that the driver offers when the device has just seen that there is none; 0: nothing */
+static uint64_t job;  /* what a chain counts; 0: its bytes */
+static unsigned late; /* number that the driver offers when the device has just seen that there is none; 0: nothing */
+static unsigned
+    other; /* number that is offered on the queue before the one that is being served, which is poked; 0: nothing */
 static bool rests;     /* it has no use for chains */
 static uint64_t takes; /* ticks that a look at a queue takes */
 
@@ -69,6 +71,11 @@ static int serve(void *dev, unsigned n, struct virtqueue *q, uint64_t until, uin
 	}
 	if (got != 1)
 		return got;
+	if (other) {
+		offer_number(n - 1, other);
+		virtio_pci_poke(&v, n - 1);
+		other = 0;
+	}
 	assert_in_range(chain.out_size, 1, sizeof(bytes));
 	assert_int_equal(guest_read(&mem, chain.part[0].gpa, bytes, chain.out_size), 0);
 	for (unsigned i = 0; i < chain.out_size; i++)
@@ -99,7 +106,7 @@ static int setup(void **state)
 	(void)state;
 	assert_int_equal(virtio_fixture_reset(), 0);
 	memset(served, 0, sizeof(served));
-	job = late = 0;
+	job = late = other = 0;
 	rests = false;
 	for (unsigned i = 0; i < CONFIG_SIZE; i++)
 		config_bytes[i] = (uint8_t)(0xA0 + i);
@@ -1089,6 +1096,20 @@ static void queues_take_turns(void **state)
 		check_number(i / 6, i);
 }
 
+/* Each once: one that was served has its next turn with the others, one that wasn't need not wait for that. */
+static void a_queue_that_is_poked_in_a_turn_is_in_it(void **state)
+{
+	(void)state;
+	start(0);
+	offer_number(1, 5);
+	notify(1);
+	other = 6;
+	assert_false(virtio_pci_work(&v, BUDGET, NEVER));
+	assert_int_equal(served[0], 1);
+	check_number(1, 5);
+	check_number(0, 6);
+}
+
 /* --- odd accesses --- */
 
 /* Is something written by an access of that size there? */
@@ -1299,6 +1320,7 @@ int main(void)
 	    cmocka_unit_test_setup(looks_cost_as_well, setup),
 	    cmocka_unit_test_setup(what_comes_late_is_seen, setup),
 	    cmocka_unit_test_setup(queues_take_turns, setup),
+	    cmocka_unit_test_setup(a_queue_that_is_poked_in_a_turn_is_in_it, setup),
 	    cmocka_unit_test_setup(odd_widths_change_nothing, setup),
 	    cmocka_unit_test_setup(registers_read_at_any_width, setup),
 	    cmocka_unit_test_setup(registers_through_the_window, setup),
