@@ -34,11 +34,7 @@ struct heading {
 
 static uint64_t mac_number(const uint8_t mac[NET_MAC_SIZE])
 {
-	uint64_t number = 0;
-
-	for (unsigned i = 0; i < NET_MAC_SIZE; i++)
-		number = number << 8 | mac[i];
-	return number;
+	return (uint64_t)net_get32(mac) << 16 | net_get16(mac + 4);
 }
 
 /* The lowest number in a set of ports that isn't empty. */
@@ -535,8 +531,10 @@ static enum net_sent serve_all(struct vswitch *sw, unsigned port, struct net_pac
 		if (left && clock_now() >= until)
 			return NET_GOES_ON;
 	}
+	if (!t->to)
+		return NET_SENT;
 	t->again = clock_now() + sw->hz / VSWITCH_RETRY;
-	return t->to ? NET_LATER : NET_SENT;
+	return NET_LATER;
 }
 
 enum net_sent vswitch_forward(struct vswitch *sw, unsigned port, struct net_packet *packet, uint64_t until,

@@ -27,6 +27,14 @@ static inline uint16_t net_get16(const uint8_t *at)
 {
 	return (uint16_t)(at[0] << 8 | at[1]);
 }
+static inline uint32_t net_get32(const uint8_t *at)
+{
+	return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+static inline bool net_same_mac(const uint8_t *a, const uint8_t *b)
+{
+	return net_get32(a) == net_get32(b) && net_get16(a + 4) == net_get16(b + 4);
+}
 static inline void net_put16(uint8_t *at, uint16_t value)
 {
 	at[0] = (uint8_t)(value >> 8);

@@ -134,7 +134,7 @@ int virtio_net_control(struct virtio_net *net, struct virtqueue *q, uint64_t *wo
 static bool is_listed(const struct virtio_net_filter *f, const uint8_t mac[NET_MAC_SIZE])
 {
 	for (unsigned i = 0; i < f->macs; i++) {
-		if (!memcmp(f->mac[i], mac, NET_MAC_SIZE))
+		if (net_same_mac(f->mac[i], mac))
 			return true;
 	}
 	return false;
@@ -145,7 +145,7 @@ bool virtio_net_wants(const struct virtio_net *net, const uint8_t mac[NET_MAC_SI
 	static const uint8_t broadcast[NET_MAC_SIZE] = {0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF};
 	const struct virtio_net_filter *f = &net->filter;
 
-	if (f->promiscuous || !memcmp(mac, net->mac, NET_MAC_SIZE) || !memcmp(mac, broadcast, NET_MAC_SIZE))
+	if (f->promiscuous || net_same_mac(mac, net->mac) || net_same_mac(mac, broadcast))
 		return true;
 	if (is_group(mac) ? f->all_multicast || f->all_multicast_in_table : f->all_unicast_in_table)
 		return true;
