@@ -858,6 +858,13 @@ static void the_driver_chooses_what_comes(void **state)
 	assert_int_equal(order(2, "\0\0\0", 3), 0);
 	assert_true(gets(own) && gets(broadcast));
 	assert_false(gets(other) || gets(group));
+	for (unsigned i = 0; i < 6; i++) { /* all of an address counts */
+		uint8_t near[6];
+
+		memcpy(near, own, 6);
+		near[i] ^= 2;
+		assert_false(gets(near));
+	}
 	assert_int_equal(order(2, "\0\1\1", 3), 0);
 	assert_true(gets(group));
 	assert_false(gets(other));
