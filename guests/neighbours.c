@@ -1,5 +1,5 @@
 /*
- * Lesson 13: two VMs of this image that know each other. The one whose name comes first lends the other two pages and
+ * Lesson 14: two VMs of this image that know each other. The one whose name comes first lends the other two pages and
  * rings; the other reads, answers, rings back. Then the first takes a page back while it is in use, and ends while the
  * other still looks at the second one. All by Vireo's hypercalls (hv/abi.h), which a VM alone, or one without them,
  * sees refused.
