@@ -731,7 +731,7 @@ int config_set(struct vm_config *vm, const struct boot_info *info, const char *k
 
 	snprintf(who, sizeof(who), "vm %s", vm->name);
 	if (is_repeatable(key)) /* one more would join those that are there */
-		return config_complain(&l, "%s: can't be changed any more", key);
+		return config_complain(&l, "%s: is given in vireo.conf only, and taken over by a copy", key);
 	err = apply(&l, vm_keys, ARRAY_SIZE(vm_keys), &seen, NULL, &changed);
 	for (size_t i = 0; i < ARRAY_SIZE(key_needs) && !err; i++)
 		if (seen & BIT(key_needs[i].key) && vm->protocol != key_needs[i].protocol)

@@ -460,7 +460,7 @@ static void disks_at_run_time(void **s)
 	a = config.vm[0];
 	b = config.vm[1];
 	assert_int_equal(config_set(&b, &info, "disk", "memory 1M", error), -E_INVAL);
-	assert_string_equal(error, "vm b: disk: can't be changed any more");
+	assert_string_equal(error, "vm b: disk: is given in vireo.conf only, and taken over by a copy");
 	assert_int_equal(config_set(&a, &info, "initrd", "\\m", error), -E_INVAL);
 	assert_string_equal(error, "vm a: initrd \\m: also written by vm a");
 	assert_null(a.initrd);
@@ -588,7 +588,7 @@ static void nets_at_run_time(void **s)
 	assert_memory_equal(a.net[0].mac, "\x02\0\0\0\0\x01", 6);
 	assert_memory_equal(a.net[1].mac, "\x52\x56\x01\x02\x03\x01", 6);
 	assert_int_equal(config_set(&a, &info, "net", "lan", error), -E_INVAL);
-	assert_string_equal(error, "vm a: net: can't be changed any more");
+	assert_string_equal(error, "vm a: net: is given in vireo.conf only, and taken over by a copy");
 	assert_int_equal(config_copy(&copy, &a, "c", error), 0);
 	assert_int_equal(copy.net_count, 2);
 	assert_int_equal(copy.net[0].vlan, 7);
