@@ -124,7 +124,8 @@ static void registers_count(void **state)
 		*reg[i] ^= bit[i];
 		fetch_gives(sizeof(store));
 	}
-	/* The same bytes as 32-bit code, and at another base. */
+	/* The same bytes as 32-bit code, and at another base, where all that is compared lies within. */
+	memcpy(memory + CODE + AT + 3, load, sizeof(load));
 	spoil();
 	fake.cs.access &= ~(uint32_t)SEG_AR_L;
 	fake.cs.access |= SEG_AR_DB;
@@ -132,7 +133,6 @@ static void registers_count(void **state)
 	assert_int_equal(vcpu.code.insn.mode, INSN_MODE_32);
 	spoil();
 	fake.cs.base = 3;
-	memcpy(memory + CODE + AT + 3, load, sizeof(load));
 	fetch_gives(sizeof(load));
 }
 
