@@ -298,7 +298,7 @@ _Noreturn void run_loop(void)
 		pcpu_let_go(p);
 		run_due(p, now);
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
-		v = sched_pick(p);
+		v = sched_pick(p, now);
 		if (!v) {
 			now = idle(p);
 			continue;

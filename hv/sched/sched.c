@@ -76,9 +76,9 @@ void sched_wake(struct vcpu *v, enum vcpu_state state)
 	ask_to_pick(sched.ops->wake(&sched, &v->sched, now));
 }
 
-struct vcpu *sched_pick(struct pcpu *p)
+struct vcpu *sched_pick(struct pcpu *p, uint64_t now)
 {
-	struct sched_turn turn = sched.ops->pick(&sched, p->cpu->index, clock_now());
+	struct sched_turn turn = sched.ops->pick(&sched, p->cpu->index, now);
 	struct vcpu *v;
 
 	ask_to_pick(turn.kick);

@@ -31,8 +31,11 @@ void sched_leave(struct vcpu *v);
 
 /* From `state`, if it is in that, to RUNNABLE; no effect otherwise. Any CPU. */
 void sched_wake(struct vcpu *v, enum vcpu_state state);
-/* The next vCPU for this CPU, in state RUNNING, its turn bounded by p->slice; NULL: idle until p->slice. Owner CPU. */
-struct vcpu *sched_pick(struct pcpu *p);
+/*
+ * The next vCPU for this CPU at the time `now`, in state RUNNING, its turn bounded by p->slice; NULL: idle until
+ * p->slice. Owner CPU.
+ */
+struct vcpu *sched_pick(struct pcpu *p, uint64_t now);
 /* Gives the CPU's current vCPU back in `state`; RUNNABLE: it waits for another turn, here or elsewhere. Owner CPU. */
 void sched_put(struct pcpu *p, struct vcpu *v, enum vcpu_state state);
 /* The running vCPU spins in vain: another of its VM that waits for a CPU goes first, if there is one. Owner CPU. */

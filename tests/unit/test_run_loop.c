@@ -191,9 +191,10 @@ void work_run(struct pcpu *p)
 		longjmp(out, 1);
 	atomic_fetch_or(&p->attention, ATTENTION_WORK);
 }
-struct vcpu *sched_pick(struct pcpu *p)
+struct vcpu *sched_pick(struct pcpu *p, uint64_t now)
 {
 	(void)p;
+	(void)now;
 	return to_run;
 }
 bool vcpu_prepare(struct vcpu *v)
