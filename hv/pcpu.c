@@ -4,6 +4,7 @@
 
 #include "arch/x86/lapic.h"
 #include "arch/x86/trap.h"
+#include "hv/guest_timer.h"
 
 static struct pcpu pcpus[MAX_CPUS];
 
@@ -21,8 +22,12 @@ static void on_kick(void *ctx)
 /* The hardware timer is one-shot: it is set to nothing now, and may have gone off early (lapic_timer_set). */
 static void on_timer(void *ctx)
 {
+	struct pcpu *p = this_pcpu();
+
 	(void)ctx;
-	this_pcpu()->armed = TIMER_NEVER;
+	p->armed = TIMER_NEVER;
+	if (p->timer_user)
+		guest_timer_rang(p->timer_user);
 }
 
 /* Another CPU armed a timer in our queue that is earlier than what our hardware is set to. */

@@ -23,8 +23,9 @@ struct pcpu {
 	_Atomic uint32_t attention; /* ATTENTION_*; set by anyone, cleared by the owner */
 	_Atomic bool away; /* in guest mode, between its doorbells (run.c), or in HLT: only an IPI is noticed */
 	struct cpu *cpu;
-	struct vcpu *current; /* being run, or NULL */
-	uint64_t armed;	      /* deadline the LAPIC timer is set to */
+	struct vcpu *current;	 /* being run, or NULL */
+	uint64_t armed;		 /* deadline the LAPIC timer is set to */
+	struct vcpu *timer_user; /* whom that timer is lent to, or NULL: hv/guest_timer.h */
 	struct timer_queue timers;
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
 	uint64_t io_rest_until;	     /* no work for a VM's devices before that, while a vCPU of another one waits */

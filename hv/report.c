@@ -24,9 +24,9 @@ void report_set_start(uint64_t entry_tsc)
 void report_first_entry(struct vm *vm, uint64_t now)
 {
 	log_info("vm %s: first instruction %llu ticks after core entry; zeroing memory took %llu, loading images %llu, "
-		 "%llu since it was asked for",
+		 "%llu since it was asked for, at TSC %llu",
 		 vm->config->name, (ull)(now - start_tsc), (ull)vm->zero_ticks, (ull)vm->copy_ticks,
-		 (ull)(now - vm->begun));
+		 (ull)(now - vm->begun), (ull)now);
 }
 
 static void report_exits(const struct vm *vm)

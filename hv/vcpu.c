@@ -6,6 +6,7 @@
 #include "hv/vcpu.h"
 
 #include "hv/exit/msr.h"
+#include "hv/guest_timer.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
 #include "hv/vm.h"
@@ -74,7 +75,8 @@ void vcpu_apic_changed(struct vcpu *v)
 
 	v->apic_mode = (uint8_t)mode;
 	vlapic_set_apicv(&v->lapic, mode != VIRT_APIC_OFF);
-	virt_apic_set_mode(&v->virt, mode, msr_bitmap(mode == VIRT_APIC_X2APIC));
+	virt_apic_set_mode(&v->virt, mode);
+	virt_set_msr_bitmap(msr_bitmap(mode == VIRT_APIC_X2APIC, v->timer_direct));
 	if (mode == VIRT_APIC_OFF)
 		return;
 	irr = vlapic_highest_irr(&v->lapic);
@@ -296,6 +298,8 @@ bool vcpu_prepare(struct vcpu *v)
 	if (v->halted && !leave_halt(v))
 		return false;
 	update_apic(v);
+	if (guest_timer_has_changed(v))
+		guest_timer_update(v);
 	choose_event(v);
 	pv_offer_eoi(v);
 	if (!v->first_entry)
@@ -310,11 +314,13 @@ static void load(struct vcpu *v)
 	code_forget(&v->code);
 	if (v->vm->balloon)
 		pv_look_again(v);
+	guest_timer_lend(v);
 }
 
 void vcpu_make_room(struct vcpu *v)
 {
 	pv_take_eoi(v); /* where it was offered */
+	guest_timer_take(v);
 	virt_put(&v->virt);
 }
 
@@ -325,8 +331,8 @@ void vcpu_come_back(struct vcpu *v)
 
 void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
-	load(v);
 	vlapic_set_queue(&v->lapic, &p->timers);
+	load(v);
 	pv_runs(v);
 	vcpu_look_again(v);
 }
@@ -343,6 +349,7 @@ static void leave_for_good(struct vcpu *v, struct pcpu *p)
 void vcpu_put(struct vcpu *v, struct pcpu *p, bool runnable)
 {
 	pv_leaves(v);
+	guest_timer_take(v);
 	virt_put(&v->virt);
 	if (atomic_load(&v->vm->end) != VM_RUNS) {
 		leave_for_good(v, p);

@@ -151,7 +151,7 @@ static int init_vcpu(struct vcpu *v)
 	    .space = vm->space,
 	    .virtual_apic = v->lapic_page,
 	    .apic_access = vm->apic_access,
-	    .msr_bitmap = msr_bitmap(false),
+	    .msr_bitmap = msr_bitmap(false, false),
 	    .io_bitmap = paging_lookup(all_ports),
 	    .vpid = choose_vpid(),
 	    .cr4_guest = vm->cr4_bits,
@@ -296,9 +296,9 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	virt_load(&v->virt);
 	cpu_state_reset(&reset, v->cpuid_signature);
 	virt_set_state(&v->virt, state ? state : &reset);
-	virt_set_tsc_offset(&v->virt, v->vm->tsc_offset);
+	virt_set_tsc_offset(&v->virt, 0); /* the guest's TSC is the processor's: hv/guest_timer.h */
 	vlapic_reset(&v->lapic, false);
-	vlapic_set_tsc_offset(&v->lapic, v->vm->tsc_offset);
+	vlapic_set_tsc_offset(&v->lapic, 0);
 	pv_reset(v);
 	if (v->index == 0)
 		vlapic_enter_virtual_wire(&v->lapic);
@@ -307,6 +307,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	v->halted_forever = false;
 	v->nmi_pending = false;
 	v->tsc_adjust = 0;
+	v->timer_direct = false;
 	v->first_entry = 0;
 	v->misc_enable = BIT(0) | BIT(11) | BIT(12); /* fast strings; no branch trace, no PEBS */
 	v->mtrr_def_type = BIT(11) | BIT(10) | 6;
@@ -341,7 +342,7 @@ static int power_up(struct vm *vm, char *why)
 	vm->copy_ticks = clock_now() - from - vm->zero_ticks;
 	if (err)
 		return err;
-	vm->tsc_offset = 0 - clock_now();
+	vm->power_up = clock_now();
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		reset_vcpu(vm->vcpu[i], i == 0 ? &state : NULL);
 	vm->start_ticks = clock_now() - start;

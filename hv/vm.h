@@ -49,7 +49,7 @@ struct vm {
 	struct guest_ram ram;		 /* guest-physical 0 up, RAM above the device hole behind it */
 	hpa_t apic_access;		 /* the page at which the processor virtualises the local APIC */
 	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
-	uint64_t tsc_offset;		 /* the guest's TSC starts at 0 */
+	uint64_t power_up;		 /* clock_now() when it was powered up or reset: its time begins */
 	struct timer restart;		 /* the pause before a restart */
 	uint64_t restart_pause;		 /* ticks; the last one's, 0 before the first restart */
 	uint64_t begun;			 /* when its creation or restart began */

@@ -206,6 +206,14 @@ void lapic_timer_set(uint64_t tsc_deadline)
 		wrmsr(MSR_TSC_DEADLINE, tsc_deadline ? tsc_deadline : 1);
 }
 
+uint64_t lapic_timer_take(void)
+{
+	uint64_t deadline = rdmsr(MSR_TSC_DEADLINE);
+
+	wrmsr(MSR_TSC_DEADLINE, 0);
+	return deadline;
+}
+
 void lapic_timer_start_count(void)
 {
 	if (!deadline_mode)

@@ -27,6 +27,8 @@ void lapic_send_startup(uint32_t apic_id, uint8_t page); /* real-mode start at p
  */
 void lapic_timer_set(uint64_t tsc_deadline);
 bool lapic_timer_is_deadline(void); /* TSC-deadline mode in use */
+/* Only then: the deadline that the timer is set to, 0 when it has gone off or was set to none. It is stopped. */
+uint64_t lapic_timer_take(void);
 
 /* For tsc.c: let the counter run, read how far it went since, then tell its rate and stop it. No-ops in deadline mode.
  */

@@ -266,6 +266,7 @@ static inline bool virt_is_64_bit(void)
 }
 unsigned virt_cpl(void);
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
+void virt_set_msr_bitmap(hpa_t bitmap); /* another one than in the setup */
 /* Whole states, for start-up and reports.  */
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state);
 void virt_get_state(struct virt_vcpu *v, struct cpu_state *state);
@@ -289,7 +290,7 @@ void virt_block_nmi(void);
 /* Exit as soon as the guest can take an interrupt, an NMI. */
 void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi);
 /* --- the virtual APIC's hardware side ----------------------------------------------------------------------------- */
-void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap);
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode);
 /* Virtual-interrupt delivery: the highest requested and in-service vectors (0: none). */
 uint8_t virt_apic_rvi(void);
 void virt_apic_set_rvi(uint8_t vector);

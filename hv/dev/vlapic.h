@@ -99,6 +99,15 @@ void vlapic_enter_virtual_wire(
     struct vlapic *v); /* what firmware leaves on the BSP: LINT0 ExtINT, LINT1 NMI (MP spec 3.6.2.2) */
 void vlapic_set_queue(struct vlapic *v, struct timer_queue *queue); /* the vCPU moved; called by the new owner */
 void vlapic_set_tsc_offset(struct vlapic *v, uint64_t offset);
+/*
+ * For who lends the guest the processor's own timer (hv/guest_timer.h); owner. It can be done as long as the guest has
+ * chosen TSC-deadline mode and its TSC is the processor's. Lending answers the deadline, 0 for none; what it has become
+ * comes back when the loan ends. vlapic_timer_rang: that timer has gone off, between the two.
+ */
+bool vlapic_timer_can_be_lent(const struct vlapic *v);
+uint64_t vlapic_timer_lend(struct vlapic *v);
+void vlapic_timer_end_loan(struct vlapic *v, uint64_t deadline);
+void vlapic_timer_rang(struct vlapic *v);
 void vlapic_timer_expired(struct vlapic *v); /* APIC_SIGNAL_TIMER came: posts the interrupt if the time has come */
 
 /*

@@ -177,6 +177,32 @@ void vlapic_timer_set_deadline(struct vlapic *v, uint64_t guest_tsc)
 	arm(v);
 }
 
+bool vlapic_timer_can_be_lent(const struct vlapic *v)
+{
+	return v->timer_mode == TIMER_TSC_DEADLINE && !v->tsc_offset;
+}
+
+/* One that is due already has its interrupt here. */
+uint64_t vlapic_timer_lend(struct vlapic *v)
+{
+	uint64_t deadline = vlapic_timer_deadline(v);
+
+	stop(v);
+	return deadline;
+}
+
+/* When the mode has changed meanwhile, that has disarmed it. */
+void vlapic_timer_end_loan(struct vlapic *v, uint64_t deadline)
+{
+	vlapic_timer_set_deadline(v, deadline);
+}
+
+void vlapic_timer_rang(struct vlapic *v)
+{
+	if (v->timer_mode == TIMER_TSC_DEADLINE)
+		vlapic_raise_lvt(v, VLAPIC_LVT_TIMER);
+}
+
 uint64_t vlapic_timer_deadline(struct vlapic *v)
 {
 	settle(v, clock_now());

@@ -8,6 +8,7 @@
 #include "arch/x86/trap.h"
 #include "hv/clock.h"
 #include "hv/exit/table.h"
+#include "hv/guest_timer.h"
 #include "hv/lib/string.h"
 #include "hv/pv.h"
 #include "hv/vm.h"
@@ -48,8 +49,10 @@ static uint64_t read_tsc(struct vcpu *v, uint32_t msr)
 
 static void set_tsc_offset(struct vcpu *v, uint64_t offset)
 {
+	guest_timer_take(v); /* a deadline is a value of the guest's TSC, the processor's timer goes by its own */
 	virt_set_tsc_offset(&v->virt, offset);
 	vlapic_set_tsc_offset(&v->lapic, offset);
+	vcpu_look_again(v);
 	pv_tsc_moved(v);
 }
 
@@ -333,8 +336,7 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 
 /* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ------------ */
 
-static uint8_t plain[PAGE_SIZE] __attribute__((aligned(4096)));
-static uint8_t x2apic[PAGE_SIZE] __attribute__((aligned(4096)));
+static uint8_t bitmaps[2][2][PAGE_SIZE] __attribute__((aligned(4096))); /* as msr_bitmap() is asked */
 
 static void pass(uint8_t *bitmap, uint32_t msr, unsigned what)
 {
@@ -363,17 +365,23 @@ static void pass_x2apic(uint8_t *bitmap)
 
 void msr_init(void)
 {
-	memset(plain, 0xff, sizeof(plain));
+	uint8_t *plain = bitmaps[false][false];
+
+	memset(bitmaps, 0xff, sizeof(bitmaps));
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
 		for (uint32_t msr = table[i].first; msr <= table[i].last; msr++)
 			pass(plain, msr, table[i].pass);
 	if (virt_features()->rdtscp)
 		pass(plain, MSR_TSC_AUX, PASS);
-	memcpy(x2apic, plain, sizeof(x2apic));
-	pass_x2apic(x2apic);
+	memcpy(bitmaps[true][false], plain, PAGE_SIZE);
+	pass_x2apic(bitmaps[true][false]);
+	for (unsigned x2apic = 0; x2apic < 2; x2apic++) {
+		memcpy(bitmaps[x2apic][true], bitmaps[x2apic][false], PAGE_SIZE);
+		pass(bitmaps[x2apic][true], VLAPIC_MSR_TSC_DEADLINE, PASS);
+	}
 }
 
-hpa_t msr_bitmap(bool x2apic_virtualised)
+hpa_t msr_bitmap(bool x2apic_virtualised, bool timer_direct)
 {
-	return paging_lookup(x2apic_virtualised ? x2apic : plain);
+	return paging_lookup(bitmaps[x2apic_virtualised][timer_direct]);
 }

@@ -8,7 +8,10 @@
 
 #include "hv/lib/types.h"
 
-/* Makes the two bitmaps (4 KiB each, shared by all VMs). Once, after virt_probe. */
+/* Makes the four bitmaps (4 KiB each, shared by all VMs). Once, after virt_probe. */
 void msr_init(void);
-/* The bitmap for a vCPU whose x2APIC MSRs the processor virtualises, or for any other. */
-hpa_t msr_bitmap(bool x2apic_virtualised);
+/*
+ * The bitmap for a vCPU whose x2APIC MSRs the processor virtualises or not, and which sets the processor's own timer or
+ * not (hv/guest_timer.h).
+ */
+hpa_t msr_bitmap(bool x2apic_virtualised, bool timer_direct);

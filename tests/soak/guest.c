@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "arch/x86/lapic.h"
 #include "arch/x86/msr.h"
 #include "hv/abi.h"
 #include "hv/guest_mem.h"
@@ -83,6 +84,10 @@ static uint32_t do_apic_timer(struct soft *s)
 {
 	uint64_t ticks = sim_random(sim_chance(900) ? 500000 : 50 * SIM_MS);
 
+	if (soft_vcpu(s)->timer_direct) { /* what it depends on is looked at before each entry, so this is true here */
+		lapic_timer_set(sim_now() + ticks);
+		return EXIT_PAUSE;
+	}
 	if (soft_vcpu(s)->lapic.timer_mode == 2)
 		return msr_write(s, VLAPIC_MSR_TSC_DEADLINE, sim_now() + s->v->tsc_offset + ticks);
 	return apic_write(s, VLAPIC_INITIAL_COUNT, (uint32_t)ticks, 0);

@@ -530,10 +530,14 @@ void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 
 /* --- the virtual APIC --------------------------------------------------------------------------------------------- */
 
-void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode)
 {
-	(void)msr_bitmap;
 	here_of(v)->mode = mode;
+}
+/* Whether the guest sets the timer itself is looked up where it does: guest.c. */
+void virt_set_msr_bitmap(hpa_t bitmap)
+{
+	(void)bitmap;
 }
 uint8_t virt_apic_rvi(void)
 {

@@ -327,6 +327,19 @@ void lapic_timer_set(uint64_t tsc_deadline)
 	sim.cpu[sim.running].timer = tsc_deadline;
 }
 
+uint64_t lapic_timer_take(void)
+{
+	uint64_t deadline = sim.cpu[sim.running].timer;
+
+	sim.cpu[sim.running].timer = FOREVER;
+	return deadline == FOREVER ? 0 : deadline;
+}
+
+bool lapic_timer_is_deadline(void)
+{
+	return true;
+}
+
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 {
 	if (vector != VECTOR_KICK || apic_id >= sim.cpus)

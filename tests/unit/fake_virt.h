@@ -36,6 +36,7 @@ static struct fake_virt {
 	bool triple; /* the next exception makes a triple fault */
 	bool pending, blocked, nmi_blocked;
 	bool interrupt_window, nmi_window;
+	hpa_t msr_bitmap;
 	/* the virtual APIC's hardware side */
 	enum virt_apic_mode mode;
 	uint8_t rvi, svi, threshold;
@@ -314,10 +315,14 @@ const struct virt_features *virt_features(void)
 {
 	return &fake.features;
 }
-void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode)
 {
-	(void)v, (void)msr_bitmap;
+	(void)v;
 	fake.mode = mode;
+}
+void virt_set_msr_bitmap(hpa_t bitmap)
+{
+	fake.msr_bitmap = bitmap;
 }
 uint8_t virt_apic_rvi(void)
 {

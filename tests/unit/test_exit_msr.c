@@ -24,6 +24,7 @@ int rdmsr_safe(uint32_t msr, uint64_t *value)
 #define PV_MSR 0x4b564d01
 static uint64_t pv_value;
 static unsigned pv_moves, eois_taken;
+static uint64_t offset_when_taken;
 
 int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
@@ -48,6 +49,11 @@ void pv_tsc_moved(struct vcpu *v)
 {
 	assert_ptr_equal(v, &vcpu);
 	pv_moves++;
+}
+void guest_timer_take(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	offset_when_taken = v->lapic.tsc_offset;
 }
 
 static const struct exit no_exit;
@@ -141,7 +147,7 @@ static unsigned expected_pass(uint32_t msr, bool tsc_aux)
 
 static void assert_bitmap_is_the_table(bool tsc_aux)
 {
-	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(false).value;
+	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(false, false).value;
 
 	for (uint32_t i = 0; i < 0x4000; i++) {
 		uint32_t msr = i < 0x2000 ? i : 0xc0000000 + i - 0x2000;
@@ -179,7 +185,7 @@ static void what_is_the_hosts_exits(void **state)
 					 0xc1,
 					 0x186,
 					 0x38f};
-	const uint8_t *maps[] = {plain, x2apic};
+	const uint8_t *maps[] = {bitmaps[0][0], bitmaps[1][0]};
 
 	(void)state;
 	for (unsigned m = 0; m < 2; m++) {
@@ -192,18 +198,34 @@ static void what_is_the_hosts_exits(void **state)
 	}
 }
 
+/* The processor's own timer, and nothing else; what_is_the_hosts_exits() has seen that it exits otherwise. */
+static void the_timers_bitmaps(void **state)
+{
+	(void)state;
+	for (unsigned x2apic = 0; x2apic < 2; x2apic++) {
+		const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(x2apic, true).value;
+		unsigned differences = 0;
+
+		assert_false(exits(bitmap, MSR_TSC_DEADLINE, false));
+		assert_false(exits(bitmap, MSR_TSC_DEADLINE, true));
+		for (unsigned byte = 0; byte < PAGE_SIZE; byte++)
+			differences += (unsigned)__builtin_popcount(bitmap[byte] ^ bitmaps[x2apic][0][byte]);
+		assert_int_equal(differences, 2);
+	}
+}
+
 /* Writes with side effects that the processor doesn't virtualise (ICR, LVT, timer) exit; SDM Vol. 3C 30.5. */
 static void x2apic_bitmap(void **state)
 {
-	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(true).value;
+	const uint8_t *bitmap = (const uint8_t *)(uintptr_t)msr_bitmap(true, false).value;
 
 	(void)state;
 	for (uint32_t msr = 0; msr < 0x2000; msr++) {
 		bool written_free = msr == 0x808 || msr == 0x80b || msr == 0x83f;
 
 		if (msr < 0x800 || msr > 0x8ff) {
-			assert_int_equal(exits(bitmap, msr, false), exits(plain, msr, false));
-			assert_int_equal(exits(bitmap, msr, true), exits(plain, msr, true));
+			assert_int_equal(exits(bitmap, msr, false), exits(bitmaps[0][0], msr, false));
+			assert_int_equal(exits(bitmap, msr, true), exits(bitmaps[0][0], msr, true));
 			continue;
 		}
 		assert_int_equal(exits(bitmap, msr, true), !written_free);
@@ -358,8 +380,12 @@ static void tsc_and_its_adjustment(void **state)
 
 	(void)state;
 	pv_moves = 0;
+	offset_when_taken = ~0ULL;
 	assert_int_equal(value_of(MSR_TSC), now);
+	vcpu.requests = 0;
 	assert_next(wr(MSR_TSC, 1000));
+	assert_int_equal(offset_when_taken, 0); /* the deadline that comes back is one of the old TSC */
+	assert_true(vcpu.requests & REQUEST_EVENT);
 	assert_int_equal(pv_moves, 1);
 	assert_int_equal(value_of(MSR_TSC), 1000);
 	assert_int_equal(value_of(MSR_TSC_ADJUST), 1000 - now);
@@ -438,6 +464,7 @@ int main(void)
 	    cmocka_unit_test_setup(every_row_is_found, setup),
 	    cmocka_unit_test_setup(bitmap_is_the_table, setup),
 	    cmocka_unit_test_setup(what_is_the_hosts_exits, setup),
+	    cmocka_unit_test_setup(the_timers_bitmaps, setup),
 	    cmocka_unit_test_setup(x2apic_bitmap, setup),
 	    cmocka_unit_test_setup(unknown_registers_are_gp, setup),
 	    cmocka_unit_test_setup(what_the_table_has_not_may_be_kvms, setup),

@@ -9,6 +9,7 @@
 #include "tests/unit/fake_virt.h"
 
 #include "hv/exit/msr.h"
+#include "hv/guest_timer.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
 
@@ -21,9 +22,9 @@ void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_
 {
 	(void)type, (void)v, (void)tsc, (void)a, (void)b;
 }
-hpa_t msr_bitmap(bool x2apic_virtualised)
+hpa_t msr_bitmap(bool x2apic_virtualised, bool timer_direct)
 {
-	return HPA(x2apic_virtualised);
+	return HPA(x2apic_virtualised + 2 * timer_direct);
 }
 void sched_wake(struct vcpu *v, enum vcpu_state state)
 {
@@ -69,6 +70,27 @@ void vm_vcpu_left(struct vm *machine)
 {
 	assert_ptr_equal(machine, &vm);
 	left++;
+}
+
+/* Who has the processor's timer: from when the vCPU is loaded until before it is put away. */
+static unsigned timer_updates;
+static bool timer_lent;
+
+void guest_timer_update(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	timer_updates++;
+	v->timer_direct = vlapic_timer_can_be_lent(&v->lapic);
+}
+void guest_timer_lend(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	timer_lent = true;
+}
+void guest_timer_take(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	timer_lent = false;
 }
 
 static unsigned pv_looks, pv_resets, pv_runs_count, pv_leaves_count, eois_taken, eois_offered;
@@ -714,6 +736,31 @@ static void the_timer_is_looked_at_by_its_owner(void **state)
 	assert_int_equal(vcpu.requests, 0); /* not a second time round the loop */
 }
 
+/* A vCPU that is not loaded must not have it, whatever takes it off its CPU. */
+static void the_processors_timer_is_lent_while_it_is_loaded(void **state)
+{
+	(void)state;
+	timer_updates = 0;
+	vcpu_load(&vcpu, &home);
+	assert_true(timer_lent);
+	prepare();
+	assert_int_equal(timer_updates, 0);
+	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_TIMER, 4, 2U << 17 | 0x51);
+	vcpu_look_again(&vcpu);
+	prepare();
+	vcpu_look_again(&vcpu);
+	prepare();
+	assert_int_equal(timer_updates, 1);
+	vcpu_apic_changed(&vcpu);
+	assert_int_equal(fake.msr_bitmap.value, 2);
+	vcpu_make_room(&vcpu);
+	assert_false(timer_lent);
+	vcpu_come_back(&vcpu);
+	assert_true(timer_lent);
+	vcpu_put(&vcpu, &home, true);
+	assert_false(timer_lent);
+}
+
 /* The VM ends at the moment in which the timer's interrupt is posted. */
 static void signal_and_end(void *ctx, unsigned index, enum apic_signal what, uint8_t vector)
 {
@@ -815,6 +862,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_paused_vcpu_gives_its_registers, setup),
 	    cmocka_unit_test_setup(a_snapshot_is_not_missed_while_it_pauses, setup),
 	    cmocka_unit_test_setup(the_timer_is_looked_at_by_its_owner, setup),
+	    cmocka_unit_test_setup(the_processors_timer_is_lent_while_it_is_loaded, setup),
 	    cmocka_unit_test_setup(what_is_asked_while_the_timer_is_served_stays, setup),
 	    cmocka_unit_test_setup(exceptions, setup),
 	    cmocka_unit_test_setup(the_offer_of_an_eoi_ends_first_and_begins_last, setup),

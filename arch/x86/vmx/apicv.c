@@ -7,11 +7,10 @@
 
 #define DELIVERY (CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS)
 
-void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode, hpa_t msr_bitmap)
+void virt_apic_set_mode(struct virt_vcpu *v, enum virt_apic_mode mode)
 {
 	uint32_t cpu2 = v->cpu2_ctl & ~(uint32_t)(DELIVERY | CPU2_APIC_ACCESSES | CPU2_X2APIC_MODE);
 
-	vmcs_write(VMCS_MSR_BITMAP, msr_bitmap.value);
 	if (mode == VIRT_APIC_XAPIC)
 		cpu2 |= DELIVERY | CPU2_APIC_ACCESSES;
 	if (mode == VIRT_APIC_X2APIC)

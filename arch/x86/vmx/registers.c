@@ -251,6 +251,11 @@ void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset)
 	vmcs_write(VMCS_TSC_OFFSET, offset);
 }
 
+void virt_set_msr_bitmap(hpa_t bitmap)
+{
+	vmcs_write(VMCS_MSR_BITMAP, bitmap.value);
+}
+
 static void set_segment(unsigned seg, const struct segment *s)
 {
 	vmcs_write(VMCS_SEG_SELECTOR(seg), s->selector);
