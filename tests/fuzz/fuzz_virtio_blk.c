@@ -409,7 +409,7 @@ static void check_disk(const struct virtio_blk *b)
 		REQUIRE(v->queue[n].enabled || (!(v->kicked & 1U << n) && !b->request[n].active));
 		REQUIRE(v->vector[n] == VIRTIO_NO_VECTOR || v->vector[n] < v->pci.msix.count);
 	}
-	REQUIRE(!(v->kicked >> v->queues) && v->turn < v->queues);
+	REQUIRE(!(v->kicked >> v->queues) && v->turn <= v->queues);
 	REQUIRE(!(v->status & 0x30) && (v->status || (!v->kicked && !v->isr && !v->pci.interrupt)));
 	REQUIRE(intx[v->pci.slot % PCI_INTX] == asserts_intx(&v->pci));
 	REQUIRE(!(v->pci.msix.pending >> v->pci.msix.count));
