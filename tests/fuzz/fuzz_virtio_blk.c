@@ -106,9 +106,9 @@ static void plug(unsigned i)
 				     .kick = kick,
 				     .ctx = &blk[i]};
 
-	store[i] = calloc(1, DISK_SIZE);
+	store[i] = zeroed_block(REGIONS + i, DISK_SIZE);
 	s.store.ctx = store[i];
-	REQUIRE(store[i] && virtio_blk_init(&blk[i], &host, &s) == 0);
+	REQUIRE(virtio_blk_init(&blk[i], &host, &s) == 0);
 }
 
 static void power_on(void)
@@ -124,20 +124,12 @@ static void power_on(void)
 	store_fails = false;
 	for (unsigned i = 0; i < REGIONS; i++)
 		REQUIRE(guest_mem_add(&mem, &(struct guest_region){region[i].gpa, region[i].size,
-								   calloc(1, region[i].size), true}) == 0);
+								   zeroed_block(i, region[i].size), true}) == 0);
 	for (unsigned i = 0; i < PCI_INTX; i++)
 		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
 	REQUIRE(pci_host_init(&host, &s) == 0);
 	for (unsigned i = 0; i < DISKS; i++)
 		plug(i);
-}
-
-static void power_off(void)
-{
-	for (unsigned i = 0; i < DISKS; i++)
-		free(store[i]);
-	for (unsigned i = 0; i < REGIONS; i++)
-		free(mem.region[i].host);
 }
 
 /* --- accesses --- */
@@ -438,6 +430,5 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		check_disk(&blk[i]);
 		REQUIRE(!virtio_pci_work(&blk[i].transport, BUDGET, NEVER));
 	}
-	power_off();
 	return 0;
 }

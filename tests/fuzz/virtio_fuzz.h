@@ -6,6 +6,7 @@
 #pragma once
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "hv/dev/apic_bus.h"
 #include "hv/dev/platform.h"
@@ -32,6 +33,21 @@ static uint64_t next(unsigned bytes)
 	for (unsigned i = 0; i < bytes && left; i++, left--)
 		value |= (uint64_t)*input++ << (i * 8);
 	return value;
+}
+
+/*
+ * Block number n, of `size` bytes and not one more, zeroed. It is the same in every run: to allocate and free it each
+ * time takes longer than most runs.
+ */
+static void *zeroed_block(unsigned n, size_t size)
+{
+	static void *block[16];
+
+	REQUIRE(n < ARRAY_SIZE(block));
+	if (!block[n])
+		block[n] = malloc(size);
+	REQUIRE(block[n]);
+	return memset(block[n], 0, size);
 }
 
 _Noreturn void panic(const char *fmt, ...)
