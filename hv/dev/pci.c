@@ -121,7 +121,6 @@ void pci_reset(struct pci_device *p)
 {
 	for (unsigned i = 0; i < PCI_CONFIG_SIZE; i++)
 		p->config[i] &= (uint8_t)~p->writable[i];
-	pci_put16(p, PCI_COMMAND, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 	for (unsigned i = 0; i < PCI_BARS; i++)
 		if (p->bar[i].size && p->host)
 			pci_put32(p, PCI_BAR + 4 * i, pci_host_assign(p->host, p->slot, i) | (p->bar[i].io ? 1 : 0));

@@ -95,7 +95,10 @@ unsigned pci_add_capability(struct pci_device *p, uint8_t id, unsigned size);
 /* MSI-X with its table at offset 0 of a BAR of its own, 4 KiB of memory, the pending bits in its upper half. */
 void pci_add_msix(struct pci_device *p, unsigned bar, unsigned vectors);
 
-/* As after power-up and what a firmware does then: its BARs are assigned and answer. Keeps its place on the bus. */
+/*
+ * As after power-up: it answers in configuration space only (6.2.2). Its BARs are assigned, as a firmware would have
+ * done, and answer when the guest's driver switches them on. Keeps its place on the bus.
+ */
 void pci_reset(struct pci_device *p);
 
 /* Configuration accesses as in struct pci_function (pci_host.h); `dev` is the struct pci_device. */

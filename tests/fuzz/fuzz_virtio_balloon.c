@@ -148,7 +148,8 @@ static void start(void)
 {
 	unsigned how = (unsigned)next(1);
 
-	balloon.transport.pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	pci_config_write(&balloon.transport.pci, PCI_COMMAND, 2,
+			 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	write_register(20, 1, 0);
 	write_register(20, 1, 3);
 	write_register(8, 4, 0);

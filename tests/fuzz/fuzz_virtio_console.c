@@ -240,7 +240,7 @@ static void start(void)
 
 	if (how & 4)
 		virtio_pci_reset(v);
-	v->pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+	pci_config_write(&v->pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
 	set_common(20, 1, 0);
 	set_common(20, 1, 3);
 	set_common(8, 4, 0);

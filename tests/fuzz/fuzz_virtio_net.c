@@ -147,6 +147,12 @@ static enum net_sent send(void *backend, unsigned pair, struct net_packet *p, ui
 	return sent;
 }
 
+static void enable(struct guest *g)
+{
+	pci_config_write(&g->net.transport.pci, PCI_COMMAND, 2,
+			 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
+}
+
 static void plug(unsigned i)
 {
 	static const struct platform platform = {.request = request};
@@ -174,7 +180,7 @@ static void plug(unsigned i)
 								      zeroed_block(i * REGIONS + n, region[n].size),
 								      true}) == 0);
 	REQUIRE(pci_host_init(&g->host, &host) == 0 && virtio_net_init(&g->net, &g->host, &s) == 0);
-	g->net.transport.pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER | PCI_COMMAND_MEMORY | PCI_COMMAND_IO;
+	enable(g);
 	port.owner = g;
 	g->port = vswitch_attach(&sw, &port);
 	REQUIRE(g->port == (int)i);
@@ -440,7 +446,7 @@ static void change_state(void)
 	else if (what == 6)
 		vswitch_set_capture(&sw, (unsigned)g->port, how & 0x80);
 	else
-		virtio_pci_reset(&g->net.transport), g->net.transport.pci.config[PCI_COMMAND] |= PCI_COMMAND_MASTER;
+		virtio_pci_reset(&g->net.transport), enable(g);
 }
 
 static void reset_queue(void)

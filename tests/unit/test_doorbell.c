@@ -64,6 +64,7 @@ static int setup(void **state)
 	pci_add_bar(&card, 1, &memory);
 	assert_int_equal(pci_host_plug(&vm.pc.pci, &card, pci_config_read, pci_config_write), 0);
 	pci_reset(&card);
+	pci_config_write(&card, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
 	return 0;
 }
 
@@ -160,6 +161,10 @@ static void a_bar_that_is_off_does_not_ring(void **state)
 {
 	(void)state;
 	pci_config_write(&card, PCI_COMMAND, 2, 0);
+	assert_false(out(card.bar[0].base, 0));
+	assert_false(store(card.bar[1].base + REGISTER, WRITES));
+	pci_config_write(&card, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY);
+	pci_reset(&card);
 	assert_false(out(card.bar[0].base, 0));
 	assert_false(store(card.bar[1].base + REGISTER, WRITES));
 	assert_untouched();

@@ -81,12 +81,13 @@ static int try_plug(unsigned n)
 	return pci_host_plug(&host, &card[n], pci_config_read, pci_config_write);
 }
 
-/* Slot `slot`, after all below it. */
+/* Slot `slot`, after all below it; what is in its BARs answers. */
 static struct pci_device *plug(unsigned slot)
 {
 	assert_int_equal(try_plug(slot), 0);
 	assert_int_equal(card[slot].slot, slot);
 	pci_reset(&card[slot]);
+	command(slot, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 0);
 	return &card[slot];
 }
 
@@ -307,7 +308,7 @@ static void slots_are_filled_from_1_to_15(void **state)
 		assert_int_equal(config(0, slot, 0, 0), 0xFFFFFFFF);
 }
 
-/* As a firmware leaves it: BARs aligned to their size in their window, no two the same, and all of them answer. */
+/* As a firmware leaves it: BARs aligned to their size in their window, no two the same; switched on, all answer. */
 static void all_slots_are_assigned(void **state)
 {
 	(void)state;

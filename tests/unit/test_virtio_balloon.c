@@ -76,7 +76,7 @@ static void start(uint64_t features)
 	assert_int_equal(virtio_fixture_reset(), 0);
 	assert_int_equal(virtio_balloon_init(&balloon, &host, &s), 0);
 	find_registers();
-	command(SLOT, PCI_COMMAND_MASTER, 0);
+	enable_device();
 	negotiate(features);
 	for (unsigned n = 0; n < VIRTIO_BALLOON_QUEUES; n++)
 		set_up_queue(n, QUEUE_SIZE, (uint16_t)(n + 1));

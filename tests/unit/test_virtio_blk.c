@@ -106,7 +106,7 @@ static void plug_in(unsigned queues, bool read_only)
 	assert_int_equal(virtio_fixture_reset(), 0);
 	assert_int_equal(virtio_blk_init(&blk, &host, &s), 0);
 	find_registers();
-	command(SLOT, PCI_COMMAND_MASTER, 0);
+	enable_device();
 }
 
 static void start(unsigned queues, bool read_only, uint64_t features)
@@ -704,7 +704,7 @@ static void reset_queue(void)
 static void power_up(void)
 {
 	virtio_pci_reset(&blk.transport);
-	command(SLOT, PCI_COMMAND_MASTER, 0);
+	enable_device();
 }
 
 static void resets_cut_a_request_off(void **state)

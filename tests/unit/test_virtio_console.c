@@ -63,7 +63,7 @@ static void plug_in(unsigned ports)
 	assert_int_equal(virtio_fixture_reset(), 0);
 	assert_int_equal(virtio_console_init(&con, &host, &s), 0);
 	find_registers();
-	command(SLOT, PCI_COMMAND_MASTER, 0);
+	enable_device();
 }
 
 static void start(unsigned ports, uint64_t features)

@@ -103,7 +103,7 @@ static int plug(unsigned pairs, uint16_t mtu)
 	if (virtio_fixture_reset() || virtio_net_init(&net, &host, &s))
 		return -1;
 	find_registers();
-	command(SLOT, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 0);
+	enable_device();
 	return 0;
 }
 

@@ -113,7 +113,7 @@ static int setup(void **state)
 	assert_int_equal(virtio_pci_init(&v, &host, &s), 0);
 	memset(resets, 0, sizeof(resets));
 	find_registers();
-	command(SLOT, PCI_COMMAND_MASTER, 0);
+	enable_device();
 	return 0;
 }
 
@@ -259,9 +259,10 @@ static void a_full_bus_has_no_place(void **state)
 	for (unsigned slot = 2; slot < PCI_DEVICES; slot++)
 		assert_int_equal(virtio_pci_init(&more[slot], &host, &s), 0);
 	assert_int_equal(virtio_pci_init(&more[0], &host, &s), -E_NOMEM);
-	for (unsigned slot = 2; slot < PCI_DEVICES; slot++) { /* all that answer at all do so at once */
+	for (unsigned slot = 2; slot < PCI_DEVICES; slot++) { /* all that are there answer at once, when switched on */
 		uint32_t bar = config_get(slot, PCI_BAR + 8, 4);
 
+		command(slot, PCI_COMMAND_MEMORY, 0);
 		assert_int_equal(memory_in(bar + C_NUM_QUEUES, 2), QUEUES);
 	}
 }
@@ -888,7 +889,7 @@ static void a_reset_at_any_moment(void **state)
 		round_trip(0, 2);
 		round_trip(2, 3);
 		virtio_pci_reset(&v); /* MSI-X off */
-		command(SLOT, PCI_COMMAND_MASTER, 0);
+		enable_device();
 	}
 }
 
@@ -922,6 +923,10 @@ static void power_up_again(void **state)
 	assert_int_equal(reg_get(common, C_NUM_QUEUES, 2), QUEUES); /* it was moved */
 	virtio_pci_reset(&v);
 	assert_int_equal(bar_base(common.bar), place);
+	assert_int_equal(reg_get(common, C_NUM_QUEUES, 2), 0xFFFF); /* nobody answers, nor is anything to be rung */
+	assert_false(ring_at(true, bell(notify_ports, 0)));
+	assert_false(ring_at(false, bell(notify_memory, 0)));
+	command(SLOT, PCI_COMMAND_IO | PCI_COMMAND_MEMORY, 0);
 	read_common(now);
 	assert_memory_equal(now, fresh, C_SIZE);
 	assert_false(pci_is_master(&v.pci));

@@ -130,6 +130,12 @@ static uint32_t bar_base(unsigned bar)
 	return value & ~(value & 1 ? 3u : 15u);
 }
 
+/* What a driver does first: registers answer, and the device may reach memory. */
+static void enable_device(void)
+{
+	command(SLOT, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER, 0);
+}
+
 /* The next vendor capability of a type behind the one at `c`, or the first (c == 0). 0: none. */
 static unsigned next_capability(unsigned c, unsigned type)
 {
