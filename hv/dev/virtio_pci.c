@@ -531,10 +531,12 @@ static unsigned add_capability(struct virtio_pci *v, uint8_t type, unsigned bar,
 	return at;
 }
 
+/* MSI-X first: that is what systems look for most often, by a walk from the head of the list, two exits a step. */
 static void add_capabilities(struct virtio_pci *v)
 {
 	unsigned at;
 
+	pci_add_msix(&v->pci, BAR_MSIX, v->queues + 1);
 	add_capability(v, CAP_COMMON, BAR_REGISTERS, AT_COMMON, COMMON_SIZE);
 	add_capability(v, CAP_NOTIFY, BAR_PORTS, 0, PORTS_SIZE);
 	add_capability(v, CAP_NOTIFY, BAR_REGISTERS, AT_NOTIFY, PORTS_SIZE);
@@ -544,7 +546,6 @@ static void add_capabilities(struct virtio_pci *v)
 	at = v->window = add_capability(v, CAP_WINDOW, 0, 0, 0);
 	memset(v->pci.writable + at + CAP_BAR, 0xFF, 1);
 	memset(v->pci.writable + at + CAP_OFFSET, 0xFF, 8);
-	pci_add_msix(&v->pci, BAR_MSIX, v->queues + 1);
 }
 
 int virtio_pci_init(struct virtio_pci *v, struct pci_host *host, const struct virtio_pci_setup *s)
