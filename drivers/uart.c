@@ -26,6 +26,7 @@ enum { RBR = 0, THR = 0, DLL = 0, IER = 1, DLM = 1, IIR = 2, FCR = 2, LCR = 3, M
 
 static bool present;
 static size_t fifo_size;
+static size_t filled;	   /* bytes sent since the FIFO was seen empty: it holds these at most */
 static uint8_t interrupts; /* what IER holds */
 
 static uint8_t get(unsigned reg)
@@ -62,18 +63,29 @@ bool uart_init(uint32_t baud)
 	set(LCR, LCR_8N1);
 	set(FCR, FCR_ON);
 	set(MCR, MCR_DTR_RTS | MCR_OUT2);
+	filled = 0;
 	fifo_size = (get(IIR) & IIR_FIFOS) == IIR_FIFOS ? FIFO_SIZE : 1;
 	return true;
 }
 
+static void send(uint8_t byte)
+{
+	set(THR, byte);
+	filled++;
+}
+
+/* The status knows an empty FIFO and one that is not, so we count what went into it. */
 size_t uart_try_put(const uint8_t *bytes, size_t count)
 {
-	size_t n = count < fifo_size ? count : fifo_size;
+	size_t n;
 
-	if (!present || !n || !(get(LSR) & LSR_THRE))
+	if (!present || !count)
 		return 0;
+	if (get(LSR) & LSR_THRE)
+		filled = 0;
+	n = count < fifo_size - filled ? count : fifo_size - filled;
 	for (size_t i = 0; i < n; i++)
-		set(THR, bytes[i]);
+		send(bytes[i]);
 	return n;
 }
 
@@ -114,7 +126,8 @@ void uart_put_blocking(const uint8_t *bytes, size_t count)
 	for (size_t i = 0; i < count; i++) {
 		if (!wait_for(LSR_THRE))
 			return;
-		set(THR, bytes[i]);
+		filled = 0;
+		send(bytes[i]);
 	}
 	wait_for(LSR_TEMT);
 }

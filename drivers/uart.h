@@ -13,7 +13,7 @@
  */
 bool uart_init(uint32_t baud);
 
-/* Fills the transmit FIFO if it is empty. Returns how many of `count` bytes it took, 0 to 16. */
+/* Puts into the transmit FIFO what has room there for sure. Returns how many of `count` bytes it took, 0 to 16. */
 size_t uart_try_put(const uint8_t *bytes, size_t count);
 /* A received byte, or -1. */
 int uart_get(void);
