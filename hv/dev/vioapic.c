@@ -14,7 +14,7 @@
 #define INDEX_ID	  0
 #define INDEX_VERSION	  1
 #define INDEX_ARBITRATION 2
-#define INDEX_TABLE	  0x10
+#define INDEX_TABLE	  0x10U /* unsigned: an index below it is far above the table */
 
 #define VERSION_VALUE ((VIOAPIC_PINS - 1) << 16 | PC_IOAPIC_VERSION)
 
@@ -82,7 +82,7 @@ static uint64_t entry_value(const struct vioapic *io, unsigned pin)
 
 static uint32_t read_indexed(const struct vioapic *io)
 {
-	unsigned pin = (io->select - INDEX_TABLE) / 2; /* wraps to a large number below the table */
+	unsigned pin = (io->select - INDEX_TABLE) / 2;
 
 	switch (io->select) {
 	case INDEX_ID:
@@ -110,7 +110,7 @@ static void write_entry(struct vioapic *io, unsigned pin, bool high, uint32_t va
 
 static void write_indexed(struct vioapic *io, uint32_t value)
 {
-	unsigned pin = (io->select - INDEX_TABLE) / 2; /* wraps to a large number below the table */
+	unsigned pin = (io->select - INDEX_TABLE) / 2;
 
 	if (io->select == INDEX_ID)
 		io->id = value >> 24 & 15;

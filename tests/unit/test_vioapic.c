@@ -80,7 +80,10 @@ static void registers(void **state)
 	set(0x13, 0xffffffff);
 	assert_int_equal(get(0x12), 0x1afff);
 	assert_int_equal(get(0x13), 0xff000000);
-	set(0x40, 0xffffffff); /* beyond the table */
+	set(0x0f, 0xffffffff); /* below the table */
+	assert_int_equal(get(0x0f), 0);
+	assert_int_equal(get(0x11), 0);
+	set(0x40, 0xffffffff); /* beyond it */
 	set(0xff, 0xffffffff);
 	assert_int_equal(get(0x40), 0);
 	assert_int_equal(get(5), 0);
