@@ -48,7 +48,7 @@ int pc_init(struct pc *pc, const struct pc_setup *s)
 
 	pc->platform = s->platform;
 	vpic_init(&pc->pic, s->pic_changed, s->pic_ctx);
-	vioapic_init(&pc->ioapic, s->apics, PC_IOAPIC_ID);
+	vioapic_init(&pc->ioapic, s->apics, s->ioapic_page, PC_IOAPIC_ID);
 	timer_init(&pc->vga_timer, s->timers, s->lock, s->vga_fired);
 	if ((err = vpic_attach(&pc->pic, &pc->pio)) || (err = vioapic_attach(&pc->ioapic, &pc->mmio)) ||
 	    (err = pit_init(&pc->pit, &pc->pio, line(pc, PC_IRQ_PIT), s->timers, s->lock)) ||

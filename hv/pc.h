@@ -42,8 +42,9 @@ struct pc_setup {
 	struct spinlock *lock;
 	struct apic_bus *apics;
 	const volatile uint8_t *vga_text;
-	uint64_t memory;      /* bytes of RAM below 4 GiB */
-	int64_t unix_seconds; /* time of day now */
+	uint32_t *ioapic_page; /* 4 KiB: what the guest reads at the IOAPIC's place */
+	uint64_t memory;       /* bytes of RAM below 4 GiB */
+	int64_t unix_seconds;  /* time of day now */
 	struct platform platform;
 	struct text_sink console;
 	void (*pic_changed)(void *ctx, bool intr);

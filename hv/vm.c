@@ -93,6 +93,7 @@ static int create_pc(struct vm *vm, char *why, size_t size)
 	    .lock = &vm->lock,
 	    .apics = &vm->apic_bus,
 	    .vga_text = (uint8_t *)phys_to_virt(vm->ram.first) + PC_VGA_TEXT,
+	    .ioapic_page = phys_to_virt(vm->ioapic_page),
 	    .memory = vm_memory_low(vm),
 	    .unix_seconds = vm->unix_seconds,
 	    .platform = {vm, on_platform},
@@ -538,7 +539,7 @@ struct vm *vm_create(const struct vm_config *config, struct vm_console *console,
 	vm->begun = begun;
 	vm->made = begun;
 	vm->unix_seconds = wallclock_read();
-	vm->apic_access = HPA_NONE;
+	vm->apic_access = vm->ioapic_page = HPA_NONE;
 	vm->apic_bus.ctx = vm;
 	vm->apic_bus.signal = vcpu_signal;
 	vm->apic_bus.eoi = on_eoi;

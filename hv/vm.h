@@ -48,6 +48,7 @@ struct vm {
 	struct guest_mem mem;
 	struct guest_ram ram;		 /* guest-physical 0 up, RAM above the device hole behind it */
 	hpa_t apic_access;		 /* the page at which the processor virtualises the local APIC */
+	hpa_t ioapic_page;		 /* what the guest reads of the IOAPIC: hv/dev/vioapic.h */
 	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
 	uint64_t power_up;		 /* clock_now() when it was powered up or reset: its time begins */
 	struct timer restart;		 /* the pause before a restart */

@@ -12,6 +12,8 @@
 #define BASE_RAM    0xa0000ULL
 #define ROM_AREA    0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
 
+#define IOAPIC_TABLES 1 /* page tables for its page; the directory is that of the local APIC's */
+
 uint64_t vm_memory_low(const struct vm *vm)
 {
 	return vm->config->memory < LOW_RAM_MAX ? vm->config->memory : LOW_RAM_MAX;
@@ -165,11 +167,17 @@ static int map_memory(struct vm *vm)
 		return err;
 	if (vm_memory_low(vm) > MIB && (err = add_memory(vm, MIB, vm_memory_low(vm) - MIB, true)))
 		return err;
-	if (high && (err = add_memory(vm, 4 * GIB, high, true)))
-		return err;
+	return high ? add_memory(vm, 4 * GIB, high, true) : 0;
+}
+
+/* The APICs' pages are no RAM: they are in the guest's space, but not in vm->mem, where its devices look for memory. */
+static int map_apics(struct vm *vm)
+{
+	int err = virt_space_map(vm->space, GPA(PC_IOAPIC_ADDRESS), vm->ioapic_page, PAGE_SIZE, VIRT_READ);
+
 	/* The page at which the processor virtualises the local APIC; without APICv accesses there must exit. */
-	if (!virt_features()->apicv)
-		return 0;
+	if (err || !virt_features()->apicv)
+		return err;
 	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
 }
 
@@ -183,8 +191,11 @@ int vm_memory_create(struct vm *vm, char *why, size_t size)
 		return -E_NOMEM;
 	}
 	vm->apic_access = phys_alloc(1, 1);
-	vm->space = virt_space_create(vm->config->memory, vm->config->peer_count ? PC_SHARED_TABLES : 0);
-	if (hpa_is_none(vm->apic_access) || !vm->space || map_memory(vm)) {
+	vm->ioapic_page = phys_alloc(1, 1);
+	vm->space =
+	    virt_space_create(vm->config->memory, IOAPIC_TABLES + (vm->config->peer_count ? PC_SHARED_TABLES : 0));
+	if (hpa_is_none(vm->apic_access) || hpa_is_none(vm->ioapic_page) || !vm->space || map_memory(vm) ||
+	    map_apics(vm)) {
 		snprintf(why, size, "no memory for the VM's page tables");
 		return -E_NOMEM;
 	}
@@ -197,5 +208,7 @@ void vm_memory_destroy(struct vm *vm)
 		virt_space_destroy(vm->space);
 	if (!hpa_is_none(vm->apic_access))
 		phys_free(vm->apic_access, 1);
+	if (!hpa_is_none(vm->ioapic_page))
+		phys_free(vm->ioapic_page, 1);
 	guest_ram_destroy(&vm->ram);
 }

@@ -29,6 +29,38 @@ static bool is_level(uint64_t entry)
 	return entry & ENTRY_LEVEL;
 }
 
+static uint64_t entry_value(const struct vioapic *io, unsigned pin)
+{
+	return io->entry[pin] | (io->remote_irr & 1U << pin ? ENTRY_REMOTE_IRR : 0);
+}
+
+static uint32_t read_indexed(const struct vioapic *io)
+{
+	unsigned pin = (io->select - INDEX_TABLE) / 2;
+
+	switch (io->select) {
+	case INDEX_ID:
+	case INDEX_ARBITRATION:
+		return (uint32_t)io->id << 24;
+	case INDEX_VERSION:
+		return VERSION_VALUE;
+	default:
+		if (pin >= VIOAPIC_PINS)
+			return 0;
+		return (uint32_t)(entry_value(io, pin) >> (io->select & 1 ? 32 : 0));
+	}
+}
+
+/*
+ * What the guest reads from now on. Its vCPUs may read meanwhile: each register is one store, and that one vCPU must
+ * not select while another reads is its driver's business, as on the chip.
+ */
+static void show(struct vioapic *io)
+{
+	__atomic_store_n(&io->page[REG_WINDOW / 4], read_indexed(io), __ATOMIC_RELAXED);
+	__atomic_store_n(&io->page[REG_SELECT / 4], io->select, __ATOMIC_RELAXED);
+}
+
 static void send(struct vioapic *io, unsigned pin)
 {
 	uint64_t entry = io->entry[pin];
@@ -36,8 +68,10 @@ static void send(struct vioapic *io, unsigned pin)
 				     (enum apic_delivery)(entry >> 8 & 7), (uint8_t)entry, is_level(entry));
 
 	/* Nobody took it: no EOI will come, so the pin is not held for one. */
-	if (!error && is_level(entry))
-		io->remote_irr |= 1U << pin;
+	if (error || !is_level(entry))
+		return;
+	io->remote_irr |= 1U << pin;
+	show(io);
 }
 
 /* A level pin sends when it is high, unmasked and not waiting for an EOI. */
@@ -73,28 +107,7 @@ void vioapic_eoi(struct vioapic *io, uint8_t vector)
 		io->remote_irr &= ~(1U << pin);
 		check_level(io, pin);
 	}
-}
-
-static uint64_t entry_value(const struct vioapic *io, unsigned pin)
-{
-	return io->entry[pin] | (io->remote_irr & 1U << pin ? ENTRY_REMOTE_IRR : 0);
-}
-
-static uint32_t read_indexed(const struct vioapic *io)
-{
-	unsigned pin = (io->select - INDEX_TABLE) / 2;
-
-	switch (io->select) {
-	case INDEX_ID:
-	case INDEX_ARBITRATION:
-		return (uint32_t)io->id << 24;
-	case INDEX_VERSION:
-		return VERSION_VALUE;
-	default:
-		if (pin >= VIOAPIC_PINS)
-			return 0;
-		return (uint32_t)(entry_value(io, pin) >> (io->select & 1 ? 32 : 0));
-	}
+	show(io);
 }
 
 static void write_entry(struct vioapic *io, unsigned pin, bool high, uint32_t value)
@@ -118,17 +131,18 @@ static void write_indexed(struct vioapic *io, uint32_t value)
 		write_entry(io, pin, io->select & 1, value);
 }
 
-/* Registers are 32 bits at multiples of 16; narrower reads see their low bytes, other bytes read 0. */
+/*
+ * For instructions that exit since they write as well, or write elsewhere: what any other finds in the page. Registers
+ * are 32 bits at multiples of 16; the data sheet knows no other width or place (3.1), where the bytes of the page are
+ * read as those of memory.
+ */
 uint64_t vioapic_read(void *dev, uint64_t addr, unsigned size)
 {
 	const struct vioapic *io = dev;
-	uint32_t value = 0;
+	uint64_t value = 0;
 
-	if (addr % VIOAPIC_SIZE == REG_SELECT)
-		value = io->select;
-	else if (addr % VIOAPIC_SIZE == REG_WINDOW)
-		value = read_indexed(io);
-	return size >= 4 ? value : value & ((1U << (size * 8)) - 1);
+	memcpy(&value, (const uint8_t *)io->page + addr % VIOAPIC_SIZE, size);
+	return value;
 }
 
 /* A narrow write may select and complete, but not change an entry: half of one would be nonsense. */
@@ -142,6 +156,7 @@ void vioapic_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 		vioapic_eoi(io, (uint8_t)value);
 	else if (addr % VIOAPIC_SIZE == REG_WINDOW && size >= 4)
 		write_indexed(io, (uint32_t)value);
+	show(io);
 }
 
 void vioapic_reset(struct vioapic *io)
@@ -150,12 +165,15 @@ void vioapic_reset(struct vioapic *io)
 	io->remote_irr = 0;
 	for (unsigned pin = 0; pin < VIOAPIC_PINS; pin++)
 		io->entry[pin] = ENTRY_MASKED;
+	show(io);
 }
 
-void vioapic_init(struct vioapic *io, struct apic_bus *bus, uint8_t id)
+void vioapic_init(struct vioapic *io, struct apic_bus *bus, uint32_t *page, uint8_t id)
 {
 	memset(io, 0, sizeof(*io));
+	memset(page, 0, VIOAPIC_SIZE);
 	io->bus = bus;
+	io->page = page;
 	io->id = id & 15;
 	vioapic_reset(io);
 }

@@ -5,6 +5,9 @@
  *
  * Version 0x20 and not 0x11, since it has the EOI register: a guest clears Remote IRR with one write where it would
  * otherwise need three (mask + edge, level, unmask), and EOI-broadcast suppression, which our local APIC has, needs it.
+ *
+ * Reads cause no exit: the guest has a page of memory at these addresses, read-only, in which IOREGSEL and the register
+ * that it selects are kept up to date with every change. Writes exit and come here.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -19,6 +22,7 @@
 
 struct vioapic {
 	struct apic_bus *bus;
+	uint32_t *page;		      /* what the guest reads */
 	uint8_t select;		      /* IOREGSEL */
 	uint8_t id;		      /* 4 bits */
 	uint32_t line;		      /* bit n: pin n is high */
@@ -26,11 +30,12 @@ struct vioapic {
 	uint64_t entry[VIOAPIC_PINS]; /* redirection table without the read-only bits */
 };
 
-void vioapic_init(struct vioapic *io, struct apic_bus *bus, uint8_t id); /* all pins masked and low */
-int vioapic_attach(struct vioapic *io, struct bus *mmio) MUST_CHECK;	 /* -E_* of bus_add */
-void vioapic_reset(struct vioapic *io);					 /* keeps the lines' levels */
-void vioapic_set_line(struct vioapic *io, unsigned pin, bool level);	 /* pins above 23 are ignored */
-void vioapic_eoi(struct vioapic *io, uint8_t vector);			 /* EOI broadcast of a local APIC */
+/* All pins masked and low. `page`, VIOAPIC_SIZE bytes, is the caller's and outlives the IOAPIC. */
+void vioapic_init(struct vioapic *io, struct apic_bus *bus, uint32_t *page, uint8_t id);
+int vioapic_attach(struct vioapic *io, struct bus *mmio) MUST_CHECK; /* -E_* of bus_add */
+void vioapic_reset(struct vioapic *io);				     /* keeps the lines' levels */
+void vioapic_set_line(struct vioapic *io, unsigned pin, bool level); /* pins above 23 are ignored */
+void vioapic_eoi(struct vioapic *io, uint8_t vector);		     /* EOI broadcast of a local APIC */
 
 uint64_t vioapic_read(void *dev, uint64_t addr, unsigned size);
 void vioapic_write(void *dev, uint64_t addr, unsigned size, uint64_t value);

@@ -1,5 +1,6 @@
 /*
- * Random port and register accesses, line changes, acknowledgements and EOIs on the 8259 pair and the IOAPIC.
+ * Random port and register accesses, line changes, acknowledgements and EOIs on the 8259 pair and the IOAPIC. The page
+ * that the guest reads shows the IOAPIC's selected register at any time.
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/pic.c hv/dev/vioapic.c hv/bus.c */
@@ -17,6 +18,7 @@
 static struct vpic pic;
 static struct vioapic io;
 static struct apic_bus bus;
+static uint32_t page[VIOAPIC_SIZE / 4];
 static bool intr;
 static unsigned depth;
 
@@ -75,6 +77,17 @@ static void check_ioapic(void)
 	REQUIRE(!(io.line >> VIOAPIC_PINS) && !(io.remote_irr >> VIOAPIC_PINS));
 }
 
+static void check_page(void)
+{
+	unsigned pin = (io.select - 0x10u) / 2;
+	uint64_t value = io.select == 1 ? 0x170020 : io.select == 0 || io.select == 2 ? (uint32_t)io.id << 24 : 0;
+
+	if (pin < VIOAPIC_PINS)
+		value = (io.entry[pin] | (io.remote_irr >> pin & 1) << 14) >> (io.select & 1 ? 32 : 0);
+	REQUIRE(page[0] == io.select);
+	REQUIRE(page[4] == (uint32_t)value);
+}
+
 /* A raised INTR leads to a real vector of one chip, in service unless that chip ends it itself. */
 static void acknowledge(void)
 {
@@ -130,6 +143,7 @@ static void step(void)
 	}
 	check_pic();
 	check_ioapic();
+	check_page();
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -139,7 +153,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	left = size;
 	intr = false;
 	vpic_init(&pic, on_intr, NULL);
-	vioapic_init(&io, &bus, 0);
+	vioapic_init(&io, &bus, page, 0);
 	for (unsigned i = 0; i < 2; i++) {
 		static const uint8_t icw[2][4] = {{0x11, 0x20, 4, 1}, {0x11, 0x28, 2, 1}};
 		uint64_t port = i ? 0xa0 : 0x20;

@@ -205,11 +205,12 @@ static uint32_t do_port(struct soft *s)
 			   1u << sim_random(3), sim_chance(600));
 }
 
+/* Reads do not exit. */
 static uint32_t do_ioapic(struct soft *s)
 {
 	return memory_access(s, PC_IOAPIC_ADDRESS + (sim_chance(500) ? 0 : 0x10),
 			     (uint32_t)sim_random(sim_chance(500) ? 0x40 : 1ULL << 17) & ~0x600u, /* no NMI, no INIT */
-			     sim_chance(800));
+			     true);
 }
 
 static uint32_t do_text(struct soft *s)

@@ -380,7 +380,7 @@ static void attack_lengths(uint64_t arg)
 	prefixed("MOV EAX, [local APIC]", (const uint8_t[]){0x8b, 0x03}, 2);
 	prefixed("MOV [local APIC], EAX", (const uint8_t[]){0x89, 0x83, 0x60, 0, 0, 0}, 6);
 	prefixed("MOV DWORD [local APIC], imm", (const uint8_t[]){0xc7, 0x83, 0x60, 0, 0, 0, 0, 0, 0, 0}, 10);
-	prefixed("MOV EAX, [IOAPIC]", (const uint8_t[]){0x8b, 0x83, 0xe0, 0xff, 0xdf, 0xff}, 6);
+	prefixed("MOV EAX, [ECAM]", (const uint8_t[]){0x8b, 0x83, 0xe0, 0xff, 0x1f, 0xe1}, 6);
 }
 
 /* --- exceptions beside exits ------------------------------------------------------------------------------------- */

@@ -8,6 +8,7 @@
 
 #define LAPIC	    0xfee00000ull
 #define IOAPIC	    0xfec00000ull
+#define ECAM	    0xe0000000ull
 #define VGA	    0xb8000ull
 #define UNUSED_PORT 0x406
 
@@ -212,6 +213,7 @@ static void attack_mmio(uint64_t arg)
 	abuse_range(LAPIC, 0x400, 1, true);
 	abuse_range(LAPIC + 0x400, 0xc00, 7, false);
 	abuse_range(IOAPIC, 0x20, 1, true);
+	abuse_range(ECAM, 0x40, 1, true); /* of the host bridge */
 	abuse_range(VGA, 0x8000, 61, true);
 	lapic_write(LAPIC_SPURIOUS, 0xff);
 }
