@@ -108,16 +108,19 @@ static const struct pci_function *find_ecam(const struct pci_host *host, uint64_
 	return offset & 0x7000 ? NULL : function_in(host, offset >> 15 & 0x1F);
 }
 
-/* Behind the first 256 bytes there are extended capabilities, of which nobody has any. */
+/*
+ * Behind the first 256 bytes a conventional function does not answer (PCI Express Base 7.2.2, PCI Express to PCI
+ * bridge): system software sees all ones there and looks for no extended capabilities.
+ */
 static uint64_t ecam_read(void *dev, uint64_t addr, unsigned size)
 {
 	const struct pci_host *host = dev;
 	const struct pci_function *f = find_ecam(host, addr - PC_ECAM);
 	unsigned offset = addr & 0xFFF;
 
-	if (!f || size > 4 || offset % 4 + size > 4)
+	if (!f || size > 4 || offset % 4 + size > 4 || offset >= PCI_CONFIG_SIZE)
 		return bus_ones(size);
-	return offset < PCI_CONFIG_SIZE ? f->read(f->dev, offset & 0xFC) >> (8 * (offset % 4)) & bus_ones(size) : 0;
+	return f->read(f->dev, offset & 0xFC) >> (8 * (offset % 4)) & bus_ones(size);
 }
 
 static void ecam_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
