@@ -21,7 +21,7 @@
 
 struct virt_space {
 	uint64_t mapped;
-	uint64_t generation;		   /* when something was lost last */
+	uint64_t generation, unmapped;	   /* when something was lost last, and when it was by unmapping */
 	uint64_t stock;			   /* pages that were set aside for tables */
 	uint64_t blank;			   /* what shared pages were redirected to */
 	uint64_t page[GUEST_SHARED_PAGES]; /* of the window: where they are; 0: nowhere */
@@ -151,6 +151,7 @@ int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size)
 {
 	(void)gpa;
 	lose(space);
+	space->unmapped = space->generation;
 	space->mapped -= size < space->mapped ? size : space->mapped;
 	return 0;
 }
@@ -165,11 +166,12 @@ uint64_t virt_space_generation(const struct virt_space *space)
 	return space->generation;
 }
 
-/* Nobody is in guest mode who has not renewed since the last loss. */
+/* Nobody is in guest mode who has not renewed since something was last unmapped; what was redirected is not given back.
+ */
 void virt_space_settle(struct virt_space *space)
 {
 	for (unsigned i = 0; i < ARRAY_SIZE(loaded); i++)
-		if (loaded[i] && loaded[i]->v->space == space && virt_vcpu_renewed(loaded[i]->v) < space->generation)
+		if (loaded[i] && loaded[i]->v->space == space && virt_vcpu_renewed(loaded[i]->v) < space->unmapped)
 			sim_fail("memory is given back that a vCPU on CPU %u can still reach", i);
 }
 
