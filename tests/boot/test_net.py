@@ -66,7 +66,7 @@ def test_long_stream(boot, make_image):
     zeroes = f"dd if=/dev/zero bs=64k count={LONG_STREAM_MIB * 4} 2>/dev/null"
     lan.on("b", f"{zeroes} | nc {lan.address('a')} {lan.PORT} &")
     assert lan.send("a", "b", LONG_STREAM_MIB, LONG_SECONDS) == lan.received("b")
-    assert lan.received("a", LONG_SECONDS) == hashlib.sha256(bytes(LONG_STREAM_MIB << 18)).hexdigest()
+    assert lan.received("a", LONG_SECONDS) == hashlib.md5(bytes(LONG_STREAM_MIB << 18)).hexdigest()
     for name in "ab":
         lan.check_no_complaints(name)
 
