@@ -14,7 +14,8 @@
 
 /* All for the owner of the vCPU, on its CPU, interrupts off, holding no lock: lending and taking let interrupts in. */
 
-/* Before an entry: lends, or stops to, when the guest has changed what it depends on. vCPU loaded. */
+/* Before an entry, after REQUEST_TIMER or INIT: lends, or stops to, when what it depends on has changed. vCPU loaded.
+ */
 void guest_timer_update(struct vcpu *v);
 static inline bool guest_timer_has_changed(const struct vcpu *v)
 {

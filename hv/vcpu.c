@@ -277,6 +277,8 @@ static void take_requests(struct vcpu *v, uint32_t requests)
 		take_startup(v);
 	if (requests & REQUEST_NMI)
 		v->nmi_pending = true;
+	if (guest_timer_has_changed(v))
+		guest_timer_update(v);
 }
 
 bool vcpu_prepare(struct vcpu *v)
@@ -298,8 +300,6 @@ bool vcpu_prepare(struct vcpu *v)
 	if (v->halted && !leave_halt(v))
 		return false;
 	update_apic(v);
-	if (guest_timer_has_changed(v))
-		guest_timer_update(v);
 	choose_event(v);
 	pv_offer_eoi(v);
 	if (!v->first_entry)

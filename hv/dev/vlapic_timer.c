@@ -106,6 +106,7 @@ void vlapic_timer_set_lvt(struct vlapic *v)
 	if ((mode == TIMER_TSC_DEADLINE) != (v->timer_mode == TIMER_TSC_DEADLINE)) {
 		stop(v);
 		vlapic_set_reg(v, VLAPIC_INITIAL_COUNT, 0);
+		v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_TIMER, 0); /* it can be lent now, or no longer */
 	}
 	v->timer_mode = mode;
 	arm(v);

@@ -52,7 +52,7 @@ static void set_tsc_offset(struct vcpu *v, uint64_t offset)
 	guest_timer_take(v); /* a deadline is a value of the guest's TSC, the processor's timer goes by its own */
 	virt_set_tsc_offset(&v->virt, offset);
 	vlapic_set_tsc_offset(&v->lapic, offset);
-	vcpu_look_again(v);
+	vcpu_request(v, REQUEST_TIMER);
 	pv_tsc_moved(v);
 }
 

@@ -382,10 +382,10 @@ static void tsc_and_its_adjustment(void **state)
 	pv_moves = 0;
 	offset_when_taken = ~0ULL;
 	assert_int_equal(value_of(MSR_TSC), now);
-	vcpu.requests = 0;
+	requested = 0;
 	assert_next(wr(MSR_TSC, 1000));
 	assert_int_equal(offset_when_taken, 0); /* the deadline that comes back is one of the old TSC */
-	assert_true(vcpu.requests & REQUEST_EVENT);
+	assert_int_equal(requested, REQUEST_TIMER); /* the timer can't be lent any more */
 	assert_int_equal(pv_moves, 1);
 	assert_int_equal(value_of(MSR_TSC), 1000);
 	assert_int_equal(value_of(MSR_TSC_ADJUST), 1000 - now);

@@ -746,7 +746,8 @@ static void the_processors_timer_is_lent_while_it_is_loaded(void **state)
 	prepare();
 	assert_int_equal(timer_updates, 0);
 	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_TIMER, 4, 2U << 17 | 0x51);
-	vcpu_look_again(&vcpu);
+	prepare();
+	vcpu_request(&vcpu, REQUEST_TIMER);
 	prepare();
 	vcpu_look_again(&vcpu);
 	prepare();
