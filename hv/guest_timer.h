@@ -14,8 +14,7 @@
 
 /* All for the owner of the vCPU, on its CPU, interrupts off, holding no lock: lending and taking let interrupts in. */
 
-/* Before an entry, after REQUEST_TIMER or INIT: lends, or stops to, when what it depends on has changed. vCPU loaded.
- */
+/* Lends, or stops to, as the guest's local APIC and TSC are now: when one of them has changed. vCPU loaded. */
 void guest_timer_update(struct vcpu *v);
 static inline bool guest_timer_has_changed(const struct vcpu *v)
 {

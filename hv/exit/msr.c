@@ -52,7 +52,8 @@ static void set_tsc_offset(struct vcpu *v, uint64_t offset)
 	guest_timer_take(v); /* a deadline is a value of the guest's TSC, the processor's timer goes by its own */
 	virt_set_tsc_offset(&v->virt, offset);
 	vlapic_set_tsc_offset(&v->lapic, offset);
-	vcpu_request(v, REQUEST_TIMER);
+	guest_timer_update(v); /* also where nothing has changed: it was taken */
+	vcpu_look_again(v);
 	pv_tsc_moved(v);
 }
 

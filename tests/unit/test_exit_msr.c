@@ -24,7 +24,7 @@ int rdmsr_safe(uint32_t msr, uint64_t *value)
 #define PV_MSR 0x4b564d01
 static uint64_t pv_value;
 static unsigned pv_moves, eois_taken;
-static uint64_t offset_when_taken;
+static uint64_t offset_when_taken, offset_when_updated;
 
 int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value)
 {
@@ -54,6 +54,11 @@ void guest_timer_take(struct vcpu *v)
 {
 	assert_ptr_equal(v, &vcpu);
 	offset_when_taken = v->lapic.tsc_offset;
+}
+void guest_timer_update(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	offset_when_updated = v->lapic.tsc_offset;
 }
 
 static const struct exit no_exit;
@@ -380,12 +385,13 @@ static void tsc_and_its_adjustment(void **state)
 
 	(void)state;
 	pv_moves = 0;
-	offset_when_taken = ~0ULL;
+	offset_when_taken = offset_when_updated = ~0ULL;
 	assert_int_equal(value_of(MSR_TSC), now);
-	requested = 0;
+	vcpu.requests = 0;
 	assert_next(wr(MSR_TSC, 1000));
 	assert_int_equal(offset_when_taken, 0); /* the deadline that comes back is one of the old TSC */
-	assert_int_equal(requested, REQUEST_TIMER); /* the timer can't be lent any more */
+	assert_int_equal(offset_when_updated, 1000 - now);
+	assert_true(vcpu.requests & REQUEST_EVENT);
 	assert_int_equal(pv_moves, 1);
 	assert_int_equal(value_of(MSR_TSC), 1000);
 	assert_int_equal(value_of(MSR_TSC_ADJUST), 1000 - now);
@@ -395,6 +401,16 @@ static void tsc_and_its_adjustment(void **state)
 	assert_next(wr(MSR_TSC_ADJUST, 0));
 	assert_int_equal(value_of(MSR_TSC), now);
 	assert_int_equal(vcpu.lapic.tsc_offset, fake.tsc_offset);
+}
+
+/* Nothing that the loan of the processor's timer depends on has changed, but it was taken: it must be lent again. */
+static void a_tsc_that_stays_keeps_the_timer(void **state)
+{
+	(void)state;
+	offset_when_taken = offset_when_updated = ~0ULL;
+	assert_next(wr(MSR_TSC_ADJUST, 0));
+	assert_int_equal(offset_when_taken, 0);
+	assert_int_equal(offset_when_updated, 0);
 }
 
 static void mtrr_types(void **state)
@@ -476,6 +492,7 @@ int main(void)
 	    cmocka_unit_test_setup(apic_base, setup),
 	    cmocka_unit_test_setup(x2apic_registers, setup),
 	    cmocka_unit_test_setup(tsc_and_its_adjustment, setup),
+	    cmocka_unit_test_setup(a_tsc_that_stays_keeps_the_timer, setup),
 	    cmocka_unit_test_setup(mtrr_types, setup),
 	    cmocka_unit_test_setup(mtrr_reserved_bits, setup),
 	    cmocka_unit_test_setup(mtrrs_do_not_overlap, setup),
