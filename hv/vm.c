@@ -12,7 +12,6 @@
 #include "arch/x86/paging.h"
 #include "drivers/wallclock.h"
 #include "hv/clock.h"
-#include "hv/exit/msr.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -152,7 +151,6 @@ static int init_vcpu(struct vcpu *v)
 	    .space = vm->space,
 	    .virtual_apic = v->lapic_page,
 	    .apic_access = vm->apic_access,
-	    .msr_bitmap = msr_bitmap(false, false),
 	    .io_bitmap = paging_lookup(all_ports),
 	    .vpid = choose_vpid(),
 	    .cr4_guest = vm->cr4_bits,

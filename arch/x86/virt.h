@@ -182,12 +182,10 @@ struct virt_vcpu_setup {
 	struct virt_space *space;
 	hpa_t virtual_apic; /* the virtual APIC's register page; HPA_NONE: none */
 	hpa_t apic_access;  /* the page that the space maps at 0xfee00000; HPA_NONE: none */
-	hpa_t msr_bitmap;   /* 4 KiB: which MSRs exit */
 	hpa_t io_bitmap;    /* 8 KiB: which ports exit */
 	uint16_t vpid;
 	uint64_t cr4_guest; /* CR4 bits that guests may set (the others #GP) */
 	bool pause_exits;   /* exit when the guest spins with PAUSE for long, where the processor can tell */
-	uint64_t tsc_offset;
 };
 
 int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup) MUST_CHECK; /* -E_NOMEM */
@@ -265,8 +263,9 @@ static inline bool virt_is_64_bit(void)
 	return (virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
 }
 unsigned virt_cpl(void);
+/* These two once before the first entry, and whenever they change. The guest's TSC is the processor's plus `offset`. */
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
-void virt_set_msr_bitmap(hpa_t bitmap); /* another one than in the setup */
+void virt_set_msr_bitmap(hpa_t bitmap); /* 4 KiB: which MSRs exit; SDM Vol. 3C 25.6.9 */
 /* Whole states, for start-up and reports.  */
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state);
 void virt_get_state(struct virt_vcpu *v, struct cpu_state *state);

@@ -64,7 +64,7 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	v->cpu_ctl = vmx.controls.cpu;
 	v->cpu2_ctl = vmx.controls.cpu2;
 	v->entry_ctl = vmx.controls.entry;
-	/* The APIC is virtualised once the guest's APIC has a mode: virt_apic_mode(). */
+	/* The APIC is virtualised once the guest's APIC has a mode: virt_apic_set_mode(). */
 	v->cpu2_ctl &= ~(uint32_t)(CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS);
 	if (!s->pause_exits)
 		v->cpu2_ctl &= ~(uint32_t)CPU2_PAUSE_LOOP;
@@ -83,8 +83,6 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	vmcs_write(VMCS_ENTRY_INTR_INFO, 0);
 	vmcs_write(VMCS_IO_BITMAP_A, s->io_bitmap.value);
 	vmcs_write(VMCS_IO_BITMAP_B, s->io_bitmap.value + PAGE_SIZE);
-	vmcs_write(VMCS_MSR_BITMAP, s->msr_bitmap.value);
-	vmcs_write(VMCS_TSC_OFFSET, s->tsc_offset);
 	vmcs_write(VMCS_EPTP, ept_pointer(&s->space->ept));
 	vmcs_write(VMCS_LINK_POINTER, ~0ULL);
 	if (v->cpu2_ctl & CPU2_PAUSE_LOOP) {
@@ -171,7 +169,6 @@ int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 	v->fpu = phys_to_virt(fpu);
 	v->space = setup->space;
 	v->vpid = vmx.features.vpid ? setup->vpid : 0;
-	v->tsc_offset = setup->tsc_offset;
 	virt_vcpu_power_up(v);
 	*(uint32_t *)phys_to_virt(v->vmcs) = vmx.caps.revision;
 	loaded = vmptrst();
