@@ -28,7 +28,7 @@ void guest_timer_lend(struct vcpu *v)
 	if (!v->timer_direct)
 		return;
 	stop_own(p);
-	deadline = vlapic_timer_lend(&v->lapic);
+	deadline = vlapic_timer_hand_over(&v->lapic);
 	p->timer_user = v;
 	lapic_timer_set(deadline ? deadline : TIMER_NEVER);
 }
@@ -45,23 +45,21 @@ void guest_timer_take(struct vcpu *v)
 	if (deadline <= clock_now())
 		cpu_take_interrupts();
 	p->timer_user = NULL;
-	vlapic_timer_end_loan(&v->lapic, deadline);
+	vlapic_timer_take_over(&v->lapic, deadline);
 }
 
 void guest_timer_update(struct vcpu *v)
 {
-	bool can = virt_features()->preemption_timer && lapic_timer_is_deadline();
-
-	if (!can)
+	if (!virt_features()->preemption_timer || !lapic_timer_is_deadline())
 		return;
 	guest_timer_take(v);
-	v->timer_direct = vlapic_timer_can_be_lent(&v->lapic);
+	v->timer_direct = vlapic_timer_can_hand_over(&v->lapic);
 	virt_set_msr_bitmap(msr_bitmap(v->apic_mode == VIRT_APIC_X2APIC, v->timer_direct));
 	guest_timer_lend(v);
 }
 
-void guest_timer_rang(struct vcpu *v)
+void guest_timer_expired(struct vcpu *v)
 {
 	trace(TRACE_TIMER, v, 0, clock_now());
-	vlapic_timer_rang(&v->lapic);
+	vlapic_timer_raise(&v->lapic);
 }

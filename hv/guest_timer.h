@@ -18,11 +18,11 @@
 void guest_timer_update(struct vcpu *v);
 static inline bool guest_timer_has_changed(const struct vcpu *v)
 {
-	return v->timer_direct != vlapic_timer_can_be_lent(&v->lapic);
+	return v->timer_direct != vlapic_timer_can_hand_over(&v->lapic);
 }
 /* Lends, if this vCPU sets the timer itself: it was loaded. No effect otherwise. */
 void guest_timer_lend(struct vcpu *v);
 /* Takes the timer back, if it is this vCPU's, and goes on counting in software: before it is put away. */
 void guest_timer_take(struct vcpu *v);
-/* The timer that is lent has gone off. From the interrupt's handler. */
-void guest_timer_rang(struct vcpu *v);
+/* The timer that is lent to this vCPU has gone off. From the interrupt's handler. */
+void guest_timer_expired(struct vcpu *v);

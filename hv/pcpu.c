@@ -27,7 +27,7 @@ static void on_timer(void *ctx)
 	(void)ctx;
 	p->armed = TIMER_NEVER;
 	if (p->timer_user)
-		guest_timer_rang(p->timer_user);
+		guest_timer_expired(p->timer_user);
 }
 
 /* Another CPU armed a timer in our queue that is earlier than what our hardware is set to. */

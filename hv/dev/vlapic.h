@@ -82,7 +82,7 @@ struct vlapic {
 	/* The timer. `expiry` is when the count reaches 0, 0 when it is not counting. */
 	struct timer timer;
 	uint64_t tsc_offset; /* guest's TSC = clock_now() + tsc_offset; change it through vlapic_set_tsc_offset */
-	uint64_t deadline;   /* IA32_TSC_DEADLINE, guest's TSC */
+	uint64_t deadline;   /* IA32_TSC_DEADLINE, guest's TSC; 0: none, or handed over */
 	uint64_t expiry;
 	bool armed;	     /* the host timer is set to `expiry`, or has gone off and was not looked at yet */
 	uint8_t timer_mode;  /* LVT bits 18:17 now in effect: 0 one-shot, 1 periodic, 2 TSC-deadline */
@@ -100,14 +100,15 @@ void vlapic_enter_virtual_wire(
 void vlapic_set_queue(struct vlapic *v, struct timer_queue *queue); /* the vCPU moved; called by the new owner */
 void vlapic_set_tsc_offset(struct vlapic *v, uint64_t offset);
 /*
- * For who lends the guest the processor's own timer (hv/guest_timer.h); owner. It can be done as long as the guest has
- * chosen TSC-deadline mode and its TSC is the processor's. Lending answers the deadline, 0 for none; what it has become
- * comes back when the loan ends. vlapic_timer_rang: that timer has gone off, between the two.
+ * For who lends the guest the processor's own timer (hv/guest_timer.h); owner. That can be as long as the guest has
+ * chosen TSC-deadline mode and its TSC is the processor's. hand_over stops counting here and answers the deadline, 0
+ * for none; take_over goes on with what has become of it. In between, raise: it has passed, here is its interrupt,
+ * unless the guest has left that mode.
  */
-bool vlapic_timer_can_be_lent(const struct vlapic *v);
-uint64_t vlapic_timer_lend(struct vlapic *v);
-void vlapic_timer_end_loan(struct vlapic *v, uint64_t deadline);
-void vlapic_timer_rang(struct vlapic *v);
+bool vlapic_timer_can_hand_over(const struct vlapic *v);
+uint64_t vlapic_timer_hand_over(struct vlapic *v);
+void vlapic_timer_take_over(struct vlapic *v, uint64_t deadline);
+void vlapic_timer_raise(struct vlapic *v);
 void vlapic_timer_expired(struct vlapic *v); /* APIC_SIGNAL_TIMER came: posts the interrupt if the time has come */
 
 /*

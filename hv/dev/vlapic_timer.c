@@ -1,8 +1,9 @@
 /*
  * The timer of the virtual local APIC. It counts in TSC ticks shifted by the divisor; the count is never stored but
  * computed from `expiry`, the time when it will be 0. A host timer is armed only while the LVT entry is unmasked, so a
- * masked timer costs nothing. Called by the owner CPU, but for vlapic_timer_fire: the host timer may still be in the
- * queue of the CPU that the vCPU ran on before, so all it does is to tell the owner. SDM Vol. 3A 11.5.4.
+ * masked timer costs nothing. A deadline that is handed over to the processor's own timer is not counted here. Called
+ * by the owner CPU, but for vlapic_timer_fire: the host timer may still be in the queue of the CPU that the vCPU ran on
+ * before, so all it does is to tell the owner. SDM Vol. 3A 11.5.4.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/clock.h"
@@ -178,13 +179,13 @@ void vlapic_timer_set_deadline(struct vlapic *v, uint64_t guest_tsc)
 	arm(v);
 }
 
-bool vlapic_timer_can_be_lent(const struct vlapic *v)
+bool vlapic_timer_can_hand_over(const struct vlapic *v)
 {
 	return v->timer_mode == TIMER_TSC_DEADLINE && !v->tsc_offset;
 }
 
 /* One that is due already has its interrupt here. */
-uint64_t vlapic_timer_lend(struct vlapic *v)
+uint64_t vlapic_timer_hand_over(struct vlapic *v)
 {
 	uint64_t deadline = vlapic_timer_deadline(v);
 
@@ -192,13 +193,13 @@ uint64_t vlapic_timer_lend(struct vlapic *v)
 	return deadline;
 }
 
-/* When the mode has changed meanwhile, that has disarmed it. */
-void vlapic_timer_end_loan(struct vlapic *v, uint64_t deadline)
+/* No effect when the mode has changed meanwhile: that has disarmed it. */
+void vlapic_timer_take_over(struct vlapic *v, uint64_t deadline)
 {
 	vlapic_timer_set_deadline(v, deadline);
 }
 
-void vlapic_timer_rang(struct vlapic *v)
+void vlapic_timer_raise(struct vlapic *v)
 {
 	if (v->timer_mode == TIMER_TSC_DEADLINE)
 		vlapic_raise_lvt(v, VLAPIC_LVT_TIMER);

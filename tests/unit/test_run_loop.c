@@ -86,7 +86,7 @@ void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 	(void)apic_id, (void)vector;
 	ipis++;
 }
-void guest_timer_rang(struct vcpu *v)
+void guest_timer_expired(struct vcpu *v)
 {
 	(void)v;
 	fail_msg("lent");

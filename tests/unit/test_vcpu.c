@@ -80,7 +80,7 @@ void guest_timer_update(struct vcpu *v)
 {
 	assert_ptr_equal(v, &vcpu);
 	timer_updates++;
-	v->timer_direct = vlapic_timer_can_be_lent(&v->lapic);
+	v->timer_direct = vlapic_timer_can_hand_over(&v->lapic);
 }
 void guest_timer_lend(struct vcpu *v)
 {
