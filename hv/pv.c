@@ -99,7 +99,7 @@ static int publish_clock(struct vcpu *v)
 	if (guest_write(&v->vm->mem, at, &c.version, sizeof(c.version))) /* odd: wait */
 		return -E_INVAL;
 	c.tsc_timestamp = now + v->virt.tsc_offset;
-	c.system_time = clock_to_ns(now - v->vm->power_up);
+	c.system_time = clock_to_ns(now - v->vm->powered_up);
 	set_rate(&c, clock_hz());
 	if (guest_write(&v->vm->mem, at, &c, sizeof(c)))
 		return -E_INVAL;
@@ -127,7 +127,7 @@ void pv_tsc_moved(struct vcpu *v)
 
 static int write_wall_clock(struct vcpu *v, uint64_t value)
 {
-	uint64_t since_start = clock_to_ns(clock_now() - v->vm->power_up), wall = vm_unix_ns(v->vm) - since_start;
+	uint64_t since_start = clock_to_ns(clock_now() - v->vm->powered_up), wall = vm_unix_ns(v->vm) - since_start;
 	struct pv_wall_clock w = {2, (uint32_t)(wall / 1000000000), (uint32_t)(wall % 1000000000)};
 
 	return guest_write(&v->vm->mem, GPA(value), &w, sizeof(w)) ? -E_INVAL : 0;

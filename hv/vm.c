@@ -341,7 +341,7 @@ static int power_up(struct vm *vm, char *why)
 	vm->copy_ticks = clock_now() - from - vm->zero_ticks;
 	if (err)
 		return err;
-	vm->power_up = clock_now();
+	vm->powered_up = clock_now();
 	for (unsigned i = 0; i < vm->vcpu_count; i++)
 		reset_vcpu(vm->vcpu[i], i == 0 ? &state : NULL);
 	vm->start_ticks = clock_now() - start;

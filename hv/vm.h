@@ -50,7 +50,7 @@ struct vm {
 	hpa_t apic_access;		 /* the page at which the processor virtualises the local APIC */
 	hpa_t ioapic_page;		 /* what the guest reads of the IOAPIC: hv/dev/vioapic.h */
 	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
-	uint64_t power_up;		 /* clock_now() when it was powered up or reset: its time begins */
+	uint64_t powered_up;		 /* clock_now() then, or at its last reset: its time begins */
 	struct timer restart;		 /* the pause before a restart */
 	uint64_t restart_pause;		 /* ticks; the last one's, 0 before the first restart */
 	uint64_t begun;			 /* when its creation or restart began */

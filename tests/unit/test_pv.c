@@ -39,7 +39,7 @@ static int setup(void **state)
 	memset(memory, 0xAA, sizeof(memory));
 	vm.config = &config;
 	config.kvm = true;
-	vm.power_up = fake_now;
+	vm.powered_up = fake_now;
 	yields = requested = 0;
 	return guest_mem_add(&vm.mem, &all);
 }
@@ -80,7 +80,7 @@ static void the_clock_is_the_time(void **state)
 	assert_int_equal(get(0x100 + 32, 1), 0xAA);
 	for (unsigned i = 0; i < 10; i++) {
 		fake_now += FAKE_HZ * 3600 * i;
-		assert_time(0x100, (fake_now - vm.power_up) * 10);
+		assert_time(0x100, (fake_now - vm.powered_up) * 10);
 	}
 }
 
