@@ -24,7 +24,7 @@ struct pcpu {
 	_Atomic bool away; /* in guest mode, between its doorbells (run.c), or in HLT: only an IPI is noticed */
 	struct cpu *cpu;
 	struct vcpu *current;	 /* being run, or NULL */
-	uint64_t armed;		 /* deadline the LAPIC timer is set to */
+	uint64_t armed;		 /* deadline the LAPIC timer is set to; TIMER_NEVER while it is lent */
 	struct vcpu *timer_user; /* whom that timer is lent to, or NULL: hv/guest_timer.h */
 	struct timer_queue timers;
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */

@@ -26,7 +26,11 @@ enum trace_type {
 	TRACE_BLOCK,  /* taken off, waits or is gone [enum vcpu_state] */
 	TRACE_WAKE,   /* becomes runnable [CPU that it ran on last] */
 	TRACE_IPI, /* another local APIC or a device signals its local APIC [enum apic_signal, vector of a start-up] */
-	TRACE_TIMER, /* this CPU's timers are run; the vCPU is the current one [0, the deadline that has passed] */
+	/*
+	 * This CPU's timers are run, or the one that is lent to a vCPU has gone off; the vCPU is the current one [0,
+	 * the deadline that has passed; of a lent timer, whose deadline only the guest knew: now].
+	 */
+	TRACE_TIMER,
 	TRACE_TYPES
 };
 

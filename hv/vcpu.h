@@ -66,8 +66,7 @@ struct vcpu {
 	bool halted;		     /* owner: in HLT until an event is deliverable */
 	_Atomic bool halted_forever; /* in HLT with interrupts off: only an NMI or INIT wakes it */
 	bool nmi_pending;
-	bool
-	    timer_direct; /* it sets the processor's own timer, which is lent to it while it is loaded: guest_timer.h */
+	bool timer_direct; /* it sets the processor's own timer, lent to it while it is loaded: guest_timer.h */
 	uint8_t apic_mode; /* enum virt_apic_mode in use */
 	_Atomic uint8_t startup_vector;
 	unsigned index;

@@ -1,7 +1,6 @@
 /*
  * The MSRs that a guest has: one sorted table (index, read, write, why). What is neither in it nor one of KVM's for its
- * guests (hv/pv.h) is #GP. From the table come
- * the bitmaps that tell the processor which accesses need no exit.
+ * guests (hv/pv.h) is #GP. From the table come the bitmaps that tell the processor which accesses need no exit.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
