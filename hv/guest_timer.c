@@ -25,7 +25,7 @@ void guest_timer_lend(struct vcpu *v)
 	struct pcpu *p = this_pcpu();
 	uint64_t deadline;
 
-	if (!v->timer_direct)
+	if (!v->timer_direct || guest_timer_has_changed(v))
 		return;
 	stop_own(p);
 	deadline = vlapic_timer_hand_over(&v->lapic);

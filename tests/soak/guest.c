@@ -242,6 +242,8 @@ static uint32_t do_msr(struct soft *s)
 {
 	static const uint32_t msr[] = {MSR_TSC, MSR_TSC_ADJUST, MSR_MISC_ENABLE, MSR_MTRR_DEF_TYPE, 0x12345};
 
+	if (sim_chance(200)) /* what it is already */
+		return msr_write(s, MSR_TSC_ADJUST, soft_vcpu(s)->tsc_adjust);
 	if (sim_chance(500))
 		return msr_write(s, msr[sim_random(ARRAY_SIZE(msr))], sim_random(1ULL << 33));
 	s->v->reg[REG_RCX] = msr[sim_random(ARRAY_SIZE(msr))];

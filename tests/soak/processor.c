@@ -607,6 +607,12 @@ static void check_entry(const struct soft *s)
 	if (!v->started || v->halted)
 		sim_fail("vm %s: vCPU %u is entered, started %d, halted %d", v->vm->config->name, v->index, v->started,
 			 v->halted);
+	if (v->timer_direct != (this_pcpu()->timer_user == v))
+		sim_fail("vm %s: vCPU %u sets the processor's timer: %d, and it is lent to %s", v->vm->config->name,
+			 v->index, v->timer_direct, this_pcpu()->timer_user ? "somebody" : "nobody");
+	if (v->timer_direct && !vlapic_timer_can_hand_over(&v->lapic))
+		sim_fail("vm %s: vCPU %u sets the processor's timer in another mode or time", v->vm->config->name,
+			 v->index);
 }
 
 /* VMs that lend memory have no balloon: their chunks are whole. */

@@ -346,6 +346,23 @@ static void a_tsc_of_its_own(void **state)
 	assert_int_equal(hw.deadline, fake_now + 1000);
 }
 
+/* It is put away and loaded before anybody has looked. Its deadline is long past for the processor's TSC. */
+static void none_is_lent_in_another_time(void **state)
+{
+	(void)state;
+	choose_mode(2);
+	fake_now += 1000000;
+	guest_sets(fake_now + 1000);
+	guest_timer_take(&vcpu);
+	vlapic_set_tsc_offset(&vcpu.lapic, 0 - (fake_now - 5));
+	assert_int_equal(vlapic_msr_write(&vcpu.lapic, VLAPIC_MSR_TSC_DEADLINE, 1005), 0);
+	guest_timer_lend(&vcpu);
+	prepare();
+	assert_int_equal(hw.deadline, 0);
+	assert_int_equal(vcpu.lapic.timer.deadline, fake_now + 1000);
+	assert_int_equal(taken(), 0);
+}
+
 static void only_who_has_it_gives_it_back(void **state)
 {
 	struct vcpu other = {.timer_direct = true};
@@ -372,6 +389,7 @@ int main(void)
 	    cmocka_unit_test_setup(another_mode_disarms, set_up),
 	    cmocka_unit_test_setup(init_disarms, set_up),
 	    cmocka_unit_test_setup(a_tsc_of_its_own, set_up),
+	    cmocka_unit_test_setup(none_is_lent_in_another_time, set_up),
 	    cmocka_unit_test_setup(only_who_has_it_gives_it_back, set_up),
 	};
 
