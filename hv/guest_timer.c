@@ -9,12 +9,12 @@
 #include "hv/pcpu.h"
 #include "hv/trace.h"
 
-/* What was set for the CPU's sleep may have gone off unheard: its interrupt comes now, before it could be the guest's.
+/*
+ * What was set for the CPU's sleep may have gone off unheard: its interrupt comes now, before it could be the guest's.
+ * `armed` does not tell: the loop forgets what is due (run_due), and an interrupt that comes late what was set after.
  */
 static void stop_own(struct pcpu *p)
 {
-	if (p->armed == TIMER_NEVER)
-		return;
 	p->armed = TIMER_NEVER;
 	lapic_timer_set(TIMER_NEVER);
 	cpu_take_interrupts();
@@ -33,7 +33,11 @@ void guest_timer_lend(struct vcpu *v)
 	lapic_timer_set(deadline ? deadline : TIMER_NEVER);
 }
 
-/* One that went off after the last exit left 0 behind and its interrupt pending, which is still this vCPU's. */
+/*
+ * One that went off after the last exit left 0 behind and its interrupt pending, which is still this vCPU's; so is that
+ * of one that goes off just now. The clock would not tell: the write that stops the timer does not serialise (SDM Vol.
+ * 2, WRMSR), so RDTSC may come before it.
+ */
 void guest_timer_take(struct vcpu *v)
 {
 	struct pcpu *p = this_pcpu();
@@ -42,8 +46,7 @@ void guest_timer_take(struct vcpu *v)
 	if (p->timer_user != v)
 		return;
 	deadline = lapic_timer_take();
-	if (deadline <= clock_now())
-		cpu_take_interrupts();
+	cpu_take_interrupts();
 	p->timer_user = NULL;
 	vlapic_timer_take_over(&v->lapic, deadline);
 }

@@ -23,6 +23,7 @@
 #include "hv/clock.h"
 #include "hv/lib/panic.h"
 #include "hv/log.h"
+#include "hv/pcpu.h"
 #include "hv/run.h"
 
 #define STACK	     (256 * KIB)
@@ -36,7 +37,9 @@ struct sim_cpu {
 	struct cpu cpu;
 	void *rsp; /* while it does not run */
 	void *fake_stack;
-	uint64_t timer; /* local APIC's; FOREVER: stopped */
+	uint64_t timer;		     /* local APIC's; FOREVER: stopped */
+	const struct vcpu *timer_of; /* who has set it; NULL: the CPU itself */
+	bool timer_rang;	     /* and its interrupt waits, whatever the timer is set to meanwhile */
 	bool kicked, rung;
 	bool asleep;
 	bool parked; /* at the end */
@@ -263,7 +266,28 @@ static void go_on(unsigned cpu)
 
 static bool interrupt_waits(const struct sim_cpu *c)
 {
-	return c->kicked || c->rung || c->timer <= sim.now;
+	return c->kicked || c->rung || c->timer_rang || c->timer <= sim.now;
+}
+
+static void look_at_timer(struct sim_cpu *c)
+{
+	if (c->timer > sim.now)
+		return;
+	c->timer = FOREVER;
+	c->timer_rang = true;
+}
+
+/* What one has set must not come to another, nor to nobody when it was a guest's. */
+static void take_timer(struct sim_cpu *c)
+{
+	look_at_timer(c);
+	if (!c->timer_rang)
+		return;
+	c->timer_rang = false;
+	if (this_pcpu()->timer_user != c->timer_of)
+		sim_fail("the timer's interrupt is %s, and comes to %s", c->timer_of ? "a guest's" : "the CPU's own",
+			 this_pcpu()->timer_user ? "a guest" : "none");
+	sim.irq[VECTOR_TIMER](sim.irq_ctx[VECTOR_TIMER]);
 }
 
 bool sim_interrupt_waits(void)
@@ -290,10 +314,7 @@ void cpu_take_interrupts(void)
 		c->parked = true;
 		sim_yield();
 	}
-	if (c->timer <= sim.now) {
-		c->timer = FOREVER;
-		sim.irq[VECTOR_TIMER](sim.irq_ctx[VECTOR_TIMER]);
-	}
+	take_timer(c);
 	if (c->kicked) {
 		c->kicked = false;
 		sim.irq[VECTOR_KICK](sim.irq_ctx[VECTOR_KICK]);
@@ -324,14 +345,22 @@ void cpu_wait_for_interrupt(void)
 
 void lapic_timer_set(uint64_t tsc_deadline)
 {
-	sim.cpu[sim.running].timer = tsc_deadline;
+	struct sim_cpu *c = &sim.cpu[sim.running];
+
+	look_at_timer(c);
+	c->timer = tsc_deadline;
+	if (tsc_deadline != FOREVER)
+		c->timer_of = this_pcpu()->timer_user;
 }
 
 uint64_t lapic_timer_take(void)
 {
-	uint64_t deadline = sim.cpu[sim.running].timer;
+	struct sim_cpu *c = &sim.cpu[sim.running];
+	uint64_t deadline;
 
-	sim.cpu[sim.running].timer = FOREVER;
+	look_at_timer(c);
+	deadline = c->timer;
+	c->timer = FOREVER;
 	return deadline == FOREVER ? 0 : deadline;
 }
 

@@ -24,6 +24,7 @@ static struct {
 	uint64_t deadline; /* IA32_TSC_DEADLINE: 0 when it has gone off */
 	bool pending;	   /* and its interrupt waits */
 	bool is_deadline;
+	bool goes_off_now; /* while it is taken */
 } hw;
 
 /* --- the machine -------------------------------------------------------------------------------------------------- */
@@ -89,6 +90,7 @@ uint64_t lapic_timer_take(void)
 	look_at_the_clock();
 	deadline = hw.deadline;
 	hw.deadline = 0;
+	hw.pending |= hw.goes_off_now;
 	return deadline;
 }
 void cpu_take_interrupts(void)
@@ -300,6 +302,40 @@ static void what_was_ours_is_not_the_guests(void **state)
 	assert_int_equal(hw.deadline, 0);
 }
 
+/* The loop that runs Vireo's own timers has forgotten what it set, and the interrupt still waits. */
+static void not_even_when_it_is_forgotten(void **state)
+{
+	struct pcpu *p = pcpu_at(0);
+
+	(void)state;
+	choose_mode(2);
+	guest_timer_take(&vcpu);
+	lapic_timer_set(fake_now + 10);
+	fake_now += 10;
+	look_at_the_clock();
+	p->armed = TIMER_NEVER;
+	guest_timer_lend(&vcpu);
+	assert_false(hw.pending);
+	cpu_take_interrupts();
+	assert_int_equal(taken(), 0);
+}
+
+/* Reading the TSC may overtake the write that stops the timer: that it is not due yet does not say that it is silent.
+ */
+static void one_that_goes_off_while_it_is_taken(void **state)
+{
+	(void)state;
+	choose_mode(2);
+	guest_sets(fake_now + 1);
+	hw.goes_off_now = true;
+	guest_timer_take(&vcpu);
+	assert_false(hw.pending);
+	assert_null(pcpu_at(0)->timer_user);
+	fake_time_advance(1);
+	assert_int_equal(taken(), 1);
+	assert_int_equal(taken(), 0);
+}
+
 /* The step out of the mode disarms (SDM Vol. 3A 11.5.4.1), wherever the deadline is. */
 static void another_mode_disarms(void **state)
 {
@@ -386,6 +422,8 @@ int main(void)
 	    cmocka_unit_test_setup(none_is_none_when_it_comes_back, set_up),
 	    cmocka_unit_test_setup(what_went_off_unheard_is_not_lost, set_up),
 	    cmocka_unit_test_setup(what_was_ours_is_not_the_guests, set_up),
+	    cmocka_unit_test_setup(not_even_when_it_is_forgotten, set_up),
+	    cmocka_unit_test_setup(one_that_goes_off_while_it_is_taken, set_up),
 	    cmocka_unit_test_setup(another_mode_disarms, set_up),
 	    cmocka_unit_test_setup(init_disarms, set_up),
 	    cmocka_unit_test_setup(a_tsc_of_its_own, set_up),
