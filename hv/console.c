@@ -24,7 +24,10 @@ static const struct console_shell *shell;
 static _Atomic bool background;
 static bool had_focus; /* some VM did */
 
-/* Written by the interrupts of UART and keyboard, read by the work item: both on the boot CPU, never at once. */
+/*
+ * Written by the interrupts of UART and keyboard, read by the work item, both on the boot CPU. A command lets
+ * interrupts in when a vCPU makes room for the VM that it starts: they write behind what is being read.
+ */
 static uint8_t input[INPUT_SIZE];
 static unsigned input_head, input_tail;
 
