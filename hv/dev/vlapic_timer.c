@@ -91,10 +91,20 @@ static uint8_t divide_shift(uint32_t divide) /* SDM Vol. 3A figure 11-10: bits 0
 	return (uint8_t)((code + 1) & 7);
 }
 
+/* Word to the owner, when the timer can be handed over now or no longer (vlapic_timer_can_hand_over). */
+static void set_mode(struct vlapic *v, uint8_t mode)
+{
+	bool changes = (mode == TIMER_TSC_DEADLINE) != (v->timer_mode == TIMER_TSC_DEADLINE);
+
+	v->timer_mode = mode;
+	if (changes)
+		v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_TIMER, 0);
+}
+
 void vlapic_timer_reset(struct vlapic *v)
 {
 	stop(v);
-	v->timer_mode = TIMER_ONE_SHOT;
+	set_mode(v, TIMER_ONE_SHOT);
 	v->timer_shift = divide_shift(0);
 }
 
@@ -107,9 +117,8 @@ void vlapic_timer_set_lvt(struct vlapic *v)
 	if ((mode == TIMER_TSC_DEADLINE) != (v->timer_mode == TIMER_TSC_DEADLINE)) {
 		stop(v);
 		vlapic_set_reg(v, VLAPIC_INITIAL_COUNT, 0);
-		v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_TIMER, 0); /* it can be lent now, or no longer */
 	}
-	v->timer_mode = mode;
+	set_mode(v, mode);
 	arm(v);
 }
 

@@ -754,6 +754,10 @@ static void the_processors_timer_is_lent_while_it_is_loaded(void **state)
 	assert_int_equal(timer_updates, 1);
 	vcpu_apic_changed(&vcpu);
 	assert_int_equal(fake.msr_bitmap.value, 2);
+	vcpu.requests = 0;
+	assert_int_equal(vlapic_set_base(&vcpu.lapic, VLAPIC_DEFAULT_BASE), 0); /* switched off: the mode is lost */
+	prepare();
+	assert_int_equal(timer_updates, 2);
 	vcpu_make_room(&vcpu);
 	assert_false(timer_lent);
 	vcpu_come_back(&vcpu);
