@@ -27,7 +27,7 @@ BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
 PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
 export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 
-.PHONY: packages run test test-long unit fuzz soak soak-host usb bench scale lint help always
+.PHONY: packages run test test-long unit fuzz soak soak-host usb bench bench-check bench-table scale lint help always
 packages:
 	@tests/install.sh
 
@@ -67,6 +67,14 @@ usb: packages ## write build/vireo-usb.img, ready for a USB stick
 bench: packages ## measure boot and exits beside KVM's figures, write build/bench.json
 	$(BUILD_NOW) all efi linux
 	@exec $(PYTHON) tests/bench/bench.py
+
+bench-check: packages ## measure what repeats exactly, fail for what got worse by 2 % since tests/bench/table.json
+	$(BUILD_NOW) all efi linux
+	@exec $(PYTHON) tests/bench/check.py
+
+bench-table: packages ## write tests/bench/table.json
+	$(BUILD_NOW) all efi linux
+	@exec $(PYTHON) tests/bench/check.py --write
 
 scale: packages ## as many guests as memory holds: what each costs as their number grows (half an hour)
 	$(BUILD_NOW) all efi linux

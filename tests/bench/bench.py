@@ -78,6 +78,15 @@ def boot(name, folder, arguments, memory, last_words):
         return booted.output()
 
 
+def command_line():
+    return re.search(r'^cmdline\s*=\s*"(.*)"', CONF.read_text(), re.M)[1]
+
+
+def boots_only():
+    """The Linux guest's configuration, with init powering off."""
+    return CONF.read_text().replace(command_line(), f"{command_line()} {OFF}")
+
+
 def number(pattern, text):
     """The number in the last match."""
     found = re.findall(pattern, text)
@@ -151,15 +160,18 @@ def measure_guest(folder, name, guest, cpus, before="", after=""):
     return {row: int(ticks) for row, ticks in re.findall(r"bench ([a-z0-9-]+) ticks (\d+)", said)}
 
 
-def measure_exits(folder):
-    """The cost of single exits and of what vCPUs do to each other: {id: (unit, ticks)}."""
+def measure_single_exits(folder):
+    """What needs one CPU, and so repeats exactly: {id: (unit, ticks)}."""
     rows = measure_guest(folder, "exits", "bench", 1)
     software = measure_guest(folder, "exits-no-apicv", "bench", 1, before="[hypervisor]\napicv = off\n")
     rows |= {f"{row}-no-apicv": software[row] for row in SOFTWARE_APIC}
-    rows |= measure_guest(folder, "smp", "bench_smp", 2)
     rows |= measure_guest(folder, "switch", "bench_smp", 1, after="cmdline = one-processor\n")
     rows |= measure_guest(folder, "virtio", "bench_virtio", 1)
     return {row: ("ticks", ticks) for row, ticks in rows.items()}
+
+
+def measure_ipis(folder):
+    return {row: ("ticks", ticks) for row, ticks in measure_guest(folder, "smp", "bench_smp", 2).items()}
 
 
 def measure_creation(folder):
@@ -209,12 +221,10 @@ def collect():
     put("image-bytes", "bytes", "vireo", (BUILD / "boot" / "core.stripped.elf").stat().st_size)
     put("efi-bytes", "bytes", "vireo", (BUILD / "BOOTX64.EFI").stat().st_size)
     with tempfile.TemporaryDirectory(prefix="vireo-bench-") as folder:
-        conf = CONF.read_text()
-        command_line = re.search(r'^cmdline\s*=\s*"(.*)"', conf, re.M)[1]
-        put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line} {OFF}"))
-        boots_only = conf.replace(command_line, f"{command_line} {OFF}")
-        measured = measure_vireo(folder, boots_only) | measure_devices(folder, boots_only) | measure_exits(folder) \
-            | measure_creation(folder) | disk.measure(folder) | measure_stream(folder)
+        put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line()} {OFF}"))
+        measured = measure_vireo(folder, boots_only()) | measure_devices(folder, boots_only()) \
+            | measure_single_exits(folder) | measure_ipis(folder) | measure_creation(folder) | disk.measure(folder) \
+            | measure_stream(folder)
         for name, (unit, value) in measured.items():
             put(name, unit, "vireo", value)
     put("disk-read-byte", "ticks", "vireo", round(rows["disk-read-1m"]["vireo"] / (1 << 20), 4))

@@ -1,0 +1,68 @@
+"""`make bench-check`: measures again what repeats exactly, and fails for each row that got worse by more than 2 % since
+tests/bench/table.json was written. `make bench-table` writes that.
+
+Measured are the rows of `make bench` that need one CPU and some seconds: single exits and Linux's boot. With two CPUs the
+emulator's clock moves in steps, so what vCPUs do to each other is not among them. Of Linux's boot nothing is said when
+Debian's kernel is another one than the table's.
+"""
+# SPDX-License-Identifier: MIT
+import json
+import sys
+import tempfile
+
+import bench
+
+TABLE = bench.HERE / "table.json"
+KERNEL = bench.BUILD / "linux" / "version"
+WORSE = 1.02
+EXACT = 2  # ticks or exits by which a small figure may differ
+
+
+def measure():
+    """{"kernel": its version, "exits": {id: ticks}, "boot": {id: value}}"""
+    with tempfile.TemporaryDirectory(prefix="vireo-bench-check-") as folder:
+        exits = bench.measure_single_exits(folder)
+        boot = bench.measure_vireo(folder, bench.boots_only())
+    return {"kernel": KERNEL.read_text().strip(),
+            "exits": {name: value for name, (_, value) in exits.items()},
+            "boot": {name: value for name, (_, value) in boot.items()}}
+
+
+def compare(was, now):
+    """Prints a line for each row; the names of those that got worse."""
+    worse = []
+    for name, value in now.items():
+        if name not in was:
+            verdict = "not in the table"
+        elif value > max(was[name] * WORSE, was[name] + EXACT):
+            worse.append(name)
+            verdict = f"WORSE: {was[name]} in the table"
+        elif value < min(was[name] / WORSE, was[name] - EXACT):
+            verdict = f"better: {was[name]} in the table"
+        else:
+            verdict = f"as before: {was[name]}"
+        print(f"{name:24} {value:>14} {verdict}")
+    return worse
+
+
+def check(table, measured):
+    worse = compare(table["exits"], measured["exits"])
+    if table["kernel"] == measured["kernel"]:
+        worse += compare(table["boot"], measured["boot"])
+    else:
+        print(f"Linux's boot is not compared: the kernel is {measured['kernel']}, the table's {table['kernel']}")
+    if worse:
+        sys.exit(f"bench-check: worse by more than 2 %: {', '.join(worse)}. If that is meant: make bench-table")
+
+
+def main(arguments):
+    measured = measure()
+    if arguments == ["--write"]:
+        TABLE.write_text(json.dumps(measured, indent=1) + "\n")
+        print(f"{TABLE.relative_to(bench.ROOT)} is written")
+    else:
+        check(json.loads(TABLE.read_text()), measured)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,34 @@
+"""The guard of `make bench-check`, with figures made up: what is worse is named, and nothing else fails."""
+# SPDX-License-Identifier: MIT
+import pathlib
+import sys
+
+import pytest
+
+sys.path[:0] = [str(pathlib.Path(__file__).resolve().parent / "bench")]
+import check  # noqa: E402
+
+TABLE = {"kernel": "6.1", "exits": {"cpuid": 250, "cr4": 6}, "boot": {"linux-boot": 600000}}
+
+
+def measured(kernel="6.1", boot=600000, **exits):
+    return {"kernel": kernel, "exits": TABLE["exits"] | exits, "boot": {"linux-boot": boot}}
+
+
+@pytest.mark.parametrize("now", [measured(), measured(cpuid=255), measured(cr4=8), measured(cpuid=100, boot=500000),
+                                 measured(new=7)])
+def test_what_is_not_worse(now, capsys):
+    check.check(TABLE, now)
+    assert "WORSE" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name, now", [("cpuid", measured(cpuid=256)), ("cr4", measured(cr4=9)),
+                                       ("linux-boot", measured(boot=612001))])
+def test_a_row_that_got_worse_is_named(name, now):
+    with pytest.raises(SystemExit, match=rf"worse by more than 2 %: {name}\. "):
+        check.check(TABLE, now)
+
+
+def test_another_kernels_boot_is_not_compared(capsys):
+    check.check(TABLE, measured(kernel="6.2", boot=900000))
+    assert "the kernel is 6.2, the table's 6.1" in capsys.readouterr().out
