@@ -61,8 +61,10 @@ void guest_timer_update(struct vcpu *v)
 	guest_timer_lend(v);
 }
 
+/* One interrupt is enough for all deadlines that have passed by now: the guest has not run since the last was set. */
 void guest_timer_expired(struct vcpu *v)
 {
+	lapic_timer_went_off();
 	trace(TRACE_TIMER, v, 0, clock_now());
 	vlapic_timer_raise(&v->lapic);
 }

@@ -214,6 +214,13 @@ uint64_t lapic_timer_take(void)
 	return deadline;
 }
 
+/* The processor has cleared it by itself (SDM Vol. 3A 11.5.4.1). */
+void lapic_timer_went_off(void)
+{
+	if (rdmsr(MSR_TSC_DEADLINE) <= rdtsc())
+		wrmsr(MSR_TSC_DEADLINE, 0);
+}
+
 void lapic_timer_start_count(void)
 {
 	if (!deadline_mode)

@@ -29,6 +29,9 @@ void lapic_timer_set(uint64_t tsc_deadline);
 bool lapic_timer_is_deadline(void); /* TSC-deadline mode in use */
 /* Only then: the deadline that the timer is set to, 0 when it has gone off or was set to none. It is stopped. */
 uint64_t lapic_timer_take(void);
+/* Only then, when the timer's interrupt has come: a deadline that has passed reads 0, also on Bochs, which leaves it.
+ */
+void lapic_timer_went_off(void);
 
 /* For tsc.c: let the counter run, read how far it went since, then tell its rate and stop it. No-ops in deadline mode.
  */

@@ -364,6 +364,12 @@ uint64_t lapic_timer_take(void)
 	return deadline == FOREVER ? 0 : deadline;
 }
 
+void lapic_timer_went_off(void)
+{
+	if (sim.cpu[sim.running].timer <= sim.now)
+		sim.cpu[sim.running].timer = FOREVER;
+}
+
 bool lapic_timer_is_deadline(void)
 {
 	return true;

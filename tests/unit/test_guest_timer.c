@@ -21,8 +21,9 @@
 static struct cpu cpu;
 static void (*handler)(void *ctx);
 static struct {
-	uint64_t deadline; /* IA32_TSC_DEADLINE: 0 when it has gone off */
-	bool pending;	   /* and its interrupt waits */
+	uint64_t deadline; /* IA32_TSC_DEADLINE: 0 when it has gone off, if `keeps` is not set */
+	bool keeps, gone;
+	bool pending; /* and its interrupt waits */
 	bool is_deadline;
 	bool goes_off_now; /* while it is taken */
 } hw;
@@ -72,15 +73,17 @@ bool lapic_timer_is_deadline(void)
 }
 static void look_at_the_clock(void)
 {
-	if (!hw.deadline || hw.deadline > fake_now)
+	if (!hw.deadline || hw.gone || hw.deadline > fake_now)
 		return;
-	hw.deadline = 0;
+	hw.deadline = hw.keeps ? hw.deadline : 0;
+	hw.gone = hw.keeps;
 	hw.pending = true;
 }
 void lapic_timer_set(uint64_t deadline)
 {
 	look_at_the_clock();
 	hw.deadline = deadline == TIMER_NEVER ? 0 : deadline ? deadline : 1;
+	hw.gone = false;
 	look_at_the_clock();
 }
 uint64_t lapic_timer_take(void)
@@ -90,8 +93,14 @@ uint64_t lapic_timer_take(void)
 	look_at_the_clock();
 	deadline = hw.deadline;
 	hw.deadline = 0;
+	hw.gone = false;
 	hw.pending |= hw.goes_off_now;
 	return deadline;
+}
+void lapic_timer_went_off(void)
+{
+	if (hw.deadline <= fake_now)
+		hw.deadline = 0;
 }
 void cpu_take_interrupts(void)
 {
@@ -277,6 +286,29 @@ static void what_went_off_unheard_is_not_lost(void **state)
 	assert_int_equal(taken(), 0);
 }
 
+/* As Bochs has it, where the register keeps the deadline that has passed. */
+static void what_went_off_is_disarmed(void **state)
+{
+	(void)state;
+	hw.keeps = true;
+	choose_mode(2);
+	guest_sets(fake_now + 100);
+	fake_now += 100;
+	cpu_take_interrupts();
+	assert_int_equal(hw.deadline, 0); /* the guest may read it */
+	assert_int_equal(taken(), 1);
+	guest_timer_take(&vcpu);
+	assert_int_equal(taken(), 0);
+	guest_timer_lend(&vcpu);
+	guest_sets(fake_now + 100);
+	fake_now += 100;
+	look_at_the_clock();
+	guest_sets(fake_now + 500); /* before the interrupt has come */
+	cpu_take_interrupts();
+	assert_int_equal(hw.deadline, fake_now + 500);
+	assert_int_equal(taken(), 1);
+}
+
 /* While the CPU slept its timer was Vireo's. */
 static void what_was_ours_is_not_the_guests(void **state)
 {
@@ -421,6 +453,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_deadline_goes_there_and_back, set_up),
 	    cmocka_unit_test_setup(none_is_none_when_it_comes_back, set_up),
 	    cmocka_unit_test_setup(what_went_off_unheard_is_not_lost, set_up),
+	    cmocka_unit_test_setup(what_went_off_is_disarmed, set_up),
 	    cmocka_unit_test_setup(what_was_ours_is_not_the_guests, set_up),
 	    cmocka_unit_test_setup(not_even_when_it_is_forgotten, set_up),
 	    cmocka_unit_test_setup(one_that_goes_off_while_it_is_taken, set_up),
