@@ -21,8 +21,8 @@ static inline bool guest_timer_has_changed(const struct vcpu *v)
 	return v->timer_direct != vlapic_timer_can_hand_over(&v->lapic);
 }
 /*
- * Lends, if this vCPU sets the timer itself: it was loaded, or its TSC was moved. No effect otherwise, nor when what
- * that depends on has changed, which guest_timer_update() sees to.
+ * Lends, if this vCPU sets the timer itself: it was loaded. No effect otherwise, nor when what that depends on has
+ * changed, which guest_timer_update() sees to.
  */
 void guest_timer_lend(struct vcpu *v);
 /* Takes the timer back, if it is this vCPU's, and goes on counting in software: before it is put away. */

@@ -91,14 +91,20 @@ static uint8_t divide_shift(uint32_t divide) /* SDM Vol. 3A figure 11-10: bits 0
 	return (uint8_t)((code + 1) & 7);
 }
 
-/* Word to the owner, when the timer can be handed over now or no longer (vlapic_timer_can_hand_over). */
+/*
+ * Only the step to or from TSC-deadline mode disarms (11.5.4.1). The owner hears of it, since the timer can be handed
+ * over from now on, or no longer. The reserved mode 3 counts like one-shot.
+ */
 static void set_mode(struct vlapic *v, uint8_t mode)
 {
-	bool changes = (mode == TIMER_TSC_DEADLINE) != (v->timer_mode == TIMER_TSC_DEADLINE);
+	bool steps = (mode == TIMER_TSC_DEADLINE) != (v->timer_mode == TIMER_TSC_DEADLINE);
 
 	v->timer_mode = mode;
-	if (changes)
-		v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_TIMER, 0);
+	if (!steps)
+		return;
+	stop(v);
+	vlapic_set_reg(v, VLAPIC_INITIAL_COUNT, 0);
+	v->bus->signal(v->bus->ctx, v->id, APIC_SIGNAL_TIMER, 0);
 }
 
 void vlapic_timer_reset(struct vlapic *v)
@@ -108,16 +114,11 @@ void vlapic_timer_reset(struct vlapic *v)
 	v->timer_shift = divide_shift(0);
 }
 
-/* Only the step to or from TSC-deadline mode disarms (11.5.4.1). The reserved mode 3 counts like one-shot. */
 void vlapic_timer_set_lvt(struct vlapic *v)
 {
 	uint8_t mode = vlapic_reg(v, VLAPIC_LVT_TIMER) >> LVT_TIMER_MODE_SHIFT & 3;
 
 	settle(v, clock_now());
-	if ((mode == TIMER_TSC_DEADLINE) != (v->timer_mode == TIMER_TSC_DEADLINE)) {
-		stop(v);
-		vlapic_set_reg(v, VLAPIC_INITIAL_COUNT, 0);
-	}
 	set_mode(v, mode);
 	arm(v);
 }

@@ -53,7 +53,7 @@ static void set_tsc_offset(struct vcpu *v, uint64_t offset)
 	virt_set_tsc_offset(&v->virt, offset);
 	vlapic_set_tsc_offset(&v->lapic, offset);
 	guest_timer_update(v); /* also where nothing has changed: it was taken */
-	vcpu_look_again(v);
+	vcpu_look_again(v);    /* a deadline may have passed by that */
 	pv_tsc_moved(v);
 }
 

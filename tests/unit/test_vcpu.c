@@ -747,6 +747,7 @@ static void the_processors_timer_is_lent_while_it_is_loaded(void **state)
 	assert_int_equal(timer_updates, 0);
 	vlapic_mmio_write(&vcpu.lapic, VLAPIC_LVT_TIMER, 4, 2U << 17 | 0x51);
 	prepare();
+	assert_int_equal(timer_updates, 1);
 	vcpu_request(&vcpu, REQUEST_TIMER);
 	prepare();
 	vcpu_look_again(&vcpu);
