@@ -25,7 +25,14 @@ def test_what_is_not_worse(now, capsys):
 @pytest.mark.parametrize("name, now", [("cpuid", measured(cpuid=256)), ("cr4", measured(cr4=9)),
                                        ("linux-boot", measured(boot=612001))])
 def test_a_row_that_got_worse_is_named(name, now):
-    with pytest.raises(SystemExit, match=rf"worse by more than 2 %: {name}\. "):
+    with pytest.raises(SystemExit, match=rf"worse by more than 2 %, or gone: {name}\. "):
+        check.check(TABLE, now)
+
+
+def test_a_row_that_is_gone_is_named():
+    now = measured()
+    del now["exits"]["cpuid"]
+    with pytest.raises(SystemExit, match=r"or gone: cpuid\. "):
         check.check(TABLE, now)
 
 

@@ -67,13 +67,18 @@ OFF = "vireo-init-off"
 SILENT = "retbleed=off"
 
 
-def boot(name, folder, arguments, memory, last_words):
-    """Boots an image made with these arguments of boot/mkimage.sh; all that the serial port said."""
+def machine_of(name, folder, arguments, memory):
+    """A machine that boots an image made with these arguments of boot/mkimage.sh."""
     image = pathlib.Path(folder) / f"{name}.img"
     options, rest = arguments
     subprocess.run([ROOT / "boot" / "mkimage.sh", "--acpi", *options, image, *rest], check=True)
     print(f"bench: booting {name}", flush=True)
-    with machine.Machine(f"bench-{name}", image, memory=memory, timeout=BOOT_SECONDS) as booted:
+    return machine.Machine(f"bench-{name}", image, memory=memory, timeout=BOOT_SECONDS)
+
+
+def boot(name, folder, arguments, memory, last_words):
+    """Boots it; all that the serial port said."""
+    with machine_of(name, folder, arguments, memory) as booted:
         booted.expect(last_words)
         return booted.output()
 
@@ -129,11 +134,9 @@ def measure_devices(folder, conf_text):
     """The boot of a VM that has every device: {id: (unit, value)}. The kernel finds and configures them; init, which
     would load their drivers, powers off at once. Of all exits the trace knows which came after init's first instruction,
     since the guest's time-stamp counter is the processor's; what the trace itself takes is a thousandth of the ticks."""
-    conf, image = pathlib.Path(folder) / "devices.conf", pathlib.Path(folder) / "devices.img"
+    conf = pathlib.Path(folder) / "devices.conf"
     conf.write_text(conf_text.replace(OFF, f"{OFF} {SILENT}") + DEVICES + "autostart = off\n")
-    subprocess.run([ROOT / "boot" / "mkimage.sh", "--acpi", image, conf, *LINUX], check=True)
-    print("bench: booting devices", flush=True)
-    with machine.Machine("bench-devices", image, memory=MACHINE_MEMORY, timeout=BOOT_SECONDS) as booted:
+    with machine_of("devices", folder, ([], [conf, *LINUX]), MACHINE_MEMORY) as booted:
         booted.expect(machine.SHELL_PROMPT)
         booted.shell("trace start")
         booted.shell("start linux")
@@ -171,6 +174,7 @@ def measure_single_exits(folder):
 
 
 def measure_ipis(folder):
+    """From the write to the handler, with two CPUs: {id: (unit, ticks)}."""
     return {row: ("ticks", ticks) for row, ticks in measure_guest(folder, "smp", "bench_smp", 2).items()}
 
 

@@ -29,8 +29,10 @@ def measure():
 
 
 def compare(was, now):
-    """Prints a line for each row; the names of those that got worse."""
-    worse = []
+    """Prints a line for each row; the names of those that got worse or were not measured."""
+    worse = [name for name in was if name not in now]
+    for name in worse:
+        print(f"{name:24} {'-':>14} WORSE: not measured any more, {was[name]} in the table")
     for name, value in now.items():
         if name not in was:
             verdict = "not in the table"
@@ -52,7 +54,7 @@ def check(table, measured):
     else:
         print(f"Linux's boot is not compared: the kernel is {measured['kernel']}, the table's {table['kernel']}")
     if worse:
-        sys.exit(f"bench-check: worse by more than 2 %: {', '.join(worse)}. If that is meant: make bench-table")
+        sys.exit(f"bench-check: worse by more than 2 %, or gone: {', '.join(worse)}. If that is meant: make bench-table")
 
 
 def main(arguments):
