@@ -26,6 +26,7 @@ LOGS = BUILD / "boot-logs"
 OVMF = "/usr/share/ovmf/OVMF.fd"
 VGABIOS = "/usr/share/vgabios/vgabios.bin"
 TAIL_LINES = 60
+MOST_WALL = 10  # times a deadline in wall time: a machine that gets no more than a tenth of a processor is stuck
 KEY_HOLD_MS = 20  # a key is down so long, and as long passes before the next: slower than any handler
 TICKS_PER_SECOND = 100_000_000  # of Bochs's time-stamp counter; its PIT, RTC and PM timer follow it
 # MSRs that OVMF reads unguarded and Bochs lacks, for runs in which unknown ones fault: platform ID (0x17), microcode
@@ -100,7 +101,7 @@ class Machine:
                  ignore_bad_msrs=True, quiet=False, storage="nvme", timeout=60):
         """memory is in MiB. cpu, ignore_bad_msrs and quiet (no line in Bochs's log for each thing it
         finds odd, of which a guest can make millions) are Bochs's, storage (nvme, usb, ata) is QEMU's.
-        timeout is what expect() waits for at most, in seconds of wall time, unless told otherwise."""
+        timeout is what expect() waits for at most, in seconds of the machine's clock(), unless told otherwise."""
         self.name, self.image, self.backend = name, pathlib.Path(image), backend
         self.cpu, self.cpus, self.memory = cpu, cpus, memory
         self.ignore_bad_msrs, self.quiet, self.storage, self.timeout = ignore_bad_msrs, quiet, storage, timeout
@@ -172,6 +173,14 @@ class Machine:
     def running(self):
         return self._process is not None and self._process.poll() is None
 
+    def clock(self):
+        """Seconds, to measure deadlines by: of processor time for Bochs, which never sleeps. What else the host is busy
+        with then takes nothing from a deadline. Of wall time for QEMU, which sleeps when the machine idles."""
+        if self.backend != "bochs" or not self.running():
+            return time.monotonic()
+        fields = pathlib.Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # utime, stime: proc(5)
+
     # --- serial port ---
 
     # fileno(), write() and log_bytes() are for one who does without pexpect (`make run`).
@@ -188,20 +197,25 @@ class Machine:
     def expect(self, pattern, timeout=None):
         """Waits for a regular expression (or the first of a list) and returns the match object."""
         try:
-            self.serial.expect(pattern, timeout=self.timeout if timeout is None else timeout)
-        except pexpect.TIMEOUT:
-            raise self._error(f"waited {timeout or self.timeout} s for {pattern!r}") from None
+            self._wait(pattern, timeout)
         except (pexpect.EOF, OSError):
             raise self._error(f"the machine stopped while waiting for {pattern!r}") from None
         return self.serial.match
 
-    def expect_end(self, timeout=None):
-        """Waits until the machine ends by itself; returns what it still said."""
-        try:
-            self.serial.expect(pexpect.EOF, timeout=self.timeout if timeout is None else timeout)
-        except pexpect.TIMEOUT:
-            raise self._error(f"waited {timeout or self.timeout} s for the machine to end") from None
-        return self.serial.before
+    def _wait(self, pattern, timeout):
+        """Until the pattern comes or the deadline has passed on clock(). pexpect measures wall time: as long as the clock
+        is behind, it is told to wait on for the rest."""
+        seconds = self.timeout if timeout is None else timeout
+        deadline, latest = self.clock() + seconds, time.monotonic() + MOST_WALL * seconds
+        rest = seconds
+        while True:
+            try:
+                self.serial.expect(pattern, timeout=rest)
+                return
+            except pexpect.TIMEOUT:
+                rest = min(deadline - self.clock(), latest - time.monotonic())
+                if rest <= 0:
+                    raise self._error(f"waited {seconds} s for {pattern!r}") from None
 
     def send(self, text):
         self.serial.send(text)

@@ -11,7 +11,7 @@ import machine
 import screen
 from conftest import LINUX, ROOT
 
-BOOT_SECONDS = 180  # of wall time on a busy machine; alone it is 10
+BOOT_SECONDS = 180  # of the machine's clock; alone it is 10
 GUESTS = machine.BUILD / "guests"
 FLAT = "protocol = flat\nkernel = real.bin\nmemory = 4M\n"
 GOOD = f"[vm good]\n{FLAT}"

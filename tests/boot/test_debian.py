@@ -12,7 +12,7 @@ from conftest import LINUX, ROOT
 DEBIAN = machine.BUILD / "debian"
 IMAGE, INITRD = DEBIAN / "debian.img", DEBIAN / "debian.initrd"
 CONF = (ROOT / "guests" / "debian" / "vireo.conf").read_text()
-BOOT_SECONDS = 1200  # of wall time on a busy machine, for all that wait for Debian's start or end
+BOOT_SECONDS = 1200  # of the machine's clock, for all that wait for Debian's start or end
 COMMAND_SECONDS = 600
 MEMORY = 768  # MiB of the machine: firmware, the disk's file, the VM
 WARNING = 4  # dmesg's levels up to this one are complaints

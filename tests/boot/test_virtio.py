@@ -9,7 +9,7 @@ import pytest
 
 from conftest import LINUX, LINUX_CONF
 
-BOOT_SECONDS = 400  # of wall time on a busy machine
+BOOT_SECONDS = 400  # of the machine's clock
 COMMAND_SECONDS = 180
 WARNING = 4  # dmesg's levels up to this one are complaints
 BASE_BYTES = 256 * 1024 + 512 * 3
