@@ -90,7 +90,7 @@ lint: packages ## layers, layout, cppcheck, clang-tidy
 	@exec $(PYTHON) tests/lint.py
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk $(filter-out tests/%,$(filter Makefile %.mk,$(MAKEFILE_LIST))) \
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' tests/testbed.mk $(filter-out tests/testbed.mk,$(filter Makefile %.mk,$(MAKEFILE_LIST))) \
 	        | expand -t 22
 
 # --- the image of run, usb and the tests ---
