@@ -26,8 +26,7 @@ static void go(struct line *l, size_t i)
 	if (column > l->column) {
 		sink_write(&l->out, l->text + l->first + l->column, column - l->column);
 	} else if (l->column - column > 1 + l->prompt_length + column) {
-		sink_text(&l->out, "\r");
-		sink_text(&l->out, l->prompt);
+		sink_text(&l->out, l->again);
 		sink_write(&l->out, l->text + l->first, column);
 	} else {
 		for (size_t n = l->column - column; n; n--)
@@ -71,9 +70,9 @@ static void refresh(struct line *l, size_t from)
 	go(l, l->cursor);
 }
 
-static void draw(struct line *l)
+static void draw(struct line *l, const char *prompt)
 {
-	sink_text(&l->out, l->prompt);
+	sink_text(&l->out, prompt);
 	l->column = 0;
 	l->drawn = 0;
 	l->shown = true;
@@ -83,7 +82,7 @@ static void draw(struct line *l)
 void line_show(struct line *l)
 {
 	if (l->open && !l->shown)
-		draw(l);
+		draw(l, l->again);
 }
 
 void line_hide(struct line *l)
@@ -228,7 +227,7 @@ static void list_candidates(struct line *l, size_t start, struct line_candidates
 	c->list = &l->out;
 	l->complete(l->ctx, l->text, start, c);
 	leave(l);
-	draw(l);
+	draw(l, l->prompt);
 }
 
 /* A word that is alone is finished with a blank, unless it waits for a value. */
@@ -413,7 +412,7 @@ static void press_edit(struct line *l, int key)
 		break;
 	case CTRL('L'):
 		sink_text(&l->out, "\x1b[H\x1b[2J");
-		draw(l);
+		draw(l, l->again);
 		break;
 	default:
 		if (key >= ' ' && key <= '~')
@@ -447,11 +446,12 @@ enum line_result line_byte(struct line *l, uint8_t byte)
 
 void line_init(struct line *l, struct sink out, const char *prompt, size_t width, line_complete *complete, void *ctx)
 {
-	size_t taken = strlen(prompt) + 1; /* the last column stays free: terminals differ in when they wrap */
+	size_t taken = strlen(prompt); /* the last column stays free: terminals differ in when they wrap */
 
 	memset(l, 0, sizeof(*l));
 	l->out = out;
-	l->prompt = prompt;
+	l->again = prompt;
+	l->prompt = prompt + 1;
 	l->prompt_length = taken - 1;
 	l->room = width ? (width > taken + ROOM_MIN ? width - taken : ROOM_MIN) : LINE_SIZE;
 	l->complete = complete;
@@ -465,5 +465,5 @@ void line_begin(struct line *l)
 	l->back = 0;
 	l->escape = LINE_PLAIN;
 	l->open = true;
-	draw(l);
+	draw(l, l->prompt);
 }

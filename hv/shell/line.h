@@ -43,7 +43,8 @@ struct line {
 	size_t length, cursor;
 
 	struct sink out;
-	const char *prompt;
+	const char *prompt;	    /* on a new row */
+	const char *again;	    /* on a row where it was before: the same behind a carriage return */
 	size_t prompt_length, room; /* columns for text: a window of the terminal's row */
 	line_complete *complete;
 	void *ctx;
@@ -66,8 +67,10 @@ struct line {
 };
 
 /*
- * Once. `prompt` is printable and stays where it is. `width` is the terminal's number of columns; 0: as wide as it
- * takes. `complete` may be NULL.
+ * Once. `prompt` is a carriage return and printable text, and stays where it is. On a new row its text is drawn; drawn
+ * again it goes out in one piece with the carriage return, whatever log line comes before it or after, so that a script
+ * can tell it from a new one, which alone follows a line feed. `width` is the terminal's number of columns; 0: as wide
+ * as it takes. `complete` may be NULL.
  */
 void line_init(struct line *l, struct sink out, const char *prompt, size_t width, line_complete *complete, void *ctx);
 

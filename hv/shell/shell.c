@@ -14,7 +14,7 @@
 #include "hv/shell/words.h"
 #include "hv/work.h"
 
-#define PROMPT	    "vireo> "
+#define PROMPT	    "\rvireo> " /* line_init() */
 #define WIDTH	    80
 #define ROOM_NS	    5000000 /* until another look whether the line has room */
 #define OUTPUT_SIZE 32768

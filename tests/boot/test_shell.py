@@ -287,9 +287,9 @@ def test_log_lines_spare_the_typed_line(vireo):
     vireo.shell("set background=show")
     vireo.send("li")
     for _ in range(3):
-        vireo.expect(r"\[ *\d+\.\d+\] a\| A \d+\r\n\r\x1b\[Kvireo> li")
+        vireo.expect(r"\[ *\d+\.\d+\] a\| A \d+\r\n\r\x1b\[K\rvireo> li")
     vireo.send("st")
-    vireo.expect(r"a\| A \d+\r\n\r\x1b\[Kvireo> list")
+    vireo.expect(r"a\| A \d+\r\n\r\x1b\[K\rvireo> list")
     vireo.send(" --json\r")
     assert '"name":"triple"' in answer(vireo)
     assert states(vireo)["a"] == "running"

@@ -9,7 +9,8 @@
 #include "hv/shell/line.h"
 #include "tests/unit/terminal.h"
 
-#define PROMPT "vireo> "
+#define TEXT   "vireo> "
+#define PROMPT "\r" TEXT
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
@@ -35,9 +36,9 @@ static void check(void)
 		abort();
 	if (line.length <= line.room && line.first)
 		abort();
-	if (!line.shown || !terminal_shows(&terminal, PROMPT, line.text + line.first, shown))
+	if (!line.shown || !terminal_shows(&terminal, TEXT, line.text + line.first, shown))
 		abort();
-	if (terminal.column != strlen(PROMPT) + line.cursor - line.first)
+	if (terminal.column != strlen(TEXT) + line.cursor - line.first)
 		abort();
 }
 
