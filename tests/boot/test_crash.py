@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 import re
 
+import pytest
+
 import broken
 import machine
 
@@ -114,6 +116,7 @@ def test_crashes(boot, make_image, tmp_path):
     assert said.index("vm good: debug exit") > said.index("vm fetch: killed after")
 
 
+@pytest.mark.long
 def test_greedy_neighbours(boot, make_image, tmp_path):
     conf = "".join(f"[vm {name}]\n{FLAT}kernel = {name}.bin\nmode = protected\n" for name in GREEDY)
     conf += f"[vm good]\n{FLAT}kernel = real.bin\n"

@@ -26,7 +26,7 @@ def sections(names):
 @pytest.mark.parametrize("hypervisor, cpu, cpus", [
     pytest.param("", "corei7_skylake_x", 1, id="hardware-paths"),
     pytest.param(ALL_OFF, "corei7_skylake_x", 1, id="software-paths"),
-    pytest.param("", "corei7_haswell_4770", 2, id="haswell-2cpus"),
+    pytest.param("", "corei7_haswell_4770", 2, id="haswell-2cpus", marks=pytest.mark.long),
 ])
 def test_lessons(boot, make_image, hypervisor, cpu, cpus):
     booted = boot(make_image(hypervisor + sections(LESSONS), FILES), cpu=cpu, cpus=cpus, timeout=BOOT_SECONDS)
@@ -41,7 +41,7 @@ def test_lessons(boot, make_image, hypervisor, cpu, cpus):
 
 @pytest.mark.parametrize("hypervisor, more, cpus", [
     pytest.param("", "", 2, id="two-cpus"),
-    pytest.param(ALL_OFF, "", 2, id="two-cpus-software-paths"),
+    pytest.param(ALL_OFF, "", 2, id="two-cpus-software-paths", marks=pytest.mark.long),
     pytest.param("", "cmdline = one-processor\n", 1, id="two-vcpus-on-one-cpu"),
 ])
 def test_smp_guest(boot, make_image, hypervisor, more, cpus):
@@ -55,7 +55,7 @@ def test_smp_guest(boot, make_image, hypervisor, more, cpus):
 
 @pytest.mark.parametrize("hypervisor", [
     pytest.param("", id="hardware-paths"),
-    pytest.param("[hypervisor]\napicv = off\n", id="software-paths"),
+    pytest.param("[hypervisor]\napicv = off\n", id="software-paths", marks=pytest.mark.long),
 ])
 def test_interrupts_wait_for_if(boot, make_image, hypervisor):
     """Bochs delivers virtual interrupts while IF is clear when one of the machine's comes in: Vireo takes that back."""

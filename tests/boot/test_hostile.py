@@ -50,6 +50,7 @@ def test_sleeping_in_time_wins_nothing(boot, make_image, guest):
     assert part > 0.45, f"it got {part:.3f} of the CPU"
 
 
+@pytest.mark.long
 def test_processors_start_and_restart(boot, make_image, guest):
     """A VM whose first processor halts while a second is being started lives on; one that restarts again and again
     comes back each time with all its processors."""

@@ -77,7 +77,7 @@ def power_off(booted):
     pytest.param("corei7_haswell_4770", False, 2, True, id="haswell-2cpus", marks=pytest.mark.long),
     pytest.param("corei7_haswell_4770", True, 1, True, id="haswell-acpi"),
     pytest.param("corei7_icelake_u", True, 4, True, id="icelake-acpi-4cpus", marks=pytest.mark.long),
-    pytest.param("corei7_icelake_u", False, 1, False, id="icelake-no-apicv"),
+    pytest.param("corei7_icelake_u", False, 1, False, id="icelake-no-apicv", marks=pytest.mark.long),
 ])
 def test_shell(boot, make_image, cpu, acpi, cpus, apicv):
     conf = hypervisor_section(**({} if apicv else {"apicv": "off"}))
@@ -86,6 +86,7 @@ def test_shell(boot, make_image, cpu, acpi, cpus, apicv):
     power_off(booted)
 
 
+@pytest.mark.long
 def test_complains_no_more_than_natively(boot, make_image):
     """Errors and warnings of the same kernel, once started by firmware itself, once by Vireo; ACPI tables in both."""
     options = ["--acpi", "--efi", LINUX[0], "--loadoptions", rf"initrd=\vireo\initrd {COMMAND_LINE}"]

@@ -30,7 +30,7 @@ def run(booted, *powered_off):
 @pytest.mark.parametrize("hypervisor, cpus", [
     pytest.param("", 1, id="one-cpu"),
     pytest.param("", 2, id="two-cpus"),
-    pytest.param(ALL_OFF, 2, id="two-cpus-software-paths"),
+    pytest.param(ALL_OFF, 2, id="two-cpus-software-paths", marks=pytest.mark.long),
 ])
 def test_two_neighbours(boot, make_image, hypervisor, cpus):
     output = run(boot(make_image(hypervisor + PAIR, GUEST), cpus=cpus, timeout=BOOT_SECONDS), "anna", "bert")

@@ -12,8 +12,6 @@ from conftest import ROOT
 from lan import Lan
 
 STREAM_MIB = 2
-MEASURED_MIB = 16  # of zeroes; the first MiB is slower: bundles and buffers grow
-TICKS_PER_BYTE = 0.5  # of turns of both cards, acknowledgements among them; the copy takes 0.125
 LONG_STREAM_MIB = 64
 LONG_SECONDS = 3000  # of the machine's clock for the long stream
 FLOOD_MS = 100
@@ -31,8 +29,8 @@ def check_capture(lan, tmp_path, port):
 
 
 def test_two_guests(boot, make_image, tmp_path):
-    """Ping, a stream of which every byte arrives, a cable that is pulled, frames that are recorded. On one CPU, where no
-    turn waits for another's lock, so that ticks can be counted."""
+    """Ping, a stream of which every byte arrives, a cable that is pulled, frames that are recorded. What a
+    byte of the stream costs is tests/bench's matter."""
     lan = Lan(boot, make_image, {"a": "lan", "b": "lan"}, cpus=1)
     assert lan.ping("a", "b")[0] == 5
     rows = lan.ports()
@@ -41,7 +39,6 @@ def test_two_guests(boot, make_image, tmp_path):
     lan.receive("b")
     assert lan.send("a", "b", STREAM_MIB) == lan.received("b")
     assert lan.ports()["b/0"]["out_bytes"] >= STREAM_MIB << 20
-    assert lan.stream_ticks("a", "b", MEASURED_MIB) < TICKS_PER_BYTE
     lan.on("a", f"ping {lan.address('b')} > /dev/null &")
     check_capture(lan, tmp_path, "b/0")
     lan.shell("link b 0 down")

@@ -94,6 +94,7 @@ def test_who_owns_a_cpu_is_left_alone(boot, make_image, guest):
     booted.expect(r"vm solo: debug exit with code 0 after 1 exits")
 
 
+@pytest.mark.long
 def test_round_robin_shares_evenly(boot, make_image, guest):
     """The teaching policy knows no weights."""
     conf = "[hypervisor]\nscheduler = rr\n" + section("a", "spin", weight=1) + section("b", "spin", weight=1000)
@@ -103,6 +104,7 @@ def test_round_robin_shares_evenly(boot, make_image, guest):
     assert abs(used["a"] - used["b"]) < 0.02, used
 
 
+@pytest.mark.long
 def test_masks_hold(boot, make_image, guest):
     """Both on CPU 1 by their masks; then one moves to CPU 0 while it runs."""
     conf = section("a", "spin", cpus="1") + section("b", "spin", cpus="1")
