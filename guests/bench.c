@@ -5,6 +5,8 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "guests/lib/bench.h"
+#include "guests/lib/doorbell.h"
+#include "guests/lib/multiboot.h"
 #include "guests/lib/pc.h"
 
 #define RUNS	     1000
@@ -93,6 +95,16 @@ static void bench_devices(void)
 	BENCH("pio-device-out", out8(0x3ff, 0x55));
 	BENCH("mmio-ioapic", (void)*window); /* under Vireo no exit: the guest reads memory */
 	BENCH("mmio-device", (void)*bridge); /* the host bridge's ID: an exit, and a decoded instruction */
+}
+
+/* Vireo's doorbells are those of its virtual devices: bench_virtio.c. */
+static void bench_doorbells(void)
+{
+	volatile uint16_t *bell = (uint16_t *)DOORBELL_MMIO, *fast = (uint16_t *)DOORBELL_MMIO_FAST;
+
+	BENCH("pio-doorbell", out16(DOORBELL_PORT, 0));
+	BENCH("mmio-doorbell", *bell = 0);
+	BENCH("mmio-doorbell-fast", *fast = 0);
 }
 
 static void on_self(struct frame *f)
@@ -194,12 +206,13 @@ void guest_main(const struct multiboot_info *info)
 {
 	struct result empty;
 
-	(void)info;
 	pic_init();
 	MEASURE(empty, (void)0);
 	overhead = empty.min;
 	bench_processor();
 	bench_devices();
+	if (multiboot_says(info, "doorbells"))
+		bench_doorbells();
 	bench_x2apic();
 	bench_hlt_timer();
 	bench_no_exit();

@@ -3,9 +3,10 @@
 LINUX_DIR := $(BUILD)/linux
 LINUX_FILES := $(LINUX_DIR)/vmlinuz $(LINUX_DIR)/initrd
 
-# Order only: a kernel that was fetched stays until `make clean`. One module stands for all.
+# Order only: a kernel that was fetched stays until `make clean`. One module of each folder stands for all.
 LINUX_MODULES := $(LINUX_DIR)/modules/virtio_console.ko
-$(LINUX_DIR)/vmlinuz $(LINUX_MODULES) &: | guests/linux/fetch.sh
+KVM_MODULES := $(LINUX_DIR)/kvm/kvm-intel.ko
+$(LINUX_DIR)/vmlinuz $(LINUX_MODULES) $(KVM_MODULES) &: | guests/linux/fetch.sh
 	guests/linux/fetch.sh $(LINUX_DIR)
 
 $(LINUX_DIR)/init: guests/linux/init.c
@@ -17,4 +18,4 @@ $(LINUX_DIR)/initrd: guests/linux/initramfs.sh guests/linux/inittab $(LINUX_DIR)
 	guests/linux/initramfs.sh $@ $(LINUX_DIR)/init $(LINUX_DIR)/modules
 
 .PHONY: linux
-linux: $(LINUX_FILES)
+linux: $(LINUX_FILES) $(KVM_MODULES)

@@ -39,6 +39,10 @@ static inline void out8(uint16_t port, uint8_t v)
 {
 	__asm__ volatile("outb %0, %1" : : "a"(v), "Nd"(port));
 }
+static inline void out16(uint16_t port, uint16_t v)
+{
+	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
+}
 static inline uint32_t in32(uint16_t port)
 {
 	uint32_t v;

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Fetches Debian's cloud kernel, whatever version is current, and puts its bzImage at DIR/vmlinuz and the modules that
-# the guest's power button and its virtual devices need at DIR/modules.
+# Fetches Debian's cloud kernel, whatever version is current, and puts its bzImage at DIR/vmlinuz, the modules that the
+# guest's power button and its virtual devices need at DIR/modules, and those of KVM, for `make bench`, at DIR/kvm.
 # Usage: guests/linux/fetch.sh DIR. Called by make; needs no root and no installed kernel.
 # SPDX-License-Identifier: MIT
 set -eu
@@ -47,13 +47,18 @@ for module in drivers/acpi/button drivers/input/evdev drivers/virtio/virtio driv
 	net/llc/llc net/802/stp net/802/garp net/802/mrp net/8021q/8021q; do
 	members+=("./lib/modules/*/kernel/$module.ko")
 done
-rm -rf unpacked modules
-mkdir unpacked modules
+for module in virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-intel; do
+	members+=("./lib/modules/*/kernel/$module.ko")
+done
+rm -rf unpacked modules kvm
+mkdir unpacked modules kvm
 dpkg-deb --fsys-tarfile ./linux-image-*.deb | tar -x -C unpacked --wildcards "${members[@]}" # fails if one is missing
+find unpacked -path '*/kernel/*/kvm/*.ko' -exec mv -t kvm {} +
+find unpacked -name irqbypass.ko -exec mv -t kvm {} +
 find unpacked -name '*.ko' -exec mv -t modules {} +
 mv unpacked/boot/vmlinuz-* vmlinuz.new
 [ "$(head -c 518 vmlinuz.new | tail -c 4)" = HdrS ] || { echo "fetch: $package holds no bzImage" >&2; exit 1; }
-touch modules/*.ko
+touch modules/*.ko kvm/*.ko
 mv vmlinuz.new vmlinuz
 echo "$package" >version
 rm -rf ./linux-image-*.deb unpacked fetch.log apt

@@ -20,11 +20,6 @@
 #define STORM_MS       1200
 #define FLOOD_MS       4000
 
-static void out16(uint16_t port, uint16_t v)
-{
-	__asm__ volatile("outw %0, %1" : : "a"(v), "Nd"(port));
-}
-
 static void in16(uint16_t port)
 {
 	uint16_t v;
