@@ -188,6 +188,13 @@ static uint32_t image_load(const char *name)
 	return header.e_entry;
 }
 
+static void make_memory(void)
+{
+	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+	if (memory == MAP_FAILED)
+		die("no memory for the guest: %s", strerror(errno));
+}
+
 static void tell_guest(const char *words)
 {
 	struct multiboot_info info = {
@@ -302,7 +309,7 @@ static void make_doorbell(uint64_t address, uint32_t bytes, uint32_t flags)
 static void make_vm(void)
 {
 	struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* port 0x61, channel 2's gate, as well */
-	struct kvm_userspace_memory_region region = {.memory_size = MEMORY};
+	struct kvm_userspace_memory_region region = {.memory_size = MEMORY, .userspace_addr = (uintptr_t)memory};
 
 	kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 	if (kvm < 0)
@@ -312,10 +319,6 @@ static void make_vm(void)
 	request(vm, KVM_SET_TSS_ADDR, TSS, "KVM_SET_TSS_ADDR");
 	request(vm, KVM_CREATE_IRQCHIP, 0, "KVM_CREATE_IRQCHIP");
 	request(vm, KVM_CREATE_PIT2, (uintptr_t)&pit, "KVM_CREATE_PIT2");
-	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (memory == MAP_FAILED)
-		die("no memory for the guest: %s", strerror(errno));
-	region.userspace_addr = (uintptr_t)memory;
 	request(vm, KVM_SET_USER_MEMORY_REGION, (uintptr_t)&region, "KVM_SET_USER_MEMORY_REGION");
 	make_doorbell(DOORBELL_PORT, 2, KVM_IOEVENTFD_FLAG_PIO);
 	make_doorbell(DOORBELL_MMIO, 2, 0);
@@ -427,16 +430,19 @@ static unsigned parse_vcpus(const char *text)
 int main(int argc, char **argv)
 {
 	unsigned count;
+	uint32_t entry;
 
 	setvbuf(stdout, NULL, _IOFBF, OUTPUT_BYTES);
 	if (argc < 2 || argc > 4)
 		die("usage: kvm FILE [VCPUS [WORDS]]");
 	count = argc > 2 ? parse_vcpus(argv[2]) : 1;
-	make_vm();
+	make_memory();
+	entry = image_load(argv[1]);
 	tell_guest(argc > 3 ? argv[3] : "");
+	make_vm();
 	for (unsigned id = 0; id < count; id++)
 		make_vcpu(&vcpus[id], id);
-	set_entry(&vcpus[0], image_load(argv[1]));
+	set_entry(&vcpus[0], entry);
 	for (unsigned id = 1; id < count; id++) {
 		pthread_t thread;
 		int error = pthread_create(&thread, NULL, run_vcpu, &vcpus[id]);
