@@ -64,7 +64,7 @@ usb: packages ## write build/vireo-usb.img, ready for a USB stick
 	@echo "$(BUILD)/vireo-usb.img is ready. To write it to a USB stick, all of whose contents are lost (lsblk shows which sdX it is):"
 	@echo "  sudo dd if=$(BUILD)/vireo-usb.img of=/dev/sdX bs=4M conv=fsync status=progress"
 
-bench: packages ## measure boot and exits beside KVM's figures, write build/bench.json
+bench: packages ## measure boot and exits, Vireo's and KVM's; write build/bench.json, bench.md, bench.svg
 	$(BUILD_NOW) all efi linux
 	@exec $(PYTHON) tests/bench/bench.py
 

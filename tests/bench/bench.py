@@ -1,12 +1,13 @@
-"""`make bench`: measures Vireo on Bochs, prints the figures beside KVM's and writes build/bench.json.
+"""`make bench`: measures Vireo and KVM on Bochs, prints their figures and writes build/bench.json, bench.md and bench.svg.
 
 Linux is booted twice on the same machine with the same kernel, initramfs, command line and memory, both times with ACPI
 tables: by its EFI stub (native) and as Vireo's guest. The time runs from the kernel image's first instruction to the first
 line of init, on the time-stamp counter; Bochs ticks once for each instruction.
 
-KVM's figures (tests/bench/kvm.json) were measured on the same emulated machine: Debian 12's kernel 6.1 as the host, with
-mitigations=off ("kvm") and as shipped ("kvm_default"). bench.json is a list of {"id", "unit", "vireo", "kvm",
-"kvm_default", "native", "must"}, keys absent where not measured; "must" is what Vireo may take at most.
+KVM's figures are those of the same guests on the same emulated machine (kvm.py), with mitigations=off ("kvm") and as
+shipped ("kvm_default"); what those guests do not measure is in kvm.json, measured once with other programs. bench.json is
+a list of {"id", "unit", "vireo", "kvm", "kvm_default", "native", "must"}, keys absent where not measured; "must" is what
+Vireo may take at most.
 """
 # SPDX-License-Identifier: MIT
 import json
@@ -19,8 +20,10 @@ import tempfile
 HERE = pathlib.Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE.parent / "boot")]
 import disk  # noqa: E402
+import kvm  # noqa: E402
 import lan  # noqa: E402
 import machine  # noqa: E402
+import report  # noqa: E402
 import scale  # noqa: E402
 
 BUILD, ROOT = machine.BUILD, machine.ROOT
@@ -231,6 +234,9 @@ def collect():
             | measure_stream(folder)
         for name, (unit, value) in measured.items():
             put(name, unit, "vireo", value)
+        for name, columns in kvm.measure(folder).items():
+            for column, ticks in columns.items():
+                put(name, "ticks", column, ticks)
     put("disk-read-byte", "ticks", "vireo", round(rows["disk-read-1m"]["vireo"] / (1 << 20), 4))
     put("linux-boot-devices", "ticks", "must", int(DEVICES_MUST * rows["linux-boot"]["native"]))
     for name, most in MUST.items():
@@ -238,21 +244,13 @@ def collect():
     return list(rows.values())
 
 
-def show(rows):
-    columns = ["vireo", "kvm", "kvm_default", "native", "must"]
-    print(f"{'id':24} {'unit':6}" + "".join(f"{column:>14}" for column in columns))
-    for row in rows:
-        verdict = "" if "must" not in row else "  kept" if row["vireo"] <= row["must"] else "  MISSED"
-        print(f"{row['id']:24} {row['unit']:6}" + "".join(f"{row.get(column, '-'):>14}" for column in columns) + verdict)
-    boot_row = next(row for row in rows if row["id"] == "linux-boot")
-    print(f"Linux under Vireo takes {boot_row['vireo'] / boot_row['native']:.3f} of its native time to init")
-
-
 def main():
     rows = collect()
     (BUILD / "bench.json").write_text(json.dumps(rows, indent=1) + "\n")
-    show(rows)
-    print(f"bench: written to {BUILD / 'bench.json'}")
+    (BUILD / "bench.md").write_text(report.markdown(rows))
+    report.draw(rows, BUILD / "bench.svg")
+    print(report.text(rows), end="")
+    print(f"bench: written to {BUILD / 'bench.json'}, bench.md and bench.svg")
 
 
 if __name__ == "__main__":
