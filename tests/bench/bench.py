@@ -51,6 +51,7 @@ SOFTWARE_APIC = ["self-ipi", "x2apic-eoi"]
 
 CREATED_MIB = [64, 1024]
 STREAM_MIB = 16
+IDLE_LOOKS = 30
 
 # What a row may be at most.
 MUST = {"cpuid": 150, "vmcall": 150, "rdmsr": 160, "wrmsr": 170, "cr0": 200, "cr4-smep": 250, "wbinvd": 150, "pio-in": 220,
@@ -58,8 +59,8 @@ MUST = {"cpuid": 150, "vmcall": 150, "rdmsr": 160, "wrmsr": 170, "cr0": 200, "cr
         "self-ipi": 60, "self-ipi-no-apicv": 500, "ipi-running": 800, "ipi-halted": 1000, "no-exit": 10,
         "pio-doorbell": 250, "mmio-doorbell": 450, "vcpu-switch": 1500, "creation-64m": 300000, "creation-1024m": 300000,
         "disk-exits-depth-1": 2, "disk-exits-depth-32": 0.2, "disk-read-byte": 0.25, "clock-exits": 0,
-        "net-stream-kib": 409, "linux-boot-exits": 3000, "linux-boot-devices-exits": 4000, "core-to-guest": 15000000,
-        "image-bytes": 512 * 1024}
+        "net-stream-kib": 409, "idle-exits": 5, "linux-boot-exits": 3000, "linux-boot-devices-exits": 4000,
+        "core-to-guest": 15000000, "image-bytes": 512 * 1024}
 BOOT_MUST, DEVICES_MUST = 1.02, 1.05  # of the native time, for linux-boot and linux-boot-devices
 
 # All kinds of devices that a VM can have beside its PC.
@@ -223,6 +224,26 @@ def measure_stream(folder):
             one.stop()
 
 
+def clock_and_exits(booted):
+    """Milliseconds since the machine's start, exits of the one VM until now."""
+    cpu, vm = booted.shell_json("cpus")[0], booted.shell_json("list")[0]
+    return cpu["busy_ms"] + cpu["idle_ms"], vm["exits"]
+
+
+def measure_idle(folder):
+    """How often Linux exits that has nothing to do: {id: (unit, exits a second)}."""
+    conf = pathlib.Path(folder) / "idle.conf"
+    conf.write_text("[hypervisor]\nbackground = hide\n" + CONF.read_text())
+    with machine_of("idle", folder, ([], [conf, *LINUX]), MACHINE_MEMORY) as booted:
+        booted.expect("~ # ")
+        booted.to_shell()
+        booted.shell("top 10", BOOT_SECONDS)  # what the start of the system leaves to be done later
+        before = clock_and_exits(booted)
+        booted.shell(f"top {IDLE_LOOKS}", BOOT_SECONDS)  # one look a second
+        after = clock_and_exits(booted)
+    return {"idle-exits": ("exits", round(1000 * (after[1] - before[1]) / (after[0] - before[0]), 1))}
+
+
 def collect():
     rows = {row["id"]: dict(row) for row in json.loads((HERE / "kvm.json").read_text())}
 
@@ -235,7 +256,7 @@ def collect():
         put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line()} {OFF}"))
         measured = measure_vireo(folder, boots_only()) | measure_devices(folder, boots_only()) \
             | measure_single_exits(folder) | measure_ipis(folder) | measure_creation(folder) | disk.measure(folder) \
-            | measure_stream(folder)
+            | measure_stream(folder) | measure_idle(folder)
         for name, (unit, value) in measured.items():
             put(name, unit, "vireo", value)
         for name, columns in kvm.measure(folder).items():
