@@ -98,13 +98,14 @@ class Machine:
     """One emulated machine. `with Machine("name", image) as machine:` starts and stops it."""
 
     def __init__(self, name, image, *, backend="bochs", cpu="corei7_skylake_x", cpus=1, memory=512,
-                 ignore_bad_msrs=True, quiet=False, storage="nvme", timeout=60):
-        """memory is in MiB. cpu, ignore_bad_msrs and quiet (no line in Bochs's log for each thing it
-        finds odd, of which a guest can make millions) are Bochs's, storage (nvme, usb, ata) is QEMU's.
+                 ignore_bad_msrs=True, quiet=False, storage="nvme", timeout=60, debugger=("c",)):
+        """memory is in MiB. cpu, ignore_bad_msrs, quiet (no line in Bochs's log for each thing it finds odd, of which a
+        guest can make millions) and debugger (commands: continue) are Bochs's, storage (nvme, usb, ata) is QEMU's.
         timeout is what expect() waits for at most, in seconds of the machine's clock(), unless told otherwise."""
         self.name, self.image, self.backend = name, pathlib.Path(image), backend
         self.cpu, self.cpus, self.memory = cpu, cpus, memory
         self.ignore_bad_msrs, self.quiet, self.storage, self.timeout = ignore_bad_msrs, quiet, storage, timeout
+        self.debugger = debugger
         self.log_path = LOGS / f"{name}.log"
         self.emulator_log = LOGS / f"{name}.{backend}.txt"
         self.serial = None  # pexpect's view of the port
@@ -309,7 +310,7 @@ class Machine:
     def _bochs_command(self, port):
         # A copy of its own: Bochs locks the image it uses and writes to it.
         subprocess.run(["cp", "--sparse=always", self.image, self._scratch / "disk.img"], check=True)
-        (self._scratch / "rc").write_text("c\n")  # Debian's Bochs has its debugger built in: continue
+        (self._scratch / "rc").write_text("".join(f"{line}\n" for line in self.debugger))  # Debian's has it built in
         strict = "" if self.ignore_bad_msrs else ', ignore_bad_msrs=0, msrs="msrs.def"'
         (self._scratch / "msrs.def").write_text(FIRMWARE_MSRS)
         (self._scratch / "bochsrc").write_text(f"""\
