@@ -64,8 +64,8 @@ UNIT_BIN := $(UNIT_C:tests/unit/%.c=$(BUILD)/unit/%)
 FUZZ_C := $(sort $(wildcard tests/fuzz/fuzz_*.c))
 FUZZ_BIN := $(FUZZ_C:tests/fuzz/%.c=$(BUILD)/fuzz/%)
 links = $(shell sed -n 's|^/\* links: \(.*\) \*/|\1|p' $(1))
-# And in `/* libraries: NAME */` what it needs of the system.
-libraries = $(addprefix -l,$(shell sed -n 's|^/\* libraries: \(.*\) \*/|\1|p' $(1)))
+# And a fuzzer in `/* flags: -lZydis */` what else the compiler is told.
+flags = $(shell sed -n 's|^/\* flags: \(.*\) \*/|\1|p' $(1))
 # What a test takes in whole, for its static functions.
 takes_in = $(shell sed -n 's|^.include "\(.*\.c\)"|\1|p' $(1))
 
@@ -79,7 +79,7 @@ $(BUILD)/unit/%: tests/unit/%.c $$(call links,tests/unit/$$*.c) $$(call takes_in
 
 $(BUILD)/fuzz/%: tests/fuzz/%.c $$(call links,tests/fuzz/$$*.c) $$(call takes_in,tests/fuzz/$$*.c) $(HEADERS) | generated
 	$(call say,CLANG,$@)
-	$(Q)$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $< $(call links,$<) -o $@ $(call libraries,$<)
+	$(Q)$(CLANG) $(HOST_CFLAGS) -fsanitize=fuzzer $< $(call links,$<) -o $@ $(call flags,$<)
 
 include $(sort $(wildcard boot/*.mk arch/x86/*.mk hv/*/*.mk drivers/*.mk guests/*.mk tests/*.mk))
 

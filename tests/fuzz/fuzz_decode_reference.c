@@ -4,7 +4,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/decode.c */
-/* libraries: Zydis */
+/* flags: -lZydis */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

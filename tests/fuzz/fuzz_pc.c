@@ -6,6 +6,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/pit.c hv/dev/rtc.c hv/dev/vuart.c hv/dev/i8042.c hv/dev/vga.c hv/dev/acpi_pm.c hv/dev/debug_port.c */
 /* links: hv/dev/pci_host.c hv/dev/pci.c hv/bus.c hv/timer.c hv/lib/heap.c */
+/* flags: -fno-sanitize-coverage=trace-cmp */
 #include <stdlib.h>
 #include <string.h>
 

@@ -11,6 +11,7 @@
 /* links: hv/vswitch.c hv/dev/virtio_net.c hv/dev/virtio_net_control.c hv/dev/virtio_net_receive.c */
 /* links: hv/dev/net_offload.c hv/dev/net_packet.c hv/dev/virtio_stream.c hv/dev/virtio_pci.c hv/dev/virtqueue.c */
 /* links: hv/guest_mem.c hv/dev/pci.c hv/dev/pci_host.c hv/bus.c */
+/* flags: -fno-sanitize-coverage=trace-cmp */
 #include <stdlib.h>
 #include <string.h>
 

@@ -5,6 +5,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/virtqueue.c hv/guest_mem.c */
+/* flags: -fno-sanitize-coverage=trace-cmp */
 #include <stdlib.h>
 #include <string.h>
 

@@ -4,6 +4,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/vlapic.c hv/dev/vlapic_regs.c hv/dev/vlapic_timer.c hv/dev/vlapic_ipi.c hv/dev/apic_bus.c */
+/* flags: -fno-sanitize-coverage=trace-cmp */
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,7 +41,8 @@ static void on_signal(void *ctx, unsigned i, enum apic_signal what, uint8_t vect
 	(void)ctx;
 	(void)vector;
 	REQUIRE(i < CPUS);
-	REQUIRE(vlapic_is_enabled(&lapic[i]));
+	/* One that is switched off in deadline mode has its timer signal that it no longer can be handed over. */
+	REQUIRE(vlapic_is_enabled(&lapic[i]) || what == APIC_SIGNAL_TIMER);
 	if (what == APIC_SIGNAL_TIMER)
 		vlapic_timer_expired(&lapic[i]);
 	init_pending[i] |= what == APIC_SIGNAL_INIT;
