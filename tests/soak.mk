@@ -19,5 +19,5 @@ $(BUILD)/soak/%.o: %.c | generated
 $(BUILD)/soak/lifecycle: $(SOAK_OBJ) $(SOAK_SIM)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(HOST_CFLAGS) -Wl,--wrap=phys_alloc,--wrap=phys_free,--wrap=phys_take_frame \
-	        -Wl,--wrap=phys_split_chunk,--wrap=phys_give_chunk \
+	        -Wl,--wrap=phys_split_chunk,--wrap=phys_give_chunk,--wrap=phys_reserve \
 	        -Wl,--wrap=pv_look_again,--wrap=pv_leaves,--wrap=pv_take_eoi $^ -o $@

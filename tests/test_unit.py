@@ -42,6 +42,11 @@ def test_soak_of_a_seed(seed):
     run_program([SOAK, "--seed", str(seed)])
 
 
+@pytest.mark.parametrize("machine_number", (2, 3, 4, 5))  # balloon or peers, with and without APICv, three schedulers
+def test_each_allocation_of_a_vm_fails_once(machine_number):
+    run_program([SOAK, "--starve", str(machine_number)])
+
+
 @pytest.mark.long  # seeds of the moment: a find is for who looks for one
 def test_soak_for_a_moment():
     run_program([SOAK, "--seconds", "5"])

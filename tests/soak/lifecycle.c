@@ -63,7 +63,8 @@ static struct {
 	uint64_t free_at_start;
 	unsigned started, refused; /* VMs */
 	bool draining, drained;
-	uint64_t gone_at; /* since when nothing is left to wait for; 0: not yet */
+	bool starves, balloon; /* lifecycle_starve(), and its VM has one */
+	uint64_t gone_at;      /* since when nothing is left to wait for; 0: not yet */
 	uint64_t looked_at;
 	char value[64];
 } soak;
@@ -101,7 +102,7 @@ static void count_frames(uint64_t hpa, uint64_t pages, int by)
 
 hpa_t __wrap_phys_alloc(uint64_t pages, uint64_t align_pages)
 {
-	hpa_t hpa = processor_short_of_memory && sim_chance(30) ? HPA_NONE : __real_phys_alloc(pages, align_pages);
+	hpa_t hpa = processor_no_memory() ? HPA_NONE : __real_phys_alloc(pages, align_pages);
 
 	if (!hpa_is_none(hpa)) {
 		count_frames(hpa.value, pages, 1);
@@ -132,6 +133,14 @@ void __wrap_phys_split_chunk(hpa_t hpa)
 {
 	__real_phys_split_chunk(hpa);
 	count_frames(hpa.value, CHUNK / PAGE_SIZE, 1);
+}
+
+int __real_phys_reserve(uint64_t chunks);
+int __wrap_phys_reserve(uint64_t chunks);
+
+int __wrap_phys_reserve(uint64_t chunks)
+{
+	return processor_fails_now() ? -E_NOMEM : __real_phys_reserve(chunks);
 }
 
 void __real_phys_give_chunk(hpa_t hpa);
@@ -423,6 +432,111 @@ static void destroy_all(void)
 	soak.drained = drained; /* now only: others look on while this goes on */
 }
 
+/* --- every allocation fails once ---------------------------------------------------------------------------------- */
+
+/* A VM with all that a VM can have; what is lent stays where it is, hence peers or a balloon. */
+static void configure_all(struct vm_config *c, bool balloon)
+{
+	const struct boot_file *file = &soak.info.file[1];
+	const struct disk_config disks[] = {{.kind = DISK_MEMORY, .size = MIB, .overlay = MIB},
+					    {.kind = DISK_OVERLAY, .file = file, .size = 512, .overlay = MIB},
+					    {.kind = DISK_READ_ONLY, .file = file, .size = 512}};
+
+	*c = (struct vm_config){.name = "vm0", .protocol = PROTOCOL_FLAT, .kernel = &soak.info.file[0], .cmdline = ""};
+	c->vcpus = 3;
+	c->memory = 5 * MIB;
+	c->load_address = c->entry = GUEST_CODE;
+	c->weight = CONFIG_WEIGHT_DEFAULT;
+	c->cpus = ~0ULL;
+	c->kvm = c->rng = c->hypercalls = true;
+	c->hvc = CONFIG_MAX_HVC;
+	c->balloon = balloon;
+	if (!balloon)
+		snprintf(c->peer[c->peer_count++], CONFIG_NAME_MAX, "vm1");
+	for (unsigned i = 0; i < ARRAY_SIZE(disks); i++)
+		c->disk[c->disk_count++] = disks[i];
+	while (c->net_count < 2) {
+		snprintf(c->net[c->net_count].network, sizeof(c->net->network), "lan%u", c->net_count);
+		c->net_count++;
+	}
+}
+
+/* What must be as it was. */
+struct state {
+	uint64_t bytes, chunks, vcpus, spaces, alive, timers, waiting;
+	const struct vms_entry *first;
+};
+
+static struct state state_now(void)
+{
+	return (struct state){phys_free_bytes(),    phys_free_chunks(), processor_vcpus(),
+			      processor_spaces(),   vms_alive(),	pcpu_at(0)->timers.heap.count,
+			      sched_peek_waiting(), vms_first()};
+}
+
+/* One that failed has said why, and left nothing behind. */
+static void check_failed(const char *what, unsigned n, const struct state *before, const char *why)
+{
+	struct state now = state_now();
+
+	if (!why[0])
+		sim_fail("%s without allocation %u: no reason is given", what, n);
+	if (memcmp(&now, before, sizeof(now)))
+		sim_fail("%s without allocation %u (%s): left %" PRId64 " bytes, %" PRId64 " chunks, %" PRId64
+			 " vCPUs, %" PRId64 " spaces, %" PRId64 " VMs, %" PRId64 " timers, %" PRId64 " that wait",
+			 what, n, why, before->bytes - now.bytes, before->chunks - now.chunks,
+			 now.vcpus - before->vcpus, now.spaces - before->spaces, now.alive - before->alive,
+			 now.timers - before->timers, now.waiting - before->waiting);
+}
+
+/* Without its first allocation, without its second, ..., until all are there. How many there are. */
+static unsigned starve(const char *what, bool (*make)(char *why))
+{
+	for (unsigned n = 1;; n++) {
+		struct state before = state_now();
+		char why[CONFIG_ERROR_MAX] = "";
+		bool made, failed;
+
+		processor_fail_at(n);
+		made = make(why);
+		failed = processor_has_failed();
+		processor_fail_at(0);
+		sim_note("%s without allocation %u: %s", what, n, made ? "done" : why);
+		if (made == failed)
+			sim_fail("%s without allocation %u: %s", what, n,
+				 made ? "it is done all the same" : "that was not all it needs");
+		if (made)
+			return n - 1;
+		check_failed(what, n, &before, why);
+	}
+}
+
+static bool make_definition(char *why)
+{
+	struct vm_config c;
+
+	configure_all(&c, soak.balloon);
+	soak.def[0].entry = vms_define(&c, why);
+	return soak.def[0].entry;
+}
+
+static bool make_vm(char *why)
+{
+	return vms_start(soak.def[0].entry, why) == 0;
+}
+
+/* On CPU 0, as the owner's commands. The VM that comes of it is destroyed as any other. */
+static void starve_a_vm(void)
+{
+	unsigned defined = starve("define", make_definition), started = starve("start", make_vm);
+
+	printf("a VM with %s on %u CPUs, %s, APICv %s: %u allocations, each failed once\n",
+	       soak.balloon ? "a balloon" : "peers", cpu_count(), sched_policy()->name,
+	       virt_features()->apicv ? "on" : "off", defined + started);
+	fflush(stdout);
+	soak.draining = true;
+}
+
 /* CPU 0 is between two guests, or between two entries of one. */
 static void check_alive(void)
 {
@@ -440,6 +554,8 @@ static void own(struct work *work)
 	check_alive();
 	if (soak.draining)
 		destroy_all();
+	else if (soak.starves)
+		starve_a_vm();
 	else
 		for (uint64_t n = 1 + sim_random(sim_chance(800) ? 1 : 4); n; n--)
 			command();
@@ -642,6 +758,16 @@ static void prepare(uint64_t seed)
 	for (unsigned i = 0; i < DEFINITIONS; i++)
 		snprintf(soak.def[i].name, sizeof(soak.def[i].name), "vm%u", i);
 	soak.free_at_start = phys_free_bytes();
+}
+
+void lifecycle_starve(uint64_t seed)
+{
+	prepare(seed);
+	soak.definitions = 1;
+	soak.starves = true;
+	soak.balloon = seed & 1;
+	sim_run();
+	check_nothing_is_left();
 }
 
 void lifecycle_run(uint64_t seed)

@@ -2,6 +2,7 @@
  * The soak test's command line: one episode, or one after the other for a time.
  *
  *   lifecycle [--seed N] [--seconds N]    one seed, or new seeds for so many seconds (10)
+ *   lifecycle --starve N                  machine N creates a VM, with each of its allocations failing once
  */
 /* SPDX-License-Identifier: MIT */
 #include <stdio.h>
@@ -51,10 +52,14 @@ int main(int argc, char **argv)
 		lifecycle_run(strtoull(argv[2], NULL, 0));
 		return 0;
 	}
+	if (argc == 3 && !strcmp(argv[1], "--starve")) {
+		lifecycle_starve(strtoull(argv[2], NULL, 0));
+		return 0;
+	}
 	if (argc == 3 && !strcmp(argv[1], "--seconds"))
 		return run_for(strtoul(argv[2], NULL, 0));
 	if (argc == 1)
 		return run_for(10);
-	fprintf(stderr, "usage: %s [--seed N | --seconds N]\n", argv[0]);
+	fprintf(stderr, "usage: %s [--seed N | --seconds N | --starve N]\n", argv[0]);
 	return 2;
 }

@@ -28,6 +28,8 @@ struct virt_space {
 };
 
 bool processor_short_of_memory;
+static unsigned fail_at;	   /* that many things until one can't be created; 0: none */
+static bool has_failed, no_tables; /* and that was a page table's */
 static struct virt_features features;
 static struct soft *loaded[SIM_CPUS];
 static uint64_t bound[SIM_CPUS]; /* time at which the coming entry ends; 0: none */
@@ -86,9 +88,28 @@ static struct soft *here_of(const struct virt_vcpu *v)
 	return here();
 }
 
-static bool no_memory(void)
+void processor_fail_at(unsigned n)
 {
-	return processor_short_of_memory && sim_chance(30);
+	fail_at = n;
+	has_failed = no_tables = false;
+}
+
+bool processor_has_failed(void)
+{
+	return has_failed;
+}
+
+bool processor_fails_now(void)
+{
+	bool now = fail_at && !--fail_at;
+
+	has_failed = has_failed || now;
+	return now;
+}
+
+bool processor_no_memory(void)
+{
+	return processor_fails_now() || (processor_short_of_memory && sim_chance(30));
 }
 
 /* --- the extension, memory ---------------------------------------------------------------------------------------- */
@@ -115,7 +136,7 @@ static void set_shared(struct virt_space *space, uint64_t gpa, uint64_t size, ui
 
 struct virt_space *virt_space_create(uint64_t size, unsigned more)
 {
-	struct virt_space *space = no_memory() ? NULL : calloc(1, sizeof(*space));
+	struct virt_space *space = processor_no_memory() ? NULL : calloc(1, sizeof(*space));
 
 	(void)size, (void)more;
 	spaces += space != NULL;
@@ -131,8 +152,12 @@ void virt_space_destroy(struct virt_space *space)
 int virt_space_map(struct virt_space *space, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights)
 {
 	(void)rights;
-	if (no_memory())
+	if (no_tables)
 		return -E_NOMEM;
+	if (processor_no_memory()) {
+		no_tables = has_failed; /* guest_map() tries twice, and there are not more of them then */
+		return -E_NOMEM;
+	}
 	space->mapped += size;
 	if (gpa.value < PC_SHARED_MEMORY + PC_SHARED_MEMORY_SIZE)
 		set_shared(space, gpa.value, size, hpa.value, PAGE_SIZE);
@@ -158,7 +183,7 @@ int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size)
 
 int virt_space_clear(struct virt_space *space, gpa_t gpa, uint64_t size)
 {
-	return no_memory() ? -E_NOMEM : virt_space_unmap(space, gpa, size);
+	return processor_no_memory() ? -E_NOMEM : virt_space_unmap(space, gpa, size);
 }
 
 uint64_t virt_space_generation(const struct virt_space *space)
@@ -178,7 +203,7 @@ void virt_space_settle(struct virt_space *space)
 int virt_space_stock(struct virt_space *space)
 {
 	space->stock++;
-	if (!no_memory())
+	if (!processor_no_memory())
 		return 0;
 	space->stock--;
 	return -E_NOMEM;
@@ -201,7 +226,7 @@ int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsig
 
 int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 {
-	struct soft *s = no_memory() ? NULL : calloc(1, sizeof(*s));
+	struct soft *s = processor_no_memory() ? NULL : calloc(1, sizeof(*s));
 
 	if (!s)
 		return -E_NOMEM;

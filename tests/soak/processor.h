@@ -8,6 +8,13 @@
 void processor_init(void);
 /* Creating something fails now and then while this is set. */
 extern bool processor_short_of_memory;
+/* Of what is created from now on, the n-th fails, once; and has it? 0: none will. */
+void processor_fail_at(unsigned n);
+bool processor_has_failed(void);
+/* There is no memory for what is created now: asked for each thing. */
+bool processor_no_memory(void);
+/* The same for who fails when his turn has come, and not now and then. */
+bool processor_fails_now(void);
 /* vCPUs and spaces that exist. */
 unsigned processor_vcpus(void);
 unsigned processor_spaces(void);
