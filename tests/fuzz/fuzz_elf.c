@@ -29,6 +29,12 @@ static void put(size_t offset, uint64_t value, size_t bytes)
 	memcpy(file + offset, &value, bytes);
 }
 
+/* Before a segment, now and then, to spread them: up to 31 MiB. */
+static uint64_t gap(const uint8_t *bytes)
+{
+	return bytes[1] < 0xf0 ? 0 : (bytes[2] & 31ULL) << 20;
+}
+
 /*
  * What a fuzzer finds late: the identity, and for each of the first headers an address at which the ones before leave
  * room. Bits of `how` keep some of it as it came.
@@ -55,7 +61,7 @@ static void dress_up(uint8_t how)
 		if (how & 8)
 			put(at + 12, 0, 4); /* the high half of the offset */
 		if (how & 16)
-			put(at + 16, ELF_LINK_BASE + (i + file[at + 16] % 2U) * PAGE, 8);
+			put(at + 16, ELF_LINK_BASE + gap(file + at + 16) + (i + file[at + 16] % 2U) * PAGE, 8);
 		if (how & 32)
 			memset(file + at + 34, 0, 6); /* sizes of 64 KiB at most */
 		if (how & 64)
