@@ -17,12 +17,7 @@
 #include "hv/phys.h"
 #include "hv/sched/sched.h"
 #include "hv/vm_share.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define VMS	     3
 #define VCPUS	     2
@@ -30,8 +25,6 @@
 #define WINDOW	     ((uint64_t)PC_SHARED_MEMORY)
 #define WINDOW_PAGES (PC_SHARED_MEMORY_SIZE / PAGE_SIZE)
 #define KVM_MSRS     0x4b564d00U
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* The page tables of a VM's window. */
 struct virt_space {

@@ -12,16 +12,7 @@
 #include <Zydis/Zydis.h>
 
 #include "hv/decode.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition)) {                                                                                    \
-			fprintf(stderr, "%s does not hold\n", #condition);                                             \
-			abort();                                                                                       \
-		}                                                                                                      \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 struct reference {
 	ZydisDecodedInstruction insn;

@@ -6,6 +6,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: boot/elf.c */
 #include "boot/elf.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -13,13 +14,6 @@
 #include <string.h>
 
 #define PAGE 4096ULL
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t *file;
 static size_t file_size;

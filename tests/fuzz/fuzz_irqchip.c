@@ -9,12 +9,7 @@
 
 #include "hv/dev/pic.h"
 #include "hv/dev/vioapic.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/fuzz.h"
 
 static struct vpic pic;
 static struct vioapic io;
@@ -147,7 +142,6 @@ static void step(void)
 	check_page();
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	input = data;

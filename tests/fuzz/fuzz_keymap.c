@@ -5,17 +5,10 @@
 /* SPDX-License-Identifier: MIT */
 /* links: drivers/keymap.c */
 #include "drivers/keymap.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* One code, with an answer of exactly the promised size. */
 static size_t feed(struct keymap *k, uint8_t code, uint8_t *first)

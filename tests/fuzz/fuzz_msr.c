@@ -17,20 +17,13 @@
 #include "hv/exit/table.h"
 #include "hv/guest_timer.h"
 #include "hv/sched/sched.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define MICROCODE 0x2000014ULL << 32
 #define KVM_FIRST 0x4b564d00U /* wall clock, system time, (nothing), steal time, EOI */
 #define KVM_COUNT 5U
 #define MTRRS	  28U
 #define HIGH	  (4 * MIB) /* where guest memory goes on */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static const uint8_t *input;
 static size_t left;

@@ -235,21 +235,6 @@ static void put16(uint64_t gpa, uint16_t value)
 	put(gpa, &value, sizeof(value));
 }
 
-static void put_descriptor(const struct virtqueue *q, unsigned i, uint64_t gpa, uint32_t size, uint16_t flags)
-{
-	struct {
-		uint64_t gpa;
-		uint32_t size;
-		uint16_t flags, next;
-	} d = {gpa, size, flags, (uint16_t)(i + 1)};
-
-	if (q->packed) {
-		d.next = (uint16_t)(flags | (q->take_wrap ? 0x80 : 0x8000));
-		d.flags = (uint16_t)i;
-	}
-	put(q->descriptors.value + 16 * (i % q->size), &d, sizeof(d));
-}
-
 /* Part number i of a chain: a piece of the data region, or somewhere. Its size is often whole sectors. */
 static void put_part(const struct virtqueue *q, unsigned i, uint16_t flags)
 {
@@ -257,7 +242,7 @@ static void put_part(const struct virtqueue *q, unsigned i, uint16_t flags)
 	uint64_t gpa = how & 0x80 ? next(3) : DATA + 0x200 + (how & 0x3F) * 0x140;
 	uint32_t size = how & 0x40 ? (uint32_t)next(how & 1 ? 3 : 1) : (uint32_t)(next(1) & 0x7F) * BLOCK_SECTOR;
 
-	put_descriptor(q, i, gpa, size, flags);
+	put_descriptor(&mem, q, i, gpa, size, flags);
 }
 
 /* A chain that looks like a request: header, some parts, status. It is made available. */
@@ -277,10 +262,10 @@ static void make_request(void)
 	if (!q->enabled)
 		return;
 	put(DATA, &h, sizeof(h));
-	put_descriptor(q, first, DATA, h.type >= 11 ? 32 : 16, 1);
+	put_descriptor(&mem, q, first, DATA, h.type >= 11 ? 32 : 16, 1);
 	for (unsigned i = 1; i <= parts; i++)
 		put_part(q, (first + i) % q->size, (uint16_t)(1 | write));
-	put_descriptor(q, (first + parts + 1) % q->size, DATA + 0x100, 1, 2);
+	put_descriptor(&mem, q, (first + parts + 1) % q->size, DATA + 0x100, 1, 2);
 	if (!q->packed) {
 		put16(q->driver.value + 4 + 2 * (first % q->size), (uint16_t)(first % q->size));
 		put16(q->driver.value + 2, (uint16_t)(first + 1));

@@ -162,21 +162,6 @@ static void write_anything(void)
 	}
 }
 
-static void put_descriptor(const struct virtqueue *q, unsigned i, uint64_t gpa, uint32_t size, uint16_t flags)
-{
-	struct {
-		uint64_t gpa;
-		uint32_t size;
-		uint16_t flags, next;
-	} d = {gpa, size, flags, (uint16_t)(i + 1)};
-
-	if (q->packed) {
-		d.next = (uint16_t)(flags | (q->take_wrap ? 0x80 : 0x8000));
-		d.flags = (uint16_t)i;
-	}
-	put(q->descriptors.value + 16 * (i % q->size), &d, sizeof(d));
-}
-
 /* A chain of up to three parts is made available; its direction is that of the queue, most times. */
 static void offer(unsigned n, uint64_t gpa, uint32_t size)
 {
@@ -186,9 +171,9 @@ static void offer(unsigned n, uint64_t gpa, uint32_t size)
 	unsigned first = q->next_take;
 
 	for (unsigned i = 0; i < parts; i++)
-		put_descriptor(q, (first + 1 + i) % q->size, how & 0x80 ? next(3) : DATA + next(2) % 0x8000,
+		put_descriptor(&mem, q, (first + 1 + i) % q->size, how & 0x80 ? next(3) : DATA + next(2) % 0x8000,
 			       (uint32_t)next(how & 0x40 ? 3 : 1), (uint16_t)(write | (i + 1 < parts)));
-	put_descriptor(q, first, gpa, size, (uint16_t)(write | (parts != 0)));
+	put_descriptor(&mem, q, first, gpa, size, (uint16_t)(write | (parts != 0)));
 	if (!q->packed) {
 		put16(q->driver.value + 4 + 2 * (first % q->size), (uint16_t)(first % q->size));
 		put16(q->driver.value + 2, (uint16_t)(first + 1));

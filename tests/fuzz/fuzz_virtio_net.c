@@ -228,23 +228,6 @@ static void write_anything(void)
 	}
 }
 
-static void put_descriptor(struct guest *g, const struct virtqueue *q, unsigned i, uint64_t gpa, uint32_t size,
-			   uint16_t flags)
-{
-	struct {
-		uint64_t gpa;
-		uint32_t size;
-		uint16_t flags, next;
-	} d = {gpa, size, flags, (uint16_t)((i + 1) % q->size)};
-	bool wrap = q->take_wrap == (i < q->size); /* of the lap after, ours is the other */
-
-	if (q->packed) {
-		d.next = (uint16_t)(flags | (wrap ? 0x80 : 0x8000));
-		d.flags = (uint16_t)(i % q->size);
-	}
-	put(g, q->descriptors.value + 16 * (i % q->size), &d, sizeof(d));
-}
-
 /* Makes chains available that begin at the descriptors from `first` on. */
 static void publish(struct guest *g, struct virtqueue *q, unsigned first, unsigned chains)
 {
@@ -267,7 +250,7 @@ static void put_buffers(struct guest *g, struct virtqueue *q, unsigned count, ui
 		return;
 	count = count < q->size ? count : q->size;
 	for (unsigned i = 0; i < count; i++)
-		put_descriptor(g, q, q->next_take + i, DATA + i * 0x600, size, 2);
+		put_descriptor(&g->mem, q, q->next_take + i, DATA + i * 0x600, size, 2);
 	publish(g, q, q->next_take, count);
 }
 
@@ -324,8 +307,8 @@ static void send_frame(void)
 	if (!q->enabled || q->in_flight || q->size < 2)
 		return;
 	make_frame(g, how, gpa, size);
-	put_descriptor(g, q, q->next_take + 1u, gpa + first, size > first ? size - first + 12 : 1, 0);
-	put_descriptor(g, q, q->next_take, gpa, first, 1);
+	put_descriptor(&g->mem, q, q->next_take + 1u, gpa + first, size > first ? size - first + 12 : 1, 0);
+	put_descriptor(&g->mem, q, q->next_take, gpa, first, 1);
 	publish(g, q, q->next_take, 1);
 	notify(g, n);
 	if (who < 0x80)
@@ -347,8 +330,8 @@ static void send_command(void)
 		data[i] = (uint8_t)next(1);
 	put(g, DATA, data, sizeof(data));
 	put16(g, DATA, command[how / 3 % ARRAY_SIZE(command)]);
-	put_descriptor(g, q, q->next_take + 1u, DATA + 0x100, 1, 2);
-	put_descriptor(g, q, q->next_take, DATA, 2 + (uint32_t)next(1) % 30, 1);
+	put_descriptor(&g->mem, q, q->next_take + 1u, DATA + 0x100, 1, 2);
+	put_descriptor(&g->mem, q, q->next_take, DATA, 2 + (uint32_t)next(1) % 30, 1);
 	publish(g, q, q->next_take, 1);
 	notify(g, n);
 }

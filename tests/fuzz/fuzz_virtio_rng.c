@@ -116,21 +116,6 @@ static void write_anything(void)
 	}
 }
 
-static void put_descriptor(const struct virtqueue *q, unsigned i, uint64_t gpa, uint32_t size, uint16_t flags)
-{
-	struct {
-		uint64_t gpa;
-		uint32_t size;
-		uint16_t flags, next;
-	} d = {gpa, size, flags, (uint16_t)(i + 1)};
-
-	if (q->packed) {
-		d.next = (uint16_t)(flags | (q->take_wrap ? 0x80 : 0x8000));
-		d.flags = (uint16_t)i;
-	}
-	put(q->descriptors.value + 16 * (i % q->size), &d, sizeof(d));
-}
-
 /* A chain of up to eight buffers is made available, to be written, most times. */
 static void offer(void)
 {
@@ -141,7 +126,7 @@ static void offer(void)
 	if (!q->enabled)
 		return;
 	for (unsigned i = parts; i-- > 0;) /* the first one last, as a driver does */
-		put_descriptor(q, (first + i) % q->size, how & 0x80 ? next(3) : DATA + next(2),
+		put_descriptor(&mem, q, (first + i) % q->size, how & 0x80 ? next(3) : DATA + next(2),
 			       (uint32_t)next(how & 0x40 ? 3 : 1),
 			       (uint16_t)((how & 0x38 ? 2 : 0) | (i + 1 < parts ? 1 : 0)));
 	if (!q->packed) {

@@ -10,12 +10,7 @@
 #include <string.h>
 
 #include "hv/dev/virtqueue.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
+#include "tests/fuzz/fuzz.h"
 
 #define REGIONS 3
 #define BASE	0x1000u
@@ -35,8 +30,6 @@ static unsigned held_count;
 
 static const uint8_t *input;
 static size_t left;
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint32_t next(unsigned bytes)
 {

@@ -10,14 +10,9 @@
 
 #include "hv/dev/vlapic.h"
 #include "tests/fake_time.h"
+#include "tests/fuzz/fuzz.h"
 
 #define CPUS 4
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
-
 static struct apic_bus bus;
 static struct vlapic lapic[CPUS];
 static _Alignas(4096) uint32_t page[CPUS][1024];
@@ -190,7 +185,6 @@ static void step(void)
 	}
 }
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	input = data;

@@ -1,6 +1,6 @@
 /*
- * What the fuzzers of virtio devices have in common: the input as numbers, a condition that must hold, and what is
- * around a device: local APICs that only count messages, and a platform that is asked for nothing.
+ * What the fuzzers of virtio devices have in common: the input as numbers, descriptors, and what is around a device:
+ * local APICs that only count messages, and a platform that is asked for nothing.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -10,15 +10,10 @@
 
 #include "hv/dev/apic_bus.h"
 #include "hv/dev/platform.h"
+#include "hv/dev/virtqueue.h"
+#include "hv/guest_mem.h"
 #include "hv/lib/panic.h"
-
-#define REQUIRE(condition)                                                                                             \
-	do {                                                                                                           \
-		if (!(condition))                                                                                      \
-			abort();                                                                                       \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static struct apic_bus apics;
 static unsigned messages; /* that were sent by MSI-X */
@@ -68,4 +63,25 @@ int apic_bus_deliver(struct apic_bus *bus, uint8_t dest, bool logical, enum apic
 static void request(void *ctx, enum platform_request what, uint32_t code)
 {
 	(void)ctx, (void)what, (void)code;
+}
+
+/*
+ * Descriptor i of a split ring, which names the one behind it, or of a packed ring, whose first is in the lap of what
+ * is taken next; from the ring's size on it is of the lap after.
+ */
+static inline void put_descriptor(struct guest_mem *mem, const struct virtqueue *q, unsigned i, uint64_t gpa,
+				  uint32_t size, uint16_t flags)
+{
+	struct {
+		uint64_t gpa;
+		uint32_t size;
+		uint16_t flags, next;
+	} d = {gpa, size, flags, (uint16_t)((i + 1) % q->size)};
+	bool wrap = q->take_wrap == (i < q->size);
+
+	if (q->packed) {
+		d.next = (uint16_t)(flags | (wrap ? 0x80 : 0x8000));
+		d.flags = (uint16_t)(i % q->size);
+	}
+	(void)!guest_write(mem, GPA(q->descriptors.value + 16 * (i % q->size)), &d, sizeof(d));
 }
