@@ -34,12 +34,8 @@ static bool is_unchanged(const struct code *c)
  */
 static bool is_same_place(const struct code *c)
 {
-	uint64_t base;
-
-	if (virt_rip() != c->rip || virt_cr3() != c->mode.cr3 || virt_cr0() != c->mode.cr0 ||
-	    virt_efer() != c->mode.efer)
-		return false;
-	return virt_code_segment(&base) == c->cs.access && base == c->cs.base;
+	return virt_rip() == c->rip && virt_cr3() == c->mode.cr3 && virt_cr0() == c->mode.cr0 &&
+	       virt_efer() == c->mode.efer && virt_code_access() == c->cs.access && virt_code_base() == c->cs.base;
 }
 
 /* --- a new one ---------------------------------------------------------------------------------------------------- */

@@ -125,7 +125,7 @@ static void print_history(const struct vcpu *v)
 	unsigned count = v->history_next < VCPU_HISTORY ? v->history_next : VCPU_HISTORY;
 
 	for (unsigned i = count; i > 0; i--) {
-		const struct exit_record *r = &v->history[(v->history_next - i) % VCPU_HISTORY];
+		const struct exit *r = &v->history[(v->history_next - i) % VCPU_HISTORY];
 
 		log_error("vm %s:   exit -%u: %s, %llu ticks before the report", name, i, exit_name(r->reason),
 			  (ull)(now - r->tsc));

@@ -27,7 +27,7 @@ static void arm(struct pcpu *p, uint64_t deadline)
 	lapic_timer_set(deadline);
 }
 
-static uint64_t longest_turn;  /* in ticks; 0: a vCPU owns its CPU and runs without a bound */
+static uint64_t longest_turn;  /* in ticks */
 static uint64_t ring_patience; /* in ticks */
 
 /*
@@ -53,7 +53,7 @@ static inline bool bound_entry(struct pcpu *p, uint64_t now, uint64_t until)
 
 static void begin_turn(struct pcpu *p, uint64_t now)
 {
-	p->turn_end = longest_turn ? now + longest_turn : TIMER_NEVER;
+	p->turn_end = now + longest_turn;
 }
 
 /* What a vCPU runs counts for others of its VM only when its turn is over: policy.h, SCHED_LONGEST_MS. */
@@ -87,19 +87,14 @@ static inline void run_due(struct pcpu *p, uint64_t now)
 	}
 }
 
-static struct exit_stat *stat_of(struct vcpu *v, uint32_t reason)
-{
-	return &v->stat[reason < EXIT_REASONS ? reason : EXIT_REASONS - 1];
-}
-
 /* Before the handler, so that a report tells of the exit that led to it. */
 static struct exit_stat *record(struct vcpu *v, const struct exit *exit)
 {
-	struct exit_stat *stat = stat_of(v, exit->reason);
+	struct exit_stat *stat = &v->stat[exit->reason];
 
 	trace_at(TRACE_EXIT, v, exit->tsc, exit->reason, 0);
 	stat->count++;
-	v->history[v->history_next++ % VCPU_HISTORY] = (struct exit_record){exit->reason, exit->tsc};
+	v->history[v->history_next++ % VCPU_HISTORY] = *exit;
 	return stat;
 }
 
@@ -125,33 +120,32 @@ static void dump_line(void *ctx, const char *text)
 }
 
 /* The processor refused the entry: the doctor says which rule broke, and the VM is over. */
-static void entry_refused(struct vcpu *v)
+static NOINLINE void entry_refused(struct vcpu *v)
 {
 	virt_explain_refusal(&v->virt, refuse_line, v);
 	virt_dump(dump_line, v);
 	vm_kill(v, "the processor refused to enter the guest");
 }
 
+/* HLT: over it, and it is looked once whether there is something to wake up for. */
+static NOINLINE bool block(struct vcpu *v)
+{
+	virt_advance();
+	v->halted = true;
+	vcpu_look_again(v);
+	return true;
+}
+
 /* What an exit leads to; false: the vCPU leaves the CPU. */
-static bool follow(struct vcpu *v, enum outcome outcome)
+static inline bool follow(struct vcpu *v, enum outcome outcome)
 {
 	if (outcome == OUTCOME_NEXT) { /* first: it is the commonest */
 		virt_advance();
 		return true;
 	}
-	switch (outcome) {
-	case OUTCOME_NEXT:
-	case OUTCOME_RETRY:
-		return true;
-	case OUTCOME_BLOCK:
-		virt_advance();
-		v->halted = true;
-		vcpu_look_again(v); /* look once whether there is something to wake up for */
-		return true;
-	case OUTCOME_KILL:
-		break;
-	}
-	return false;
+	if (outcome == OUTCOME_BLOCK)
+		return block(v);
+	return outcome == OUTCOME_RETRY;
 }
 
 enum rung {
@@ -180,38 +174,59 @@ static NOINLINE enum rung ring_on(struct pcpu *p, struct vcpu *v, const struct e
 	return RUNG_DUE;
 }
 
-static bool turn_is_over(struct pcpu *p)
+static inline bool is_asked(struct pcpu *p, struct vcpu *v)
 {
-	return atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE;
+	return atomic_load(&p->attention) | atomic_load(&v->requests);
+}
+
+enum answer { ANSWER_ENTER, ANSWER_TURN_IS_OVER, ANSWER_WAIT };
+
+/* Does all that this CPU and its vCPU are asked for. Comes and, where it may enter, goes `away`. */
+static NOINLINE enum answer answer(struct pcpu *p, struct vcpu *v, uint64_t now)
+{
+	for (;; now = clock_now()) {
+		atomic_store(&p->away, false);
+		pcpu_let_go(p);
+		run_due(p, now);
+		if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE)
+			return ANSWER_TURN_IS_OVER;
+		if (!vcpu_prepare(v))
+			return ANSWER_WAIT;
+		atomic_store(&p->away, true);
+		if (!is_asked(p, v))
+			return ANSWER_ENTER;
+	}
+}
+
+/* A timer's deadline or the end of the longest turn has passed. */
+static NOINLINE void end_bound(struct pcpu *p, struct vcpu *v, uint64_t now)
+{
+	atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
+	cpu_take_interrupts();
+	run_due(p, now);
+	mind_turn_end(p, v, now);
 }
 
 /* One vCPU until it blocks, ends, or another one's turn comes. Answers whether it could go on. */
-static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
+static NOINLINE bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	struct exit exit;
 	struct exit_stat *stat;
+	enum answer answered;
 	enum rung rung;
 
 	begin_turn(p, now);
 	for (;;) {
 		pcpu_let_go(p);
 		atomic_store(&p->away, true); /* whoever sets a flag from here on also sends an interrupt */
-		while (atomic_load(&p->attention) | atomic_load(&v->requests)) {
-			atomic_store(&p->away, false);
-			pcpu_let_go(p);
-			run_due(p, now);
-			if (turn_is_over(p))
-				return true;
-			if (!vcpu_prepare(v))
-				return false;
+		if (is_asked(p, v)) {
+			answered = answer(p, v, now);
+			if (answered != ANSWER_ENTER)
+				return answered == ANSWER_TURN_IS_OVER;
 			now = clock_now();
-			atomic_store(&p->away, true);
 		}
 		if (!bound_entry(p, now, p->turn_end)) {
-			atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
-			cpu_take_interrupts();
-			run_due(p, now);
-			mind_turn_end(p, v, now);
+			end_bound(p, v, now);
 			now = clock_now();
 			continue;
 		}
@@ -290,7 +305,9 @@ _Noreturn void run_loop(void)
 
 	p->started = now;
 	ring_patience = clock_from_ns(RING_PATIENCE_NS);
-	longest_turn = sched_policy() == &policy_dedicated ? 0 : clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
+	longest_turn = clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
+	if (sched_policy() == &policy_dedicated) /* a vCPU owns its CPU */
+		longest_turn = VIRT_LONGEST_BOUND;
 	for (;;) {
 		struct vcpu *v;
 		bool runnable;

@@ -111,7 +111,7 @@ static bool exit_line(struct trace_cursor *c, char *line, size_t size)
 		unsigned i = c->position++;
 		const char *name = exit_name(i);
 
-		if (strcmp(name, exit_name(EXIT_REASONS)) == 0) /* what it calls those that it does not know */
+		if (strcmp(name, exit_name(EXIT_UNKNOWN)) == 0) /* what it calls those that it does not know */
 			continue;
 		snprintf(line, size, "T# exit %x %s", i, name);
 		return true;

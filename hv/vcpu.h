@@ -53,10 +53,6 @@ struct exit_stat {
 };
 
 #define VCPU_HISTORY 16
-struct exit_record {
-	uint32_t reason;
-	uint64_t tsc;
-};
 
 struct vcpu {
 	struct virt_vcpu virt;	     /* the processor's part */
@@ -86,7 +82,7 @@ struct vcpu {
 	uint64_t first_entry;	   /* clock_now() at the first one; 0: none yet */
 	uint64_t interrupts;	   /* of the 8259 that it took; lapic.received counts the others */
 	unsigned history_next;
-	struct exit_record history[VCPU_HISTORY];
+	struct exit history[VCPU_HISTORY];
 	struct exit_stat stat[EXIT_REASONS];
 };
 

@@ -25,10 +25,10 @@ static inline bool rdseed(uint64_t *value)
 
 static inline uint64_t rdtsc(void)
 {
-	uint32_t low, high;
+	uint64_t low, high; /* their upper halves are cleared (SDM Vol. 2B RDTSC) */
 
 	__asm__ volatile("rdtsc" : "=a"(low), "=d"(high));
-	return (uint64_t)high << 32 | low;
+	return high << 32 | low;
 }
 
 /* regs: EAX, EBX, ECX, EDX */

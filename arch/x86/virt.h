@@ -145,11 +145,12 @@ enum exit_reason {
 	EXIT_RDSEED = 61,
 	EXIT_XSAVES = 63,
 	EXIT_XRSTORS = 64,
-	EXIT_REASONS = 80
+	EXIT_UNKNOWN = 80, /* and all above: virt_exit_number() */
+	EXIT_REASONS
 };
 
 struct exit {
-	uint32_t reason; /* enum exit_reason; EXIT_REASONS or more: not known to us */
+	uint32_t reason; /* enum exit_reason */
 	uint64_t tsc;	 /* when it came */
 };
 
@@ -213,10 +214,12 @@ void virt_vcpu_flush(const struct virt_vcpu *v);
 int virt_enter(struct virt_vcpu *v, struct exit *exit) MUST_CHECK;
 /* The entry doctor's verdict after virt_enter failed: one line for each broken rule. */
 void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx);
-/* Bounds the next entry to `ticks` TSC ticks, at most 2^32 counts of the timer (features.preemption_timer). */
-void virt_set_bound(uint64_t ticks);
+/* Bounds the next entry to `ticks` TSC ticks, at most VIRT_LONGEST_BOUND, which a timer of 32 bits can count. */
+#define VIRT_LONGEST_BOUND 0x80000000ULL
+void virt_set_bound(uint64_t ticks); /* features.preemption_timer */
 
 /* --- what the last exit was about: each costs a VMREAD, so ask only for what is needed ---------------------------- */
+uint32_t virt_exit_number(void); /* the basic exit reason, also where it is EXIT_UNKNOWN */
 uint64_t virt_exit_qualification(void);
 uint64_t virt_exit_gpa(void);
 uint64_t virt_exit_gla(void);
@@ -255,12 +258,13 @@ void virt_set_pdptes(const uint64_t pdpte[4]);
 void virt_get_pdptes(uint64_t pdpte[4]);
 uint32_t virt_pkru(void); /* only while the guest's CR4.PKE is set */
 struct segment virt_segment(unsigned seg);
-/* Of CS what says where code lies and how wide it is: the access rights, and *base. */
-uint32_t virt_code_segment(uint64_t *base);
+/* Of CS what says how wide code is, and where it lies. */
+uint32_t virt_code_access(void);
+uint64_t virt_code_base(void);
 /* In 64-bit mode, not in compatibility mode (SDM Vol. 3A 3.4.5, CS.L). */
 static inline bool virt_is_64_bit(void)
 {
-	return (virt_efer() & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
+	return (virt_efer() & EFER_LMA) && (virt_code_access() & SEG_AR_L);
 }
 unsigned virt_cpl(void);
 /* These two once before the first entry, and whenever they change. The guest's TSC is the processor's plus `offset`. */

@@ -68,13 +68,13 @@ static const struct row table[EXIT_REASONS] = {
 
 const char *exit_name(uint32_t reason)
 {
-	return reason < EXIT_REASONS && table[reason].name ? table[reason].name : "unknown";
+	return table[reason].name ? table[reason].name : "unknown";
 }
 
 enum outcome exit_handle(struct vcpu *v, const struct exit *exit)
 {
-	if (exit->reason < EXIT_REASONS && table[exit->reason].handle)
+	if (table[exit->reason].handle)
 		return table[exit->reason].handle(v, exit);
-	return vm_kill(v, "exit reason %u (%s), which Vireo does not ask for or does not know", exit->reason,
+	return vm_kill(v, "exit reason %u (%s), which Vireo does not ask for or does not know", virt_exit_number(),
 		       exit_name(exit->reason));
 }

@@ -9,7 +9,7 @@
 
 /* Calls the handler. An exit that nobody knows kills the VM. */
 enum outcome exit_handle(struct vcpu *v, const struct exit *exit);
-/* "CPUID", "EPT violation", ...; never NULL. */
+/* "CPUID", "EPT violation", ..., "unknown"; `reason` is one of enum exit_reason. */
 const char *exit_name(uint32_t reason);
 
 /* The handlers; called with the vCPU loaded and interrupts off. */

@@ -276,7 +276,7 @@ static uint32_t do_crash(struct soft *s)
 	case 2:
 		return EXIT_VMCALL + (uint32_t)sim_random(10);
 	default:
-		return EXIT_REASONS + 1 + (uint32_t)sim_random(200);
+		return EXIT_UNKNOWN;
 	}
 }
 

@@ -370,6 +370,11 @@ uint32_t virt_exit_insn_info(void)
 {
 	return 0;
 }
+uint32_t virt_exit_number(void)
+{
+	(void)here();
+	return EXIT_UNKNOWN;
+}
 uint32_t virt_exit_interrupt_info(void)
 {
 	return VECTOR_AC | 3u << 8 | 1u << 31;
@@ -464,10 +469,13 @@ struct segment virt_segment(unsigned seg)
 {
 	return here()->state.seg[seg];
 }
-uint32_t virt_code_segment(uint64_t *base)
+uint32_t virt_code_access(void)
 {
-	*base = here()->state.seg[SEG_CS].base;
 	return here()->state.seg[SEG_CS].access;
+}
+uint64_t virt_code_base(void)
+{
+	return here()->state.seg[SEG_CS].base;
 }
 unsigned virt_cpl(void)
 {

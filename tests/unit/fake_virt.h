@@ -208,10 +208,13 @@ void virt_get_pdptes(uint64_t pdpte[4])
 {
 	memcpy(pdpte, fake.pdpte, sizeof(fake.pdpte));
 }
-uint32_t virt_code_segment(uint64_t *base)
+uint32_t virt_code_access(void)
 {
-	*base = fake.cs.base;
 	return fake.cs.access;
+}
+uint64_t virt_code_base(void)
+{
+	return fake.cs.base;
 }
 struct segment virt_segment(unsigned seg)
 {

@@ -14,5 +14,6 @@ void asm_offsets(void)
 {
 	OFFSET(VCPU_REG, struct virt_vcpu, reg);
 	OFFSET(VCPU_HOST_RSP, struct virt_vcpu, host_rsp);
+	OFFSET(VCPU_LAUNCHED, struct virt_vcpu, launched);
 	NUMBER(VMCS_NR_HOST_RSP, VMCS_NR_HOST_RSP);
 }

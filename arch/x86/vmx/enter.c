@@ -1,6 +1,6 @@
 /*
- * One entry and one exit: the only caller of vmx_enter(). Also what the last exit was about, field by field, and the
- * way to the entry doctor when the processor refuses. SDM Vol. 3C chapters 27 (entries) and 28 (exits).
+ * One entry and one exit: the only caller of vmx_enter (entry.asm). Also what the last exit was about, field by field,
+ * and the way to the entry doctor when the processor refuses. SDM Vol. 3C chapters 27 (entries) and 28 (exits).
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
@@ -10,40 +10,63 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
-/*
- * Exits that can come while an event is being delivered (SDM Vol. 3C 28.2.4); no other reason leaves valid
- * IDT-vectoring information, so no other pays for reading it.
- */
-#define DURING_DELIVERY                                                                                                \
-	(BIT(EXIT_EXCEPTION_NMI) | BIT(EXIT_TRIPLE_FAULT) | BIT(EXIT_TASK_SWITCH) | BIT(EXIT_APIC_ACCESS) |            \
-	 BIT(EXIT_EPT_VIOLATION) | BIT(EXIT_EPT_MISCONFIG) | BIT(EXIT_APIC_WRITE))
+/* Exits that can come while an event is being delivered (SDM Vol. 3C 28.2.4); no other pays for reading which one. */
+static const bool cuts_delivery[EXIT_REASONS] = {
+    [EXIT_EXCEPTION_NMI] = true, [EXIT_TRIPLE_FAULT] = true,  [EXIT_TASK_SWITCH] = true, [EXIT_APIC_ACCESS] = true,
+    [EXIT_EPT_VIOLATION] = true, [EXIT_EPT_MISCONFIG] = true, [EXIT_APIC_WRITE] = true,
+};
+
+/* vmx_enter() keeps no register of C's: the compiler saves those it needs, instead of all being saved each time. */
+static inline int enter(struct virt_vcpu *v)
+{
+	int refused;
+
+	__asm__ volatile("call vmx_enter"
+			 : "=a"(refused), "+D"(v)
+			 :
+			 : "rbx", "rcx", "rdx", "rsi", "r8", "r9", "r10", "r11", "r12", "r13", "r14", "r15", "memory",
+			   "cc");
+	return refused;
+}
+
+/* Of a word that is more than a known reason: what else it says (SDM Vol. 3C 25.9.1) is of no use to us. */
+static uint32_t basic_reason(uint32_t reason)
+{
+	reason &= EXIT_REASON_BASIC_MASK;
+	return reason < EXIT_UNKNOWN ? reason : EXIT_UNKNOWN;
+}
 
 int virt_enter(struct virt_vcpu *v, struct exit *exit)
 {
 	uint32_t reason;
 
-	if (vmx_enter(v, v->launched)) {
+	if (enter(v)) {
 		v->refused_early = true;
 		return -E_FAULT;
 	}
 	exit->tsc = rdtsc();
 	reason = (uint32_t)vmcs_read(VMCS_EXIT_REASON);
-	if (reason & EXIT_REASON_ENTRY_FAILURE)
-		return -E_INVAL;
-	v->launched = true;
+	if (reason >= EXIT_UNKNOWN) {
+		if (reason & EXIT_REASON_ENTRY_FAILURE)
+			return -E_INVAL;
+		reason = basic_reason(reason);
+	}
 	v->vectoring = 0;
-	exit->reason = reason & EXIT_REASON_BASIC_MASK;
-	if (exit->reason < 64 && (DURING_DELIVERY & BIT(exit->reason)))
+	exit->reason = reason;
+	if (cuts_delivery[reason])
 		vmx_requeue_vectoring(v);
 	return 0;
+}
+
+uint32_t virt_exit_number(void)
+{
+	return (uint32_t)vmcs_read(VMCS_EXIT_REASON) & EXIT_REASON_BASIC_MASK;
 }
 
 /* The timer counts once in 2^shift TSC ticks; rounded up, so that the deadline has passed when it exits. */
 void virt_set_bound(uint64_t ticks)
 {
-	uint64_t counts = (ticks >> vmx.features.timer_shift) + 1;
-
-	vmcs_write(VMCS_GUEST_PREEMPTION_TIMER, counts > 0xffffffff ? 0xffffffff : counts);
+	vmcs_write(VMCS_GUEST_PREEMPTION_TIMER, (ticks >> vmx.features.timer_shift) + 1);
 }
 
 uint64_t virt_exit_qualification(void)

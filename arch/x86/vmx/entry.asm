@@ -1,8 +1,9 @@
 ; The way into a guest and back: vmx_enter(). Everything that VMLAUNCH/VMRESUME leave to software and nothing more:
 ; the general registers except RSP (SDM Vol. 3C 27.3.2 and 28.5 list what the processor does itself).
 ;
-; int vmx_enter(struct virt_vcpu *v /* rdi */, bool launched /* esi */)
+; vmx_enter: struct virt_vcpu *v in RDI; answers in EAX
 ;   0: the guest ran and exited. 1: VMfailInvalid (no current VMCS). 2: VMfailValid (see VM-instruction error).
+; No function of C's: of all registers only RSP and RBP are kept. enter() in enter.c, its caller, tells the compiler.
 ;
 ; Register numbers in struct virt_vcpu are the hardware's, so a decoder indexes the array directly.
 ; SPDX-License-Identifier: MIT
@@ -36,11 +37,6 @@ global vmx_enter
 global vmx_exit
 vmx_enter:
     push rbp
-    push rbx
-    push r12
-    push r13
-    push r14
-    push r15
     push rdi                            ; found again at vmx_exit
     cmp rsp, [rdi + VCPU_HOST_RSP]      ; the depth of the stack hardly ever changes: skip the VMWRITE
     je .rsp_known
@@ -48,20 +44,24 @@ vmx_enter:
     mov eax, VMCS_NR_HOST_RSP
     vmwrite rax, rsp
 .rsp_known:
-    test sil, sil                       ; MOV below leaves the flags alone
+    cmp byte [rdi + VCPU_LAUNCHED], 0   ; MOV below leaves the flags alone
     mov rax, [rdi + VCPU_REG + 8 * 0]
     GUEST_REGS load_reg
+    je .launch
     mov rdi, [rdi + VCPU_REG + 8 * 7]
-    jnz .resume
-    vmlaunch
-    jmp .refused
-.resume:
     vmresume
+    jmp .refused
+.launch:
+    mov byte [rdi + VCPU_LAUNCHED], 1   ; where it is refused the VM ends
+    mov rdi, [rdi + VCPU_REG + 8 * 7]
+    vmlaunch
 .refused:                               ; still the host: CF = VMfailInvalid, ZF = VMfailValid
     mov eax, 1
     mov ecx, 2
     cmovz eax, ecx
-    jmp restore_host
+    pop rdi
+    pop rbp
+    ret
 
 vmx_exit:                               ; HOST_RIP; RSP is as it was at the push of RDI
     push rdi
@@ -70,12 +70,6 @@ vmx_exit:                               ; HOST_RIP; RSP is as it was at the push
     GUEST_REGS save_reg
     pop qword [rdi + VCPU_REG + 8 * 7]
     xor eax, eax
-restore_host:
     pop rdi
-    pop r15
-    pop r14
-    pop r13
-    pop r12
-    pop rbx
     pop rbp
     ret

@@ -59,21 +59,29 @@ static NOINLINE void advance_with_care(uint64_t rip, uint64_t length, uint64_t s
 	finish_flags(rflags);
 }
 
-/* Nearly always there is nothing to it but another RIP: every exit that emulates goes this way. */
-void virt_advance_by(uint64_t length)
+/*
+ * Nearly always there is nothing to it but another RIP: every exit that emulates goes this way. The low half of the new
+ * one is below the length where it has crossed a multiple of 4 GiB.
+ */
+static inline void advance(uint64_t length)
 {
 	uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS), rip = vmcs_read(VMCS_GUEST_RIP);
 	uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY), next = rip + length;
 
-	if ((rflags & RARE_FLAGS) | (state & SHADOW) | (rip ^ next) >> 32)
+	if ((rflags & RARE_FLAGS) || (state & SHADOW) || (uint32_t)next < (uint32_t)length)
 		advance_with_care(rip, length, state, rflags);
 	else
 		vmcs_write(VMCS_GUEST_RIP, next);
 }
 
-void virt_advance(void)
+inline void virt_advance(void)
 {
-	virt_advance_by(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
+	advance(vmcs_read(VMCS_EXIT_INSTRUCTION_LENGTH));
+}
+
+void virt_advance_by(uint64_t length)
+{
+	advance(length);
 }
 
 void virt_step_over_int1(void)
@@ -148,11 +156,12 @@ void virt_set_cr0(struct virt_vcpu *v, uint64_t cr0)
 {
 	/* With unrestricted guest PE and PG are free of the fixed bits (SDM Vol. 3D A.7). */
 	uint64_t fixed = vmx.caps.cr0_fixed0 & ~(CR0_PE | CR0_PG);
-	bool long_mode = (cr0 & CR0_PG) && (virt_efer() & EFER_LME);
+	bool is_long = v->entry_ctl & ENTRY_CTL_IA32E, becomes_long = (cr0 & CR0_PG) && (virt_efer() & EFER_LME);
 
-	if (long_mode && !(v->entry_ctl & ENTRY_CTL_IA32E))
+	if (becomes_long && !is_long)
 		fix_tr_for_long_mode();
-	set_long_mode(v, long_mode);
+	if (becomes_long != is_long)
+		set_long_mode(v, becomes_long);
 	/* Caches belong to the host: CD and NW live in the shadow only. */
 	vmcs_write(VMCS_GUEST_CR0, (cr0 | fixed) & ~(CR0_CD | CR0_NW));
 	vmcs_write(VMCS_CR0_READ_SHADOW, cr0);
@@ -210,10 +219,14 @@ struct segment virt_segment(unsigned seg)
 				(uint32_t)vmcs_read(VMCS_SEG_LIMIT(seg)), vmcs_read(VMCS_SEG_BASE(seg))};
 }
 
-uint32_t virt_code_segment(uint64_t *base)
+uint32_t virt_code_access(void)
 {
-	*base = vmcs_read(VMCS_SEG_BASE(SEG_CS));
 	return (uint32_t)vmcs_read(VMCS_SEG_ACCESS(SEG_CS));
+}
+
+uint64_t virt_code_base(void)
+{
+	return vmcs_read(VMCS_SEG_BASE(SEG_CS));
 }
 
 /* SS.DPL is the CPL in every mode (SDM Vol. 3C 25.4.1). */

@@ -201,6 +201,17 @@ void vmcs_write(vmcs_field_t field, uint64_t value);
 bool vmcs_try_read(void *ctx, vmcs_field_t field, uint64_t *value);
 #else
 /* VMREAD and VMWRITE set CF (no current VMCS) or ZF (a VM-instruction error) when they fail: SDM Vol. 3C 31.2. */
+static inline uint64_t vmcs_read(vmcs_field_t field)
+{
+	uint64_t value; /* written unless it fails */
+	bool ok;
+
+	__asm__ volatile("vmread %2, %1" : "=@cca"(ok), "=r"(value) : "r"((uint64_t)field.encoding));
+	if (!ok)
+		vmcs_access_failed(field, 0);
+	return value;
+}
+
 static inline bool vmcs_try_read(void *ctx, vmcs_field_t field, uint64_t *value)
 {
 	bool ok;
@@ -209,15 +220,6 @@ static inline bool vmcs_try_read(void *ctx, vmcs_field_t field, uint64_t *value)
 	*value = 0;
 	__asm__ volatile("vmread %2, %1" : "=@cca"(ok), "+rm"(*value) : "r"((uint64_t)field.encoding));
 	return ok;
-}
-
-static inline uint64_t vmcs_read(vmcs_field_t field)
-{
-	uint64_t value;
-
-	if (!vmcs_try_read(NULL, field, &value))
-		vmcs_access_failed(field, value);
-	return value;
 }
 
 static inline void vmcs_write(vmcs_field_t field, uint64_t value)

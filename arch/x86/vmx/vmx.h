@@ -38,7 +38,6 @@ struct virt_space {
  */
 #define VMX_CR0_OWNED (CR0_PE | CR0_NE | CR0_NW | CR0_CD | CR0_PG | ~0xffffffffULL)
 
-int vmx_enter(struct virt_vcpu *v, bool launched); /* entry.asm */
-void vmx_exit(void);				   /* entry.asm: HOST_RIP, never called */
+void vmx_exit(void); /* entry.asm: HOST_RIP, never called */
 
 void vmx_requeue_vectoring(struct virt_vcpu *v); /* inject.c */
