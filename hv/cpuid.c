@@ -9,7 +9,7 @@
 #include "hv/abi.h"
 #include "hv/lib/string.h"
 
-#define NO_ENTRY	0xff
+#define NO_ENTRY	0 /* an entry of zeroes */
 #define MAX_BASIC	0x16
 #define MAX_EXTENDED	0x80000008u
 #define MAX_HYPERVISOR	0x40000010u
@@ -37,8 +37,6 @@
 #define LEAF7_EDX_PASS (BIT(2) | BIT(3) | BIT(4) | BIT(8) | BIT(10) | BIT(14) | BIT(23))
 
 #define XSAVE_FIXED (512u + 64u) /* legacy region and header (SDM Vol. 1 13.4) */
-
-static const struct cpuid_entry zeroes;
 
 /* Leaves in which ECX chooses; in the others it is not looked at (SDM Vol. 2A, CPUID). */
 static bool is_indexed(uint32_t leaf)
@@ -295,10 +293,7 @@ static void build_extended(struct cpuid_table *t, const struct cpuid_source *s)
 void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source)
 {
 	memset(table, 0, sizeof(*table));
-	memset(table->basic, NO_ENTRY, sizeof(table->basic));
-	memset(table->extended, NO_ENTRY, sizeof(table->extended));
-	memset(table->hypervisor, NO_ENTRY, sizeof(table->hypervisor));
-	memset(table->kvm, NO_ENTRY, sizeof(table->kvm));
+	table->count = NO_ENTRY + 1;
 	build_basic(table, source);
 	build_hypervisor(table, source);
 	build_kvm(table, source);
@@ -307,8 +302,8 @@ void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source)
 
 const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf, uint32_t subleaf)
 {
-	uint8_t first;
 	const struct cpuid_entry *e;
+	uint8_t first;
 
 	if (leaf <= MAX_BASIC)
 		first = t->basic[leaf];
@@ -320,8 +315,6 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 		first = t->kvm[leaf - CPUID_KVM_BASE];
 	else
 		first = t->basic[MAX_BASIC];
-	if (first == NO_ENTRY)
-		return &zeroes;
 	e = &t->entry[first];
 	if (!e->indexed)
 		return e;
@@ -329,7 +322,7 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 		if (e->subleaf == subleaf)
 			return e;
 		if (!e->more)
-			return leaf == 0xb ? e : &zeroes;
+			return leaf == 0xb ? e : &t->entry[NO_ENTRY];
 	}
 }
 

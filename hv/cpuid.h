@@ -29,7 +29,7 @@ struct cpuid_entry {
 struct cpuid_table {
 	unsigned count;
 	struct cpuid_entry entry[CPUID_MAX_ENTRIES];
-	/* First entry of each leaf; 0xff: the leaf is all zeroes. */
+	/* First entry of each leaf; 0, the first of all, where the leaf is all zeroes. */
 	uint8_t basic[CPUID_BASIC_LEAVES];
 	uint8_t extended[CPUID_EXTENDED_LEAVES];
 	uint8_t hypervisor[CPUID_HYPERVISOR_LEAVES];

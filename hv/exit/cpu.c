@@ -14,27 +14,30 @@
 
 /* --- CPUID: SDM Vol. 2A ------------------------------------------------------------------------------------------- */
 
-/* The parts of a leaf that depend on the vCPU and its state. */
-static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t regs[4])
+/* The parts of a leaf that depend on the vCPU and its state. Out of the way of the leaves that have none. */
+static NOINLINE void fill_dynamic(struct vcpu *v, unsigned dynamic, uint32_t subleaf)
 {
-	switch (e->dynamic) {
+	uint64_t *reg = v->virt.reg;
+
+	switch (dynamic) {
 	case CPUID_DYNAMIC_FEATURES:
-		regs[CPUID_EBX] |= v->index << 24;
+		reg[REG_RBX] |= v->index << 24;
 		if (virt_cr4() & CR4_OSXSAVE)
-			regs[CPUID_ECX] |= CPUID_FEATURE_MASK(CPUID_OSXSAVE);
+			reg[REG_RCX] |= CPUID_FEATURE_MASK(CPUID_OSXSAVE);
 		if (!vlapic_is_enabled(&v->lapic))
-			regs[CPUID_EDX] &= ~(uint32_t)BIT(9);
+			reg[REG_RDX] &= ~BIT(9);
 		break;
 	case CPUID_DYNAMIC_7:
 		if (virt_cr4() & CR4_PKE)
-			regs[CPUID_ECX] |= (uint32_t)BIT(4);
+			reg[REG_RCX] |= BIT(4);
 		break;
 	case CPUID_DYNAMIC_TOPOLOGY:
-		regs[CPUID_EDX] = v->index;
+		reg[REG_RCX] = (reg[REG_RCX] & ~0xffULL) | (subleaf & 0xff);
+		reg[REG_RDX] = v->index;
 		break;
 	case CPUID_DYNAMIC_XSAVE:
 		/* The guest's XCR0 is live in the hardware. */
-		regs[CPUID_EBX] = cpuid_xsave_size(&v->vm->cpuid, xgetbv(0), e->subleaf == 1);
+		reg[REG_RBX] = cpuid_xsave_size(&v->vm->cpuid, xgetbv(0), subleaf == 1);
 		break;
 	default:
 		break;
@@ -44,25 +47,16 @@ static void fill_dynamic(struct vcpu *v, const struct cpuid_entry *e, uint32_t r
 enum outcome exit_cpuid(struct vcpu *v, const struct exit *exit)
 {
 	uint64_t *reg = v->virt.reg;
-	const struct cpuid_entry *e = cpuid_find(&v->vm->cpuid, (uint32_t)reg[REG_RAX], (uint32_t)reg[REG_RCX]);
 	uint32_t subleaf = (uint32_t)reg[REG_RCX];
+	const struct cpuid_entry *e = cpuid_find(&v->vm->cpuid, (uint32_t)reg[REG_RAX], subleaf);
 
 	(void)exit;
 	reg[REG_RAX] = e->reg[CPUID_EAX];
 	reg[REG_RBX] = e->reg[CPUID_EBX];
 	reg[REG_RCX] = e->reg[CPUID_ECX];
 	reg[REG_RDX] = e->reg[CPUID_EDX];
-	if (e->dynamic) {
-		uint32_t regs[4] = {e->reg[0], e->reg[1], e->reg[2], e->reg[3]};
-
-		fill_dynamic(v, e, regs);
-		if (e->dynamic == CPUID_DYNAMIC_TOPOLOGY)
-			regs[CPUID_ECX] = (regs[CPUID_ECX] & ~0xffu) | (subleaf & 0xff);
-		reg[REG_RAX] = regs[CPUID_EAX];
-		reg[REG_RBX] = regs[CPUID_EBX];
-		reg[REG_RCX] = regs[CPUID_ECX];
-		reg[REG_RDX] = regs[CPUID_EDX];
-	}
+	if (e->dynamic)
+		fill_dynamic(v, e->dynamic, subleaf);
 	return OUTCOME_NEXT;
 }
 
@@ -180,13 +174,8 @@ enum outcome exit_task_switch(struct vcpu *v, const struct exit *exit)
 
 /* --- control registers: SDM Vol. 2B MOV (to control register), Vol. 3A 2.5, 4.1 ----------------------------------- */
 
-static bool uses_pae_paging(uint64_t cr0, uint64_t cr4, uint64_t efer)
-{
-	return (cr0 & CR0_PG) && (cr4 & CR4_PAE) && !(efer & EFER_LME);
-}
-
 /* PAE paging keeps its four top entries in registers, which MOV to CR0 and CR4 reload (SDM Vol. 3A 4.4.1). */
-static bool load_pdptes(struct vcpu *v)
+static NOINLINE bool load_pdptes(struct vcpu *v)
 {
 	/* PWT and PCD are allowed; bits 1, 2 and 8:5 are reserved, as are those above the physical width. */
 	const uint64_t reserved = 0x1e6 | ~((1ULL << v->vm->apic_bus.phys_bits) - 1);
@@ -201,22 +190,18 @@ static bool load_pdptes(struct vcpu *v)
 	return true;
 }
 
-static bool cr0_is_valid(uint64_t cr0, uint64_t old, uint64_t cr4, uint64_t efer)
+/* Of a write that changes PE or PG. */
+static NOINLINE bool may_change_mode(uint64_t cr0, uint64_t old)
 {
-	bool starts = (cr0 & CR0_PG) && !(old & CR0_PG);
-	bool stops = !(cr0 & CR0_PG) && (old & CR0_PG);
-	bool code64 = (efer & EFER_LMA) && (virt_segment(SEG_CS).access & SEG_AR_L);
+	uint64_t efer = virt_efer(), cr4 = virt_cr4();
+	bool code64 = virt_code_access() & SEG_AR_L;
 
-	if (cr0 >> 32)
-		return false;
 	if ((cr0 & CR0_PG) && !(cr0 & CR0_PE))
 		return false;
-	if ((cr0 & CR0_NW) && !(cr0 & CR0_CD))
-		return false;
-	if (starts && (efer & EFER_LME) && (!(cr4 & CR4_PAE) || virt_segment(SEG_CS).access & SEG_AR_L))
-		return false;
-	if (stops && (code64 || (cr4 & CR4_PCIDE)))
-		return false;
+	if ((cr0 & CR0_PG) && !(old & CR0_PG))
+		return !(efer & EFER_LME) || ((cr4 & CR4_PAE) && !code64);
+	if (!(cr0 & CR0_PG) && (old & CR0_PG))
+		return !((efer & EFER_LMA) && code64) && !(cr4 & CR4_PCIDE);
 	return true;
 }
 
@@ -224,21 +209,23 @@ static bool cr0_is_valid(uint64_t cr0, uint64_t old, uint64_t cr4, uint64_t efer
 
 static enum outcome write_guest_cr0(struct vcpu *v, uint64_t cr0)
 {
-	uint64_t old = virt_cr0(), cr4 = virt_cr4(), efer = virt_efer();
-	bool pae = uses_pae_paging(cr0, cr4, efer);
+	uint64_t old = virt_cr0(), changes = old ^ cr0;
 
-	if (!cr0_is_valid(cr0, old, cr4, efer))
+	if (cr0 >> 32 || (cr0 & (CR0_NW | CR0_CD)) == CR0_NW)
 		return vcpu_raise_gp(v);
-	if (pae && ((old ^ cr0) & (CR0_PG | CR0_CD | CR0_NW)) && !load_pdptes(v))
+	if ((changes & (CR0_PE | CR0_PG)) && !may_change_mode(cr0, old))
+		return vcpu_raise_gp(v);
+	if ((changes & (CR0_PG | CR0_CD | CR0_NW)) && (cr0 & CR0_PG) && !(virt_efer() & EFER_LME) &&
+	    (virt_cr4() & CR4_PAE) && !load_pdptes(v))
 		return vcpu_raise_gp(v);
 	/* Reserved bits of the low half are ignored, ET is wired to 1. */
 	virt_set_cr0(&v->virt, (cr0 & CR0_DEFINED) | CR0_ET);
-	if ((old ^ cr0) & (CR0_PG | CR0_WP))
+	if (changes & (CR0_PG | CR0_WP))
 		virt_vcpu_flush(&v->virt);
 	return OUTCOME_NEXT;
 }
 
-static enum outcome write_guest_cr4(struct vcpu *v, uint64_t cr4)
+static NOINLINE enum outcome write_guest_cr4(struct vcpu *v, uint64_t cr4)
 {
 	const uint64_t reloads = CR4_PGE | CR4_PSE | CR4_PAE | CR4_SMEP;
 	uint64_t old = virt_cr4(), efer = virt_efer();
@@ -250,9 +237,20 @@ static enum outcome write_guest_cr4(struct vcpu *v, uint64_t cr4)
 		return vcpu_raise_gp(v);
 	if (starts_pcid && (!(efer & EFER_LMA) || (virt_cr3() & 0xfff)))
 		return vcpu_raise_gp(v);
-	if (uses_pae_paging(virt_cr0(), cr4, efer) && ((old ^ cr4) & reloads) && !load_pdptes(v))
+	if (((old ^ cr4) & reloads) && (virt_cr0() & CR0_PG) && !(efer & EFER_LME) && (cr4 & CR4_PAE) &&
+	    !load_pdptes(v))
 		return vcpu_raise_gp(v);
 	virt_set_cr4(&v->virt, cr4);
+	return OUTCOME_NEXT;
+}
+
+static NOINLINE enum outcome write_guest_cr8(struct vcpu *v, uint64_t value)
+{
+	if (value > 15)
+		return vcpu_raise_gp(v);
+	pv_take_eoi(v);
+	vlapic_set_cr8(&v->lapic, (uint8_t)value);
+	vcpu_look_again(v);
 	return OUTCOME_NEXT;
 }
 
@@ -267,15 +265,18 @@ static enum outcome write_cr(struct vcpu *v, unsigned cr, uint64_t value)
 	case 4:
 		return write_guest_cr4(v, value);
 	case 8:
-		if (value > 15)
-			return vcpu_raise_gp(v);
-		pv_take_eoi(v);
-		vlapic_set_cr8(&v->lapic, (uint8_t)value);
-		vcpu_look_again(v);
-		return OUTCOME_NEXT;
+		return write_guest_cr8(v, value);
 	default:
 		return vm_kill(v, "MOV to CR%u, which does not exit", cr);
 	}
+}
+
+static enum outcome read_cr(struct vcpu *v, unsigned cr, unsigned reg)
+{
+	if (cr != 8)
+		return vm_kill(v, "MOV from CR%u, which does not exit", cr);
+	virt_set_reg(&v->virt, reg, vlapic_cr8(&v->lapic));
+	return OUTCOME_NEXT;
 }
 
 /* LMSW sets PE but never clears it, and reaches MP, EM and TS besides (SDM Vol. 2A LMSW). */
@@ -297,10 +298,7 @@ enum outcome exit_cr(struct vcpu *v, const struct exit *exit)
 	case 0:
 		return write_cr(v, cr, virt_reg(&v->virt, reg));
 	case 1:
-		if (cr != 8)
-			return vm_kill(v, "MOV from CR%u, which does not exit", cr);
-		virt_set_reg(&v->virt, reg, vlapic_cr8(&v->lapic));
-		return OUTCOME_NEXT;
+		return read_cr(v, cr, reg);
 	case 2: /* CLTS: TS is the guest's own; here only for completeness of the table */
 		return write_guest_cr0(v, virt_cr0() & ~CR0_TS);
 	default:
