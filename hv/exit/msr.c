@@ -256,7 +256,9 @@ static bool is_apic_msr(uint32_t msr)
 	return msr == VLAPIC_MSR_TSC_DEADLINE || (msr >= VLAPIC_MSR_FIRST && msr <= VLAPIC_MSR_LAST);
 }
 
-static const struct msr_row *find(uint32_t msr)
+static uint8_t row_of[0x400]; /* of these MSRs the row's number and one more, which saves the search; 0: search */
+
+static NOINLINE const struct msr_row *search(uint32_t msr)
 {
 	unsigned low = 0, high = ARRAY_SIZE(table);
 
@@ -271,6 +273,13 @@ static const struct msr_row *find(uint32_t msr)
 			return &table[middle];
 	}
 	return NULL;
+}
+
+static const struct msr_row *find(uint32_t msr)
+{
+	unsigned row = msr < ARRAY_SIZE(row_of) ? row_of[msr] : 0;
+
+	return row ? &table[row - 1] : search(msr);
 }
 
 enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
@@ -299,12 +308,12 @@ enum outcome exit_rdmsr(struct vcpu *v, const struct exit *exit)
 /* IPIs and timers: the MSR accesses that count, so nobody looks for them in the table. */
 static enum outcome write_apic_msr(struct vcpu *v, uint32_t msr, uint64_t value)
 {
-	if (msr == VLAPIC_MSR_EOI || msr == VLAPIC_MSR_TPR) /* the two that look at ISR; others wait for the entry */
+	if (msr == VLAPIC_MSR_TPR) /* it looks at ISR; others wait for the entry */
 		pv_take_eoi(v);
 	if (vlapic_msr_write(&v->lapic, msr, value))
 		return vcpu_raise_gp(v);
 	if (msr != VLAPIC_MSR_TSC_DEADLINE)
-		vcpu_look_again(v); /* EOI, TPR and an IPI to itself may have made something deliverable */
+		vcpu_look_again(v); /* TPR and an IPI to itself may have made something deliverable */
 	return OUTCOME_NEXT;
 }
 
@@ -320,19 +329,37 @@ static NOINLINE enum outcome write_msr(struct vcpu *v, uint32_t msr, uint64_t va
 	return row->write && row->write(v, msr, value) == 0 ? OUTCOME_NEXT : vcpu_raise_gp(v);
 }
 
-/* An IPI to itself, the shortest of all writes, comes first. */
+/* What it makes deliverable, if anything, has been requested already. */
+static enum outcome write_eoi(struct vcpu *v, uint64_t value)
+{
+	pv_take_eoi(v);
+	if (vlapic_write_eoi(&v->lapic, value))
+		return vcpu_raise_gp(v);
+	if (vlapic_pending(&v->lapic) >= 0)
+		vcpu_look_again(v);
+	return OUTCOME_NEXT;
+}
+
+static enum outcome write_self_ipi(struct vcpu *v, uint64_t value)
+{
+	if (vlapic_write_self_ipi(&v->lapic, value))
+		return vcpu_raise_gp(v);
+	vcpu_look_again(v);
+	return OUTCOME_NEXT;
+}
+
+/* The two that are as frequent as interrupts, where they exit at all, come first. */
 enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 {
 	uint32_t msr = (uint32_t)v->virt.reg[REG_RCX];
 	uint64_t value = v->virt.reg[REG_RDX] << 32 | (uint32_t)v->virt.reg[REG_RAX];
 
 	(void)exit;
-	if (msr != VLAPIC_MSR_SELF_IPI)
-		return write_msr(v, msr, value);
-	if (vlapic_write_self_ipi(&v->lapic, value))
-		return vcpu_raise_gp(v);
-	vcpu_look_again(v);
-	return OUTCOME_NEXT;
+	if (msr == VLAPIC_MSR_EOI)
+		return write_eoi(v, value);
+	if (msr == VLAPIC_MSR_SELF_IPI)
+		return write_self_ipi(v, value);
+	return write_msr(v, msr, value);
 }
 
 /* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ------------ */
@@ -370,8 +397,11 @@ void msr_init(void)
 
 	memset(bitmaps, 0xff, sizeof(bitmaps));
 	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
-		for (uint32_t msr = table[i].first; msr <= table[i].last; msr++)
+		for (uint32_t msr = table[i].first; msr <= table[i].last; msr++) {
 			pass(plain, msr, table[i].pass);
+			if (msr < ARRAY_SIZE(row_of))
+				row_of[msr] = (uint8_t)(i + 1);
+		}
 	if (virt_features()->rdtscp)
 		pass(plain, MSR_TSC_AUX, PASS);
 	memcpy(bitmaps[true][false], plain, PAGE_SIZE);

@@ -130,6 +130,8 @@ static void every_row_is_found(void **state)
 		if (!i || table[i - 1].last + 1 != table[i].first)
 			assert_null(find(table[i].first - 1));
 	}
+	for (uint32_t msr = 0; msr < 2 * ARRAY_SIZE(row_of); msr++)
+		assert_ptr_equal(find(msr), search(msr));
 	assert_null(find(0));
 	assert_null(find(0xffffffff));
 }
@@ -379,6 +381,28 @@ static void x2apic_registers(void **state)
 	assert_int_equal(eois_taken, 3);
 }
 
+static void eoi_asks_for_a_look_only_when_something_waits(void **state)
+{
+	struct vlapic *l = &vcpu.lapic;
+
+	(void)state;
+	assert_next(wr(MSR_APIC_BASE, value_of(MSR_APIC_BASE) | VLAPIC_BASE_X2APIC));
+	assert_next(wr(0x80f, 0x1ff)); /* SVR: software-enabled */
+	vlapic_post(l, 0x41, false);
+	vlapic_sync(l);
+	vlapic_deliver(l, 0x41);
+	vlapic_post(l, 0x42, false);
+	vlapic_sync(l);
+	vcpu.requests = 0;
+	assert_next(wr(0x80b, 0)); /* 0x42 may go now */
+	assert_int_equal(vcpu.requests, REQUEST_EVENT);
+	vlapic_deliver(l, 0x42);
+	vcpu.requests = 0;
+	assert_next(wr(0x80b, 0));
+	assert_int_equal(vlapic_highest_isr(l), -1);
+	assert_int_equal(vcpu.requests, 0);
+}
+
 static void tsc_and_its_adjustment(void **state)
 {
 	uint64_t now = fake_now;
@@ -491,6 +515,7 @@ int main(void)
 	    cmocka_unit_test_setup(efer, setup),
 	    cmocka_unit_test_setup(apic_base, setup),
 	    cmocka_unit_test_setup(x2apic_registers, setup),
+	    cmocka_unit_test_setup(eoi_asks_for_a_look_only_when_something_waits, setup),
 	    cmocka_unit_test_setup(tsc_and_its_adjustment, setup),
 	    cmocka_unit_test_setup(a_tsc_that_stays_keeps_the_timer, setup),
 	    cmocka_unit_test_setup(mtrr_types, setup),
