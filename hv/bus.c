@@ -31,18 +31,27 @@ int bus_add(struct bus *bus, const struct bus_range *range)
 		return -E_EXIST;
 	if (bus->count == BUS_MAX_RANGES)
 		return -E_NOMEM;
+	atomic_store_explicit(&bus->latest, 0, memory_order_relaxed);
 	memmove(&bus->range[at + 1], &bus->range[at], (bus->count - at) * sizeof(bus->range[0]));
 	bus->range[at] = *range;
 	bus->count++;
 	return 0;
 }
 
-const struct bus_range *bus_find(const struct bus *bus, uint64_t addr, unsigned size)
+/* The first range stays `latest`, and holds no address. */
+void bus_clear(struct bus *bus)
+{
+	bus->count = 0;
+	bus->range[0].count = 0;
+	atomic_store_explicit(&bus->latest, 0, memory_order_relaxed);
+}
+
+NOINLINE const struct bus_range *bus_search(struct bus *bus, uint64_t addr)
 {
 	unsigned at = bus_lower_bound(bus, addr);
-	const struct bus_range *r = &bus->range[at];
 
-	if (at == bus->count || addr < r->first)
+	if (at == bus->count || addr < bus->range[at].first)
 		return NULL;
-	return size && size - 1 <= r->count - 1 - (addr - r->first) ? r : NULL;
+	atomic_store_explicit(&bus->latest, (uint8_t)at, memory_order_relaxed);
+	return &bus->range[at];
 }

@@ -1,10 +1,12 @@
 /*
  * A bus: which device answers at an address. Every VM has two, one for ports and one for guest-physical addresses.
- * Ranges are sorted when added and found by bisection. Part of the narrow interface that devices see
- * (bus, irq, timer, guest memory); pure.
+ * Ranges are sorted when added and found by bisection, unless it is the one that was found last. Part of the narrow
+ * interface that devices see (bus, irq, timer, guest memory); pure.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
+
+#include <stdatomic.h>
 
 #include "hv/lib/types.h"
 
@@ -26,6 +28,7 @@ struct bus_range {
 
 struct bus {
 	unsigned count;
+	_Atomic uint8_t latest; /* index of the range that was found last, by any vCPU */
 	struct bus_range range[BUS_MAX_RANGES];
 };
 
@@ -33,11 +36,24 @@ struct bus {
  */
 int bus_add(struct bus *bus, const struct bus_range *range) MUST_CHECK;
 
-/* What a read of `size` bytes answers where nobody is. */
+/* Takes all of them away. */
+void bus_clear(struct bus *bus);
+
+/* What a read of `size` bytes, 1 to 8, answers where nobody is. */
 static inline uint64_t bus_ones(unsigned size)
 {
-	return size < 8 ? (1ULL << (8 * size)) - 1 : UINT64_MAX;
+	return UINT64_MAX >> (64 - 8 * size);
 }
 
+/* By bisection: the range that holds addr, or NULL. For bus_find(). */
+const struct bus_range *bus_search(struct bus *bus, uint64_t addr);
+
 /* The range that holds all of [addr, addr + size), or NULL. */
-const struct bus_range *bus_find(const struct bus *bus, uint64_t addr, unsigned size);
+static inline const struct bus_range *bus_find(struct bus *bus, uint64_t addr, unsigned size)
+{
+	const struct bus_range *r = &bus->range[atomic_load_explicit(&bus->latest, memory_order_relaxed)];
+
+	if (addr - r->first >= r->count)
+		r = bus_search(bus, addr);
+	return r && size && size - 1 <= r->count - 1 - (addr - r->first) ? r : NULL;
+}

@@ -99,6 +99,12 @@ bool insn_has_work(const struct insn *insn, const uint64_t reg[REG_COUNT]);
 int insn_execute(const struct insn *insn, uint64_t old, uint64_t reg[REG_COUNT], uint64_t *rflags,
 		 uint64_t *new) MUST_CHECK;
 
+/*
+ * The same of INSN_MOV alone, whose `old` lies within the operand's size: the value to store, or the register's that
+ * was loaded.
+ */
+uint64_t insn_move(const struct insn *insn, uint64_t old, uint64_t reg[REG_COUNT]);
+
 /* Linear addresses. `seg_base` has SEG_ES to SEG_GS; `rip` is the instruction's own. Limits are not checked here: the
  * processor did so before it exited. */
 uint64_t insn_address(const struct insn *insn, const uint64_t reg[REG_COUNT], const uint64_t *seg_base, uint64_t rip);

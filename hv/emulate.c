@@ -11,7 +11,7 @@
 
 static uint64_t mask_of(unsigned size)
 {
-	return size == 8 ? UINT64_MAX : BIT(8 * size) - 1;
+	return UINT64_MAX >> (64 - 8 * size);
 }
 
 static uint64_t merge(uint64_t whole, uint64_t value, unsigned size)
@@ -155,12 +155,12 @@ static uint64_t compute(enum insn_op op, uint64_t a, uint64_t b, unsigned size, 
 
 /* --- moves and exchanges ----------------------------------------------------------------------------------------- */
 
-static uint64_t move(const struct insn *insn, uint64_t old, uint64_t source, uint64_t *reg)
+uint64_t insn_move(const struct insn *insn, uint64_t old, uint64_t reg[REG_COUNT])
 {
 	unsigned shift = 64 - 8 * insn->mem_size;
 
 	if (!insn->to_register)
-		return source;
+		return (insn->has_imm ? insn->imm : read_register(insn, reg)) & mask_of(insn->mem_size);
 	if (insn->sign_extend)
 		old = (uint64_t)((int64_t)(old << shift) >> shift);
 	write_register(insn, reg, old);
@@ -234,11 +234,12 @@ int insn_execute(const struct insn *insn, uint64_t old, uint64_t reg[REG_COUNT],
 		return -E_INVAL;
 	if (is_string(insn))
 		return step_string(insn, old, reg, *rflags, new);
+	if (insn->op == INSN_MOV) {
+		*new = insn_move(insn, old, reg);
+		return 0;
+	}
 	source = (insn->has_imm ? insn->imm : read_register(insn, reg)) & mask_of(insn->mem_size);
 	switch (insn->op) {
-	case INSN_MOV:
-		*new = move(insn, old, source, reg);
-		return 0;
 	case INSN_XCHG:
 		write_register(insn, reg, old);
 		*new = source;

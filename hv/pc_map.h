@@ -23,7 +23,10 @@
 #define PC_IOAPIC_ID	  0u
 #define PC_IOAPIC_VERSION 0x20u
 
-/* PCI: the device hole under 4 GiB begins with the window for BARs; ECAM of bus 0 follows. */
+/* The device hole under 4 GiB, in which there is never RAM. It begins with PCI's window for BARs; ECAM of bus 0
+ * follows. */
+#define PC_HOLE		   0xC0000000u
+#define PC_HOLE_SIZE	   0x40000000u
 #define PC_PCI_MEMORY	   0xC0000000u
 #define PC_PCI_MEMORY_SIZE 0x20000000u
 #define PC_ECAM		   0xE0000000u

@@ -8,7 +8,7 @@
 #include "hv/pc_map.h"
 #include "hv/phys.h"
 
-#define LOW_RAM_MAX (3 * GIB) /* RAM below the device registers under 4 GiB */
+#define LOW_RAM_MAX ((uint64_t)PC_HOLE) /* RAM below the device registers under 4 GiB */
 #define BASE_RAM    0xa0000ULL
 #define ROM_AREA    0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
 

@@ -136,7 +136,7 @@ static void ecam_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 /* --- the windows: where nobody answers is all ones, as a master abort is ------------------------------------------ */
 
 /* A window's `dev` is the bus of the BARs that answer in it. */
-static const struct pci_bar *find_bar(const struct bus *bus, uint64_t addr, unsigned size)
+static const struct pci_bar *find_bar(struct bus *bus, uint64_t addr, unsigned size)
 {
 	const struct bus_range *range = bus_find(bus, addr, size);
 
@@ -198,7 +198,8 @@ static void add_bar(struct pci_host *host, struct pci_device *p, unsigned index)
 
 void pci_host_moved(struct pci_host *host)
 {
-	host->io.count = host->memory.count = 0;
+	bus_clear(&host->io);
+	bus_clear(&host->memory);
 	clear_bells(host);
 	for (unsigned slot = 0; slot < PCI_DEVICES; slot++) {
 		struct pci_device *p = host->device[slot];

@@ -21,14 +21,14 @@ static uint32_t port_read(struct vm *vm, uint16_t port, unsigned size)
 	return (uint32_t)(value & bus_ones(size));
 }
 
-static void port_write(struct vm *vm, uint16_t port, unsigned size, uint32_t value)
+static void port_write(struct vm *vm, uint16_t port, unsigned size, uint64_t value)
 {
 	const struct bus_range *r = bus_find(&vm->pc.pio, port, size);
 
 	if (!r)
 		return;
 	spin_lock(&vm->lock);
-	r->write(r->dev, port, size, value);
+	r->write(r->dev, port, size, value & bus_ones(size));
 	spin_unlock(&vm->lock);
 }
 
@@ -70,7 +70,7 @@ static int probe_element(struct vcpu *v, gva_t from, unsigned size, bool write, 
  * One element an exit, at the linear address that the processor computed and checked. With REP the instruction is run
  * again until RCX is 0, so that interrupts come in between as they should.
  */
-static enum outcome string_io(struct vcpu *v, uint64_t q)
+static NOINLINE enum outcome string_io(struct vcpu *v, uint64_t q)
 {
 	uint64_t mask = address_mask(virt_exit_insn_info()), *reg = v->virt.reg;
 	unsigned size = io_size(q);
@@ -103,7 +103,7 @@ static enum outcome string_io(struct vcpu *v, uint64_t q)
 
 enum outcome exit_io(struct vcpu *v, const struct exit *exit)
 {
-	uint64_t q = virt_exit_qualification();
+	uint64_t q = virt_exit_qualification(), value;
 	unsigned size = io_size(q);
 	uint16_t port = io_port(q);
 	uint64_t *rax = &v->virt.reg[REG_RAX];
@@ -111,11 +111,13 @@ enum outcome exit_io(struct vcpu *v, const struct exit *exit)
 	(void)exit;
 	if (q & IO_STRING)
 		return string_io(v, q);
-	if (!(q & IO_IN))
-		port_write(v->vm, port, size, (uint32_t)(*rax & bus_ones(size)));
-	else if (size == 4)
-		*rax = port_read(v->vm, port, size); /* a 32-bit result clears the upper half */
-	else
-		*rax = (*rax & ~bus_ones(size)) | port_read(v->vm, port, size);
+	if (!(q & IO_IN)) {
+		port_write(v->vm, port, size, *rax);
+		return OUTCOME_NEXT;
+	}
+	value = port_read(v->vm, port, size);
+	if (size < 4) /* a 32-bit result clears the upper half */
+		value |= *rax & ~bus_ones(size);
+	*rax = value;
 	return OUTCOME_NEXT;
 }

@@ -13,24 +13,25 @@
 
 /* Who answers at a guest-physical address. */
 struct target {
-	bool lapic;
-	const struct bus_range *range;
+	const struct bus_range *range; /* NULL: the vCPU's local APIC */
 };
 
-static bool find_target(struct vcpu *v, uint64_t gpa, unsigned size, struct target *t)
+static inline bool find_target(struct vcpu *v, uint64_t gpa, unsigned size, struct target *t)
 {
 	uint64_t base = v->lapic.base & ~0xfffULL & ((1ULL << 52) - 1);
 
-	t->lapic = vlapic_has_mmio(&v->lapic) && gpa >= base && gpa + size <= base + PAGE_SIZE;
-	t->range = t->lapic ? NULL : bus_find(&v->vm->pc.mmio, gpa, size);
-	return t->lapic || t->range;
+	t->range = NULL;
+	if (gpa - base <= PAGE_SIZE - size && vlapic_has_mmio(&v->lapic))
+		return true;
+	t->range = bus_find(&v->vm->pc.mmio, gpa, size);
+	return t->range;
 }
 
 static uint64_t target_read(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size)
 {
 	uint64_t value;
 
-	if (t->lapic) {
+	if (!t->range) {
 		pv_take_eoi(v);
 		return vlapic_mmio_read(&v->lapic, gpa & 0xfff, size);
 	}
@@ -42,7 +43,7 @@ static uint64_t target_read(struct vcpu *v, const struct target *t, uint64_t gpa
 
 static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size, uint64_t value)
 {
-	if (t->lapic) {
+	if (!t->range) {
 		pv_take_eoi(v);
 		vlapic_mmio_write(&v->lapic, gpa & 0xfff, size, value);
 		vcpu_look_again(v);
@@ -54,7 +55,7 @@ static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, u
 }
 
 /* An access that can't be carried out: because nobody is there, or because the instruction is not one we know. */
-static void refuse_access(struct vcpu *v, uint64_t gpa, int err)
+static NOINLINE void refuse_access(struct vcpu *v, uint64_t gpa, int err)
 {
 	const uint8_t *bytes = v->code.bytes;
 	struct target t;
@@ -71,34 +72,42 @@ static void refuse_access(struct vcpu *v, uint64_t gpa, int err)
 			bytes[6], bytes[7], v->code.readable);
 }
 
-/* One operand of an instruction: plain memory or a device register. */
-static enum outcome read_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t *value)
+static NOINLINE enum outcome read_memory(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t *value)
 {
-	struct target t;
-
 	*value = 0;
-	if (find_target(v, gpa, size, &t)) {
-		*value = target_read(v, &t, gpa, size);
-		return OUTCOME_NEXT;
-	}
 	if (guest_read(&v->vm->mem, GPA(gpa), value, size) == 0)
 		return OUTCOME_NEXT;
 	return vm_kill(v, "read of %u bytes at guest-physical 0x%llx, where there is neither memory nor a device", size,
 		       (unsigned long long)gpa);
 }
 
-static enum outcome write_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t value)
+static NOINLINE enum outcome write_memory(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t value)
 {
-	struct target t;
-
-	if (find_target(v, gpa, size, &t)) {
-		target_write(v, &t, gpa, size, value);
-		return OUTCOME_NEXT;
-	}
 	if (guest_write(&v->vm->mem, GPA(gpa), &value, size) == 0)
 		return OUTCOME_NEXT;
 	return vm_kill(v, "write of %u bytes at guest-physical 0x%llx, where there is neither memory nor a device",
 		       size, (unsigned long long)gpa);
+}
+
+/* One operand of an instruction: a device register or plain memory. */
+static enum outcome read_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t *value)
+{
+	struct target t;
+
+	if (!find_target(v, gpa, size, &t))
+		return read_memory(v, gpa, size, value);
+	*value = target_read(v, &t, gpa, size);
+	return OUTCOME_NEXT;
+}
+
+static enum outcome write_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t value)
+{
+	struct target t;
+
+	if (!find_target(v, gpa, size, &t))
+		return write_memory(v, gpa, size, value);
+	target_write(v, &t, gpa, size, value);
+	return OUTCOME_NEXT;
 }
 
 static void collect_bases(uint64_t bases[SEG_GS + 1])
@@ -127,7 +136,21 @@ static enum outcome copy_operands(struct vcpu *v, const struct insn *insn, uint6
 	return outcome == OUTCOME_NEXT ? write_operand(v, dest.value, insn->mem_size, *value) : outcome;
 }
 
-static enum outcome execute(struct vcpu *v, const struct insn *insn, uint64_t gpa)
+/* MOV and its kin, what drivers do to their devices: no flags, and the stack pointer is no operand. */
+static enum outcome execute_move(struct vcpu *v, const struct insn *insn, uint64_t gpa)
+{
+	enum outcome outcome;
+	uint64_t value = 0;
+
+	if (insn->kind == INSN_WRITE)
+		return write_operand(v, gpa, insn->mem_size, insn_move(insn, 0, v->virt.reg));
+	outcome = read_operand(v, gpa, insn->mem_size, &value);
+	if (outcome == OUTCOME_NEXT)
+		insn_move(insn, value, v->virt.reg);
+	return outcome;
+}
+
+static NOINLINE enum outcome execute(struct vcpu *v, const struct insn *insn, uint64_t gpa)
 {
 	uint64_t *reg = v->virt.reg, flags = virt_rflags(), before = flags, old = 0, new = 0, rsp;
 	enum outcome outcome = OUTCOME_NEXT;
@@ -168,7 +191,10 @@ static enum outcome emulate(struct vcpu *v, uint64_t gpa)
 		refuse_access(v, gpa, err);
 		return OUTCOME_KILL;
 	}
-	outcome = execute(v, insn, gpa);
+	if (insn->op == INSN_MOV && insn->reg != REG_RSP)
+		outcome = execute_move(v, insn, gpa);
+	else
+		outcome = execute(v, insn, gpa);
 	if (outcome != OUTCOME_NEXT)
 		return outcome;
 	virt_advance_by(insn->length);
@@ -185,11 +211,28 @@ static enum outcome touch_memory(struct vcpu *v, uint64_t gpa, uint64_t q)
 	return OUTCOME_RETRY;
 }
 
-enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
+static NOINLINE enum outcome refuse_use(struct vcpu *v, uint64_t gpa, uint64_t q)
 {
-	uint64_t gpa = virt_exit_gpa(), q = virt_exit_qualification();
+	const char *what = "page tables at";
 
-	(void)exit;
+	if (virt_event_pending(&v->virt))
+		what = "an interrupt or exception was delivered through";
+	else if (q & EPT_FETCH)
+		what = "instruction fetch at";
+	return vm_kill(v, "%s guest-physical 0x%llx, where there is no memory", what, (unsigned long long)gpa);
+}
+
+/* There is no memory at gpa, but perhaps a device. */
+static enum outcome touch_device(struct vcpu *v, uint64_t gpa, uint64_t q)
+{
+	if (virt_event_pending(&v->virt) || (q & (EPT_FETCH | EPT_LINEAR)) != EPT_LINEAR)
+		return refuse_use(v, gpa, q);
+	return emulate(v, gpa);
+}
+
+/* Outside of the device hole. */
+static NOINLINE enum outcome not_in_hole(struct vcpu *v, uint64_t gpa, uint64_t q)
+{
 	if (guest_map(&v->vm->mem, GPA(gpa), 1))
 		return touch_memory(v, gpa, q);
 	if (guest_has(&v->vm->mem, GPA(gpa)))
@@ -197,18 +240,16 @@ enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
 			       "no memory for guest-physical 0x%llx, which was touched after the balloon had given it "
 			       "away, or for its page tables",
 			       (unsigned long long)gpa);
-	if (virt_event_pending(&v->virt))
-		return vm_kill(
-		    v,
-		    "an interrupt or exception was delivered through guest-physical 0x%llx, where there is no memory",
-		    (unsigned long long)gpa);
-	if (q & EPT_FETCH)
-		return vm_kill(v, "instruction fetch at guest-physical 0x%llx, where there is no memory",
-			       (unsigned long long)gpa);
-	if ((q & EPT_LINEAR) != EPT_LINEAR)
-		return vm_kill(v, "page tables at guest-physical 0x%llx, where there is no memory",
-			       (unsigned long long)gpa);
-	return emulate(v, gpa);
+	return touch_device(v, gpa, q);
+}
+
+/* In the hole nobody looks for memory: that would take longer than all else of an access to a device. */
+enum outcome exit_ept_violation(struct vcpu *v, const struct exit *exit)
+{
+	uint64_t gpa = virt_exit_gpa(), q = virt_exit_qualification();
+
+	(void)exit;
+	return gpa - PC_HOLE < PC_HOLE_SIZE ? touch_device(v, gpa, q) : not_in_hole(v, gpa, q);
 }
 
 /* Accesses to the APIC-access page that the processor does not virtualise: the current count, odd widths. */

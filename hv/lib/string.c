@@ -4,6 +4,9 @@
 
 #include <stdint.h>
 
+#undef memcpy
+#undef memset
+
 /* REP MOVSB and REP STOSB: fast on every processor with VT-x and unrestricted guest (ERMSB or nearly so). */
 void *memcpy(void *dst, const void *src, size_t n)
 {

@@ -147,7 +147,7 @@ static bool ring(const struct bus *bus, uint64_t addr)
 	return bar;
 }
 
-static void access_bus(const struct bus *bus, uint64_t addr, unsigned size, bool write)
+static void access_bus(struct bus *bus, uint64_t addr, unsigned size, bool write)
 {
 	const struct bus_range *r = bus_find(bus, addr, size);
 	uint64_t ones = size < 8 ? BIT(8 * size) - 1 : UINT64_MAX;

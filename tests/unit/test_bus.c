@@ -88,6 +88,25 @@ static void fills_up(void **state)
 	}
 }
 
+/* The range that was found last is looked at first, and is nothing any more when the bus is filled anew. */
+static void forgets_what_it_found_last(void **state)
+{
+	struct bus bus = {0};
+
+	(void)state;
+	assert_int_equal(add(&bus, 0x100, 0x10, "a"), 0);
+	assert_int_equal(add(&bus, 0x200, 0x10, "b"), 0);
+	assert_string_equal(bus_find(&bus, 0x208, 1)->name, "b");
+	assert_null(bus_find(&bus, 0x20f, 2));
+	assert_int_equal(add(&bus, 0x80, 0x10, "c"), 0);
+	assert_string_equal(bus_find(&bus, 0x208, 1)->name, "b");
+	bus_clear(&bus);
+	assert_null(bus_find(&bus, 0x208, 1));
+	assert_null(bus_find(&bus, 0x80, 1));
+	assert_int_equal(add(&bus, 0x200, 0x10, "d"), 0);
+	assert_string_equal(bus_find(&bus, 0x208, 1)->name, "d");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -96,6 +115,7 @@ int main(void)
 	    cmocka_unit_test(refuses_overlap_and_nonsense),
 	    cmocka_unit_test(reaches_the_top),
 	    cmocka_unit_test(fills_up),
+	    cmocka_unit_test(forgets_what_it_found_last),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
