@@ -250,6 +250,8 @@ uint64_t vpic_read(void *dev, uint64_t port, unsigned size)
 {
 	uint64_t value = 0;
 
+	if (size == 1) /* nearly always */
+		return read_byte(dev, port);
 	for (unsigned i = 0; i < size; i++)
 		value |= (uint64_t)read_byte(dev, port + i) << (i * 8);
 	return value;
