@@ -22,8 +22,8 @@ static uint64_t word_at(const uint8_t *there, unsigned n)
 
 static bool is_unchanged(const struct code *c)
 {
-	for (unsigned i = 0; i < c->levels; i++)
-		if (look(c->level[i].at) != c->level[i].value)
+	for (const struct code_level *level = c->level, *end = level + c->levels; level < end; level++)
+		if (look(level->at) != level->value)
 			return false;
 	return word_at(c->there, 0) == c->word[0] && word_at(c->there, 1) == c->word[1];
 }

@@ -15,6 +15,12 @@ struct vcpu;
 #define CODE_LEVELS 5  /* page-table entries on the way */
 #define CODE_BYTES  16 /* that are compared: the longest instruction and one more, two words */
 
+/* An entry of the page tables on the way. */
+struct code_level {
+	const uint64_t *at; /* as guest_map: gone when memory is, hence code_forget() */
+	uint64_t value;
+};
+
 struct code {
 	struct insn insn;
 	/*
@@ -26,10 +32,7 @@ struct code {
 	struct segment cs;
 	struct walk_mode mode;
 	unsigned levels;
-	struct {
-		const uint64_t *at; /* as guest_map: gone when memory is, hence code_forget() */
-		uint64_t value;
-	} level[CODE_LEVELS];
+	struct code_level level[CODE_LEVELS];
 	const uint8_t *there;		/* where the bytes are */
 	uint64_t word[CODE_BYTES / 8];	/* what they were */
 	uint8_t bytes[INSN_MAX_LENGTH]; /* the same, for decoding and a report: zeros behind `readable` */
