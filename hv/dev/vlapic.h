@@ -134,9 +134,8 @@ static inline bool vlapic_has_mmio(const struct vlapic *v)
 /* MSRs 0x800-0x8ff and 0x6e0. 0, or -E_INVAL for #GP (also: not in x2APIC mode, reserved bits, wrong direction). */
 int vlapic_msr_read(struct vlapic *v, uint32_t msr, uint64_t *value) MUST_CHECK;
 int vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t value) MUST_CHECK;
-/* The writes to VLAPIC_MSR_SELF_IPI and VLAPIC_MSR_EOI alone. */
+/* The write to VLAPIC_MSR_SELF_IPI alone. */
 int vlapic_write_self_ipi(struct vlapic *v, uint64_t value) MUST_CHECK;
-int vlapic_write_eoi(struct vlapic *v, uint64_t value) MUST_CHECK;
 
 /*
  * xAPIC page, offset 0 to 0xfff, size 1 to 8. Only 32-bit accesses to multiples of 16 are architectural (SDM 11.4.1);

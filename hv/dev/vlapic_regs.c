@@ -214,23 +214,12 @@ int vlapic_write_self_ipi(struct vlapic *v, uint64_t value)
 	return 0;
 }
 
-/* Nothing but 0 (SDM Vol. 3A Table 11-6). The register holds 0 for ever. */
-int vlapic_write_eoi(struct vlapic *v, uint64_t value)
-{
-	if (!vlapic_is_x2apic(v) || value)
-		return -E_INVAL;
-	vlapic_eoi(v);
-	return 0;
-}
-
 int vlapic_msr_write(struct vlapic *v, uint32_t msr, uint64_t value)
 {
 	uint32_t reg = (msr - VLAPIC_MSR_FIRST) * 16;
 
-	if (msr == VLAPIC_MSR_SELF_IPI) /* the table's rules, in a shorter way */
+	if (msr == VLAPIC_MSR_SELF_IPI) /* the table's rule, in a shorter way */
 		return vlapic_write_self_ipi(v, value);
-	if (msr == VLAPIC_MSR_EOI)
-		return vlapic_write_eoi(v, value);
 	if (msr == VLAPIC_MSR_TSC_DEADLINE) {
 		vlapic_timer_set_deadline(v, value);
 		return 0;

@@ -332,9 +332,10 @@ static NOINLINE enum outcome write_msr(struct vcpu *v, uint32_t msr, uint64_t va
 /* What it makes deliverable, if anything, has been requested already. */
 static enum outcome write_eoi(struct vcpu *v, uint64_t value)
 {
-	pv_take_eoi(v);
-	if (vlapic_write_eoi(&v->lapic, value))
+	if (!vlapic_is_x2apic(&v->lapic) || value) /* SDM Vol. 3A Table 11-6 */
 		return vcpu_raise_gp(v);
+	pv_take_eoi(v);
+	vlapic_eoi(&v->lapic);
 	if (vlapic_pending(&v->lapic) >= 0)
 		vcpu_look_again(v);
 	return OUTCOME_NEXT;
