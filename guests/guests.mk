@@ -9,7 +9,7 @@ GUEST_FILES := $(GUEST_FLAT:%=$(GUEST_OUT)/%.bin) $(GUEST_C64:%=$(GUEST_OUT)/%.e
 GUEST_CFLAGS := -std=c17 -O2 -ffreestanding -fno-pic -fno-pie -mno-red-zone -mgeneral-regs-only -fno-stack-protector \
         -fno-asynchronous-unwind-tables -fcf-protection=none $(WARN) -I.
 GUEST_LIB64 := $(GUEST_OUT)/64/lib/start64.o $(GUEST_OUT)/64/lib/interrupt.o $(GUEST_OUT)/64/lib/pc.o \
-        $(GUEST_OUT)/64/lib/smp.o $(GUEST_OUT)/64/lib/smp_start.o
+        $(GUEST_OUT)/64/lib/smp.o $(GUEST_OUT)/64/lib/smp_start.o $(GUEST_OUT)/64/lib/virtio.o
 GUEST_LDFLAGS := -nostdlib -static -z noexecstack -z max-page-size=4096 --build-id=none -T guests/lib/guest.ld
 
 $(GUEST_OUT)/%.bin: guests/%.asm $(wildcard guests/lib/*.inc)
