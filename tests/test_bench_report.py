@@ -64,5 +64,5 @@ def test_gnuplot_draws_it(tmp_path):
 
 def test_the_hosts_init_runs_each_guest():
     lines = kvm.init_script([("bench", 1, "doorbells"), ("bench_smp", 2, "")]).splitlines()
-    assert lines[2:5] == [f"busybox insmod /{module}.ko" for module in ("irqbypass", "kvm", "kvm-intel")]
-    assert lines[5:7] == ["/kvm /bench.elf 1 'doorbells'", "/kvm /bench_smp.elf 2 ''"]
+    assert lines[4:7] == [f"busybox insmod /{module}.ko" for module in ("irqbypass", "kvm", "kvm-intel")]
+    assert lines[7:9] == ["/kvm /bench.elf 1 'doorbells'", "/kvm /bench_smp.elf 2 ''"]

@@ -5,7 +5,8 @@
  *
  * KVM emulates the interrupt controllers and the PIT. What is here are the debug ports, the UART, and the host bridge's
  * ID in ECAM; anywhere else reads give ones. Doorbells are ioeventfds that nobody waits for. A vCPU is a thread on a
- * CPU of its own, as far as there are so many.
+ * CPU of its own, as far as there are so many. Of the words it knows itself "not-ready": the guest's memory is not
+ * taken from Linux before the guest touches it.
  *
  * What the guest prints is kept until it ends, so that the console's interrupts do not fall into what it measures.
  * The exit status is the low byte of what the guest writes to its exit port, 0 for success; 255 when something is
@@ -33,6 +34,7 @@
 #include "guests/lib/multiboot.h"
 
 #define MEMORY	       (16u << 20)
+#define LARGE_PAGE     (2u << 20)
 #define MAX_VCPUS      8
 #define LOWEST_IMAGE   0x100000u
 #define INFO	       0x1000u /* struct multiboot_info, and the command line behind it */
@@ -188,11 +190,27 @@ static uint32_t image_load(const char *name)
 	return header.e_entry;
 }
 
-static void make_memory(void)
+static void advise(uint8_t *from, size_t bytes, int advice, const char *name)
 {
-	memory = mmap(NULL, MEMORY, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
-	if (memory == MAP_FAILED)
+	if (madvise(from, bytes, advice) < 0)
+		die("madvise, %s: %s", name, strerror(errno));
+}
+
+/*
+ * At a multiple of 2 MiB and in pages of that size, as QEMU has it, but for the first: a guest that measures memory has
+ * both sizes. `ready`: all pages are there, and zero, before the guest wants them.
+ */
+static void make_memory(bool ready)
+{
+	uint8_t *room = mmap(NULL, MEMORY + LARGE_PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+	if (room == MAP_FAILED)
 		die("no memory for the guest: %s", strerror(errno));
+	memory = room + (-(uintptr_t)room & (LARGE_PAGE - 1));
+	advise(memory, LARGE_PAGE, MADV_NOHUGEPAGE, "small pages");
+	advise(memory + LARGE_PAGE, MEMORY - LARGE_PAGE, MADV_HUGEPAGE, "large pages");
+	if (ready)
+		advise(memory, MEMORY, MADV_POPULATE_WRITE, "pages that are there");
 }
 
 static void tell_guest(const char *words)
@@ -429,6 +447,7 @@ static unsigned parse_vcpus(const char *text)
 
 int main(int argc, char **argv)
 {
+	const char *words;
 	unsigned count;
 	uint32_t entry;
 
@@ -436,9 +455,10 @@ int main(int argc, char **argv)
 	if (argc < 2 || argc > 4)
 		die("usage: kvm FILE [VCPUS [WORDS]]");
 	count = argc > 2 ? parse_vcpus(argv[2]) : 1;
-	make_memory();
+	words = argc > 3 ? argv[3] : "";
+	make_memory(!strstr(words, "not-ready"));
 	entry = image_load(argv[1]);
-	tell_guest(argc > 3 ? argv[3] : "");
+	tell_guest(words);
 	make_vm();
 	for (unsigned id = 0; id < count; id++)
 		make_vcpu(&vcpus[id], id);
