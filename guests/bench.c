@@ -17,7 +17,8 @@
 #define VECTOR_SELF  0x70
 #define VECTOR_TIMER 0x71
 #define MSR_DEADLINE 0x6e0
-#define TIMER_TICKS  20000 /* ahead: enough for the way into HLT */
+#define TIMER_TICKS  20000	 /* ahead: enough for the way into HLT */
+#define FAR_TICKS    10000000000 /* ahead */
 #define IOAPIC	     0xfec00000ull
 #define ECAM	     0xe0000000ull
 
@@ -149,14 +150,10 @@ static uint64_t start_timer(bool deadline)
 	return expiry;
 }
 
-static void bench_hlt_timer(void)
+static void bench_hlt_timer(bool deadline)
 {
-	bool deadline = cpuid(1, 0).ecx & 1u << 24;
 	struct result r = NO_RESULT;
 
-	interrupt_set(VECTOR_TIMER, on_self);
-	lapic_write(LAPIC_TIMER_DIVIDE, 0xb); /* by 1 */
-	lapic_write(LAPIC_LVT_TIMER, (deadline ? LAPIC_DEADLINE : 0) | VECTOR_TIMER);
 	for (unsigned run = 0; run < RUNS / 10; run++) {
 		uint64_t expiry = start_timer(deadline);
 
@@ -164,8 +161,50 @@ static void bench_hlt_timer(void)
 			sti_hlt_cli();
 		result_add(&r, result_less(handled_at, expiry));
 	}
-	lapic_write(LAPIC_LVT_TIMER, LAPIC_MASKED);
 	result_report("hlt-timer", &r, 0);
+}
+
+/* The same while the guest is busy: it looks at memory until the handler has been there. */
+static void bench_running_timer(bool deadline)
+{
+	struct result r = NO_RESULT;
+
+	sti();
+	for (unsigned run = 0; run < RUNS / 10; run++) {
+		uint64_t expiry = start_timer(deadline);
+
+		for (handled_at = 0; !handled_at;)
+			;
+		result_add(&r, result_less(handled_at, expiry));
+	}
+	cli();
+	result_report("timer-running", &r, 0);
+}
+
+/* What an operating system does at each of its ticks: another deadline, further away than this takes. */
+static void bench_deadline(bool deadline)
+{
+	uint64_t far = rdtsc() + FAR_TICKS;
+
+	if (!deadline) {
+		skip("tsc-deadline", "CPUID shows no deadline mode");
+		return;
+	}
+	BENCH("tsc-deadline", wrmsr(MSR_DEADLINE, far + run));
+	wrmsr(MSR_DEADLINE, 0); /* disarmed */
+}
+
+static void bench_timer(void)
+{
+	bool deadline = cpuid(1, 0).ecx & 1u << 24;
+
+	interrupt_set(VECTOR_TIMER, on_self);
+	lapic_write(LAPIC_TIMER_DIVIDE, 0xb); /* by 1 */
+	lapic_write(LAPIC_LVT_TIMER, (deadline ? LAPIC_DEADLINE : 0) | VECTOR_TIMER);
+	bench_hlt_timer(deadline);
+	bench_running_timer(deadline);
+	bench_deadline(deadline);
+	lapic_write(LAPIC_LVT_TIMER, LAPIC_MASKED);
 }
 
 static void bench_x2apic(void)
@@ -214,7 +253,7 @@ void guest_main(const struct multiboot_info *info)
 	if (multiboot_says(info, "doorbells"))
 		bench_doorbells();
 	bench_x2apic();
-	bench_hlt_timer();
+	bench_timer();
 	bench_no_exit();
 	guest_finish();
 }
