@@ -19,6 +19,11 @@
 #define MSR_DEADLINE 0x6e0
 #define TIMER_TICKS  20000	 /* ahead: enough for the way into HLT */
 #define FAR_TICKS    10000000000 /* ahead */
+#define COM1	     0x3f8
+#define COM1_LSR     0x3fd
+#define COM1_SCRATCH 0x3ff
+#define LSR_EMPTY    0x20
+#define SENT	     100 /* bytes of each kind: less than the machine's own line has room for */
 #define IOAPIC	     0xfec00000ull
 #define ECAM	     0xe0000000ull
 
@@ -92,10 +97,34 @@ static void bench_devices(void)
 
 	ioapic_read(0);
 	BENCH("pio-in", in8(0x21));
-	BENCH("pio-device", in8(0x3ff)); /* the UART's scratch register */
-	BENCH("pio-device-out", out8(0x3ff, 0x55));
+	BENCH("pio-device", in8(COM1_SCRATCH));
+	BENCH("pio-device-out", out8(COM1_SCRATCH, 0x55));
 	BENCH("mmio-ioapic", (void)*window); /* under Vireo no exit: the guest reads memory */
 	BENCH("mmio-device", (void)*bridge); /* the host bridge's ID: an exit, and a decoded instruction */
+}
+
+/*
+ * A byte to the serial line, as drivers send it: with a look whether there is room, and of the rest of a FIFO without.
+ * The dots are what the line has at its end.
+ */
+static void bench_console(void)
+{
+	struct result byte = NO_RESULT, polled = NO_RESULT;
+
+	for (unsigned run = 0; run < SENT; run++) {
+		uint64_t before = rdtsc();
+
+		out8(COM1, '.');
+		result_add(&byte, rdtsc() - before);
+		before = rdtsc();
+		while (!(in8(COM1_LSR) & LSR_EMPTY))
+			;
+		out8(COM1, '.');
+		result_add(&polled, rdtsc() - before);
+	}
+	print("\n");
+	result_report("console-byte", &byte, overhead);
+	result_report("console-byte-polled", &polled, overhead);
 }
 
 /* Vireo's doorbells are those of its virtual devices: bench_virtio.c. */
@@ -255,5 +284,6 @@ void guest_main(const struct multiboot_info *info)
 	bench_x2apic();
 	bench_timer();
 	bench_no_exit();
+	bench_console(); /* last: what it says goes on to the machine's serial line afterwards, by interrupts */
 	guest_finish();
 }
