@@ -273,6 +273,7 @@ def collect():
             for column, ticks in columns.items():
                 put(name, "ticks", column, ticks)
     put("disk-read-byte", "ticks", "vireo", round(rows["disk-read-1m"]["vireo"] / (1 << 20), 4))
+    put("console-virtio-byte", "ticks", "vireo", round(rows["console-virtio-256"]["vireo"] / 256, 4))
     put("linux-boot", "ticks", "must", int(BOOT_MUST * rows["linux-boot"]["native"]))
     put("linux-boot-devices", "ticks", "must", int(DEVICES_MUST * rows["linux-boot"]["native"]))
     for name, most in MUST.items():
