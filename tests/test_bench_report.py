@@ -17,7 +17,7 @@ def row(name, unit="ticks", **columns):
 ROWS = [row("cpuid", vireo=100, kvm=1000, kvm_default=1100, must=150), row("wrmsr", vireo=0, kvm=1000),
         row("cr0", vireo=400, kvm=1000, must=200), row("ept-4k", kvm=3510), row("hlt-timer", vireo=1, kvm=7000),
         row("no-exit-cr3", vireo=1, kvm=1), row("linux-boot", vireo=606, kvm=500_000_000, native=600),
-        row("image-bytes", "bytes", vireo=5)]
+        row("linux-boot-smp", vireo=1300, native=1000), row("image-bytes", "bytes", vireo=5)]
 
 
 def test_the_mean_is_geometric_and_nothing_costs_less_than_a_tick():
@@ -33,7 +33,8 @@ def test_the_mean_leaves_out_what_one_of_them_lacks_and_other_rows():
 def test_the_summary_says_both_means_and_the_boot():
     assert report.summary(ROWS) == [
         "Vireo / KVM, geometric mean of 3 operations that exit under KVM: 0.034 (must: 0.12, kept)",
-        "the same of the 2 that exit under Vireo, too: 0.200", "Linux under Vireo takes 1.010 of its native time to init"]
+        "the same of the 2 that exit under Vireo, too: 0.200", "Linux under Vireo takes 1.010 of its native time to init",
+        "Linux on four processors under Vireo takes 1.300 of its native time to init"]
     assert "MISSED" in report.summary([row("cr0", vireo=400, kvm=1000)])[0]
     assert report.summary([]) == []
 

@@ -53,6 +53,7 @@ CREATED_MIB = [64, 1024]
 STREAM_MIB = 16
 IDLE_LOOKS = 30
 IDLE_SECONDS = 3  # some 0.7 are enough to zero MACHINE_MEMORY
+SMP = 4  # processors, and vCPUs
 
 # What a row may be at most.
 MUST = {"cpuid": 150, "vmcall": 150, "rdmsr": 160, "wrmsr": 170, "cr0": 200, "cr4-smep": 250, "wbinvd": 150, "pio-in": 220,
@@ -62,7 +63,8 @@ MUST = {"cpuid": 150, "vmcall": 150, "rdmsr": 160, "wrmsr": 170, "cr0": 200, "cr
         "disk-exits-depth-1": 2, "disk-exits-depth-32": 0.2, "disk-read-byte": 0.25, "clock-exits": 0,
         "net-stream-kib": 409, "idle-exits": 5, "linux-boot-exits": 3000, "linux-boot-devices-exits": 4000,
         "core-to-guest": 15000000, "image-bytes": 512 * 1024}
-BOOT_MUST, DEVICES_MUST = 1.02, 1.05  # of the native time, for linux-boot and linux-boot-devices
+# Of the native time, for linux-boot, linux-boot-smp and linux-boot-devices.
+BOOT_MUST, SMP_MUST, DEVICES_MUST = 1.02, 1.05, 1.05
 
 # All kinds of devices that a VM can have beside its PC.
 DEVICES = "disk = memory 16M\nrng = on\nnet = lan\nhvc = 1\nballoon = on\n"
@@ -76,18 +78,18 @@ OFF = "vireo-init-off"
 SILENT = "retbleed=off"
 
 
-def machine_of(name, folder, arguments, memory):
+def machine_of(name, folder, arguments, memory, cpus=1):
     """A machine that boots an image made with these arguments of boot/mkimage.sh."""
     image = pathlib.Path(folder) / f"{name}.img"
     options, rest = arguments
     subprocess.run([ROOT / "boot" / "mkimage.sh", "--acpi", *options, image, *rest], check=True)
     print(f"bench: booting {name}", flush=True)
-    return machine.Machine(f"bench-{name}", image, memory=memory, timeout=BOOT_SECONDS)
+    return machine.Machine(f"bench-{name}", image, cpus=cpus, memory=memory, timeout=cpus * BOOT_SECONDS)
 
 
-def boot(name, folder, arguments, memory, last_words):
+def boot(name, folder, arguments, memory, last_words, cpus=1):
     """Boots it; all that the serial port said."""
-    with machine_of(name, folder, arguments, memory) as booted:
+    with machine_of(name, folder, arguments, memory, cpus) as booted:
         booted.expect(last_words)
         return booted.output()
 
@@ -109,17 +111,18 @@ def number(pattern, text):
     return int(found[-1])
 
 
-def measure_native(folder, command_line):
-    options = ["--efi", LINUX[0], "--loadoptions", rf"initrd=\vireo\initrd {command_line}"]
-    said = boot("native", folder, (options, ["-", LINUX[1]]), GUEST_MEMORY, r"vireo-init: tsc [0-9]+\r\n")
+def measure_native(folder, cpus=1):
+    """Ticks to init without Vireo."""
+    options = ["--efi", LINUX[0], "--loadoptions", rf"initrd=\vireo\initrd {command_line()} {OFF}"]
+    said = boot(f"native-{cpus}", folder, (options, ["-", LINUX[1]]), GUEST_MEMORY, r"vireo-init: tsc [0-9]+\r\n", cpus)
     return number(r"vireo-init: tsc (\d+)", said) - number(r"chain: tsc (\d+)", said)
 
 
-def boot_vireo(name, folder, conf_text):
+def boot_vireo(name, folder, conf_text, cpus=1):
     """The same as Vireo's guest, until that is off; what the serial port said."""
     conf = pathlib.Path(folder) / f"{name}.conf"
     conf.write_text(conf_text)
-    return boot(name, folder, ([], [conf, *LINUX]), MACHINE_MEMORY, "vireo: all guests have ended")
+    return boot(name, folder, ([], [conf, *LINUX]), MACHINE_MEMORY, "vireo: all guests have ended", cpus)
 
 
 def ticks_to_init(said):
@@ -137,6 +140,13 @@ def measure_vireo(folder, conf_text):
     figures["core-to-guest"] = ("ticks", figures["core-to-guest"][1] - sized)
     figures["linux-boot"] = ("ticks", ticks_to_init(said))
     return figures
+
+
+def measure_smp(folder):
+    """The boot with a vCPU for each of SMP processors: {id: (unit, value)}."""
+    said = boot_vireo("smp-linux", folder, boots_only().replace("vcpus = 1", f"vcpus = {SMP}"), SMP)
+    return {"linux-boot-smp": ("ticks", ticks_to_init(said)),
+            "linux-boot-smp-exits": ("exits", number(r"vm linux: powered off after (\d+) exits", said))}
 
 
 def measure_devices(folder, conf_text):
@@ -263,8 +273,9 @@ def collect():
     put("image-bytes", "bytes", "vireo", (BUILD / "boot" / "core.stripped.elf").stat().st_size)
     put("efi-bytes", "bytes", "vireo", (BUILD / "BOOTX64.EFI").stat().st_size)
     with tempfile.TemporaryDirectory(prefix="vireo-bench-") as folder:
-        put("linux-boot", "ticks", "native", measure_native(folder, f"{command_line()} {OFF}"))
-        measured = measure_vireo(folder, boots_only()) | measure_devices(folder, boots_only()) \
+        put("linux-boot", "ticks", "native", measure_native(folder))
+        put("linux-boot-smp", "ticks", "native", measure_native(folder, SMP))
+        measured = measure_vireo(folder, boots_only()) | measure_smp(folder) | measure_devices(folder, boots_only()) \
             | measure_single_exits(folder) | measure_ipis(folder) | measure_creation(folder) | disk.measure(folder) \
             | measure_stream(folder) | measure_idle(folder)
         for name, (unit, value) in measured.items():
@@ -275,6 +286,7 @@ def collect():
     put("disk-read-byte", "ticks", "vireo", round(rows["disk-read-1m"]["vireo"] / (1 << 20), 4))
     put("console-virtio-byte", "ticks", "vireo", round(rows["console-virtio-256"]["vireo"] / 256, 4))
     put("linux-boot", "ticks", "must", int(BOOT_MUST * rows["linux-boot"]["native"]))
+    put("linux-boot-smp", "ticks", "must", int(SMP_MUST * rows["linux-boot-smp"]["native"]))
     put("linux-boot-devices", "ticks", "must", int(DEVICES_MUST * rows["linux-boot"]["native"]))
     for name, most in MUST.items():
         rows[name]["must"] = most

@@ -10,6 +10,7 @@ EXITING = ["cpuid", "vmcall", "rdmsr", "wrmsr", "cr0", "cr4-smep", "wbinvd", "pi
            "mmio-ioapic", "mmio-doorbell", "mmio-device", "ept-4k", "x2apic-eoi", "self-ipi", "ipi-running", "ipi-halted"]
 NO_EXIT_UNDER_VIREO = ["wrmsr", "cr4-smep", "mmio-ioapic", "x2apic-eoi", "self-ipi"]
 MEAN_MUST = 0.12
+BOOTS = {"linux-boot": "", "linux-boot-smp": " on four processors"}
 
 COLUMNS = {"vireo": "Vireo", "kvm": "KVM", "kvm_default": "KVM, default", "native": "native", "must": "must"}
 LONGEST_BAR = 100_000  # ticks: what takes longer is no single exit, and would press the others together
@@ -43,8 +44,8 @@ def summary(rows):
     if mean is not None:
         said.append(f"the same of the {count} that exit under Vireo, too: {mean:.3f}")
     for row in rows:
-        if row["id"] == "linux-boot" and "vireo" in row and "native" in row:
-            said.append(f"Linux under Vireo takes {row['vireo'] / row['native']:.3f} of its native time to init")
+        if row["id"] in BOOTS and "vireo" in row and "native" in row:
+            said.append(f"Linux{BOOTS[row['id']]} under Vireo takes {row['vireo'] / row['native']:.3f} of its native time to init")
     return said
 
 
