@@ -39,7 +39,6 @@ VIREO_SAYS = [
     ("zero-before-start", "ticks", r"vm linux: first instruction .* zeroing memory took (\d+)"),
     ("zero-memory", "ticks", r"vm linux: touched .* zeroing memory took (\d+)"),
     ("load-images", "ticks", r"vm linux: first instruction .* loading images (\d+)"),
-    ("linux-boot-exits", "exits", r"vm linux: powered off after (\d+) exits"),
     ("own-memory-bytes", "KiB", r"memory: (\d+) KiB used by Vireo itself"),
     ("vm-memory-bytes", "KiB", r"vm linux: created in .*; (\d+) KiB beside"),
     ("vm-create", "ticks", r"vm linux: created in (\d+) ticks"),
@@ -69,8 +68,7 @@ BOOT_MUST, SMP_MUST, DEVICES_MUST = 1.02, 1.05, 1.05
 # All kinds of devices that a VM can have beside its PC.
 DEVICES = "disk = memory 16M\nrng = on\nnet = lan\nhvc = 1\nballoon = on\n"
 
-# On the kernel's command line, natively and as a guest: init powers off at once, so that Vireo's count of exits is that of
-# the boot (and of a hundred or two for the power-off).
+# On the kernel's command line, natively and as a guest: init powers off at once.
 OFF = "vireo-init-off"
 
 # The one line that a quiet boot prints, an error: that the emulated processor has no remedy for RETBleed. Its 124 characters
@@ -139,7 +137,26 @@ def measure_vireo(folder, conf_text):
     sized = figures.pop("zero-before-start")[1] + figures["load-images"][1]
     figures["core-to-guest"] = ("ticks", figures["core-to-guest"][1] - sized)
     figures["linux-boot"] = ("ticks", ticks_to_init(said))
+    figures["linux-boot-exits"] = ("exits", boot_traced("traced", folder, conf_text)[1])
     return figures
+
+
+def boot_traced(name, folder, conf_text):
+    """The boot once more, from the shell with the trace on: (what the serial port said, exits until init's first line). The
+    trace knows which exits came later, since the guest's time-stamp counter is the processor's; what it takes itself is a
+    thousandth of the ticks."""
+    conf = pathlib.Path(folder) / f"{name}.conf"
+    conf.write_text(conf_text + "autostart = off\n")
+    with machine_of(name, folder, ([], [conf, *LINUX]), MACHINE_MEMORY) as booted:
+        booted.expect(machine.SHELL_PROMPT)
+        booted.shell("trace start")
+        booted.shell("start linux")
+        booted.expect("vireo: all guests have ended")
+        init = number(r"vireo-init: tsc (\d+)", booted.output())
+        times = re.findall(r"^T \d+ ([0-9a-f]+) exit ", booted.shell("trace dump", BOOT_SECONDS), re.M)
+        said = booted.output()
+    late = sum(int(tsc, 16) > init for tsc in times)
+    return said, number(r"vm linux: powered off after (\d+) exits", said) - late
 
 
 def measure_smp(folder):
@@ -151,21 +168,9 @@ def measure_smp(folder):
 
 def measure_devices(folder, conf_text):
     """The boot of a VM that has every device: {id: (unit, value)}. The kernel finds and configures them; init, which
-    would load their drivers, powers off at once. Of all exits the trace knows which came after init's first instruction,
-    since the guest's time-stamp counter is the processor's; what the trace itself takes is a thousandth of the ticks."""
-    conf = pathlib.Path(folder) / "devices.conf"
-    conf.write_text(conf_text.replace(OFF, f"{OFF} {SILENT}") + DEVICES + "autostart = off\n")
-    with machine_of("devices", folder, ([], [conf, *LINUX]), MACHINE_MEMORY) as booted:
-        booted.expect(machine.SHELL_PROMPT)
-        booted.shell("trace start")
-        booted.shell("start linux")
-        booted.expect("vireo: all guests have ended")
-        init = number(r"vireo-init: tsc (\d+)", booted.output())
-        exits = re.findall(r"^T \d+ ([0-9a-f]+) exit ", booted.shell("trace dump", BOOT_SECONDS), re.M)
-        said = booted.output()
-    late = sum(int(tsc, 16) > init for tsc in exits)
-    return {"linux-boot-devices": ("ticks", ticks_to_init(said)),
-            "linux-boot-devices-exits": ("exits", number(r"vm linux: powered off after (\d+) exits", said) - late)}
+    would load their drivers, powers off at once."""
+    said, exits = boot_traced("devices", folder, conf_text.replace(OFF, f"{OFF} {SILENT}") + DEVICES)
+    return {"linux-boot-devices": ("ticks", ticks_to_init(said)), "linux-boot-devices-exits": ("exits", exits)}
 
 
 def measure_guest(folder, name, guest, cpus, before="", after="", idle_first=False):
