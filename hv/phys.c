@@ -363,8 +363,12 @@ hpa_t phys_alloc(uint64_t pages, uint64_t align_pages)
 	if (pages > CHUNK_FRAMES || align_pages > CHUNK_FRAMES)
 		return HPA_NONE;
 	spin_lock(&lock);
-	if (pages <= frames_left())
+	if (pages <= frames_left()) {
+		reserved_frames +=
+		    pages; /* until they are found: split_one() may let others in, who count what is left */
 		hpa = find_frames(pages, align_pages);
+		reserved_frames -= pages;
+	}
 	spin_unlock(&lock);
 	return hpa;
 }
@@ -543,12 +547,12 @@ hpa_t phys_take_frame(void)
 
 	spin_lock(&lock);
 	promised = reserved_frames;
-	reserved_frames -= promised;
 	while (promised && hpa_is_none(hpa = find_frames(1, 1))) { /* another CPU splits the chunk that has it */
 		spin_unlock(&lock);
 		__builtin_ia32_pause();
 		spin_lock(&lock);
 	}
+	reserved_frames -= promised; /* not before: see phys_alloc() */
 	spin_unlock(&lock);
 	ASSERT(promised);
 	return hpa;

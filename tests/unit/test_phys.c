@@ -5,10 +5,13 @@
 #include "hv/lib/panic.h"
 #include "hv/phys.h"
 
+#include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <cmocka.h>
 
@@ -218,6 +221,78 @@ static void idle_time_zeroes_what_is_free(void **state)
 	assert_true(zeroed == PHYS_CHUNK && b.value != a.value);
 	assert_true(phys_alloc(512, 1).value == a.value); /* small things don't cost a clean one */
 	assert_false(phys_zero_page(always, NULL));
+}
+
+/* --- one CPU zeroes the last free chunk, another needs a frame of it, a third wants a promise ----------------------
+ */
+
+#define DEADLINE 60    /* seconds */
+#define LOOKS	 10000 /* at what is free: what must never be seen has no moment of its own to wait for */
+
+struct waiter {
+	void *(*wants)(void *frame);
+	pthread_t thread;
+	hpa_t frame;
+};
+static _Atomic bool begun;
+
+static void *take_promised(void *frame)
+{
+	begun = true;
+	*(hpa_t *)frame = phys_take_frame();
+	return NULL;
+}
+
+static void *allocate(void *frame)
+{
+	begun = true;
+	*(hpa_t *)frame = phys_alloc(1, 1);
+	return NULL;
+}
+
+/* The last chunk is in our hands, and who wants a frame of it waits for that. Its frame is nobody else's meanwhile. */
+static bool look_meanwhile(void *ctx)
+{
+	struct waiter *w = ctx;
+	time_t end = time(NULL) + DEADLINE;
+
+	assert_int_equal(pthread_create(&w->thread, NULL, w->wants, &w->frame), 0);
+	while ((!begun || phys_free_bytes()) && time(NULL) < end)
+		sched_yield();
+	for (unsigned i = 0; i < LOOKS; i++) {
+		assert_int_equal(phys_free_bytes(), 0);
+		assert_int_equal(phys_reserve_frames(1), -E_NOMEM);
+		sched_yield();
+	}
+	return false;
+}
+
+/* All of the last chunk is promised but `open` frames. */
+static void wait_for_the_last_chunk(void *(*wants)(void *frame), uint64_t open)
+{
+	struct waiter w = {.wants = wants};
+
+	begun = false;
+	while (phys_free_bytes() > PHYS_CHUNK)
+		assert_false(hpa_is_none(phys_alloc(1, 1)));
+	assert_int_equal(phys_free_chunks(), 1);
+	assert_int_equal(phys_reserve_frames(PHYS_CHUNK / PAGE_SIZE - open), 0);
+	assert_true(phys_zero_page(look_meanwhile, &w));
+	assert_int_equal(pthread_join(w.thread, NULL), 0);
+	assert_false(hpa_is_none(w.frame));
+	assert_int_equal(phys_free_bytes(), 0);
+}
+
+static void a_promise_is_not_given_twice(void **state)
+{
+	(void)state;
+	wait_for_the_last_chunk(take_promised, 0);
+}
+
+static void what_is_being_allocated_is_not_promised(void **state)
+{
+	(void)state;
+	wait_for_the_last_chunk(allocate, 1);
 }
 
 static void freed_frames_come_back(void **state)
@@ -452,6 +527,8 @@ int main(void)
 	    cmocka_unit_test_setup(small_things_stay_together, setup),
 	    cmocka_unit_test_setup(promises_are_kept, setup),
 	    cmocka_unit_test_setup(idle_time_zeroes_what_is_free, setup),
+	    cmocka_unit_test_setup(a_promise_is_not_given_twice, setup),
+	    cmocka_unit_test_setup(what_is_being_allocated_is_not_promised, setup),
 	    cmocka_unit_test_setup(freed_frames_come_back, setup),
 	    cmocka_unit_test_setup(low_memory_is_apart, setup),
 	    cmocka_unit_test_setup(misuse_panics, setup),
