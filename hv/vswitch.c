@@ -298,6 +298,10 @@ static enum vswitch_drop check_source(const struct vswitch *sw, unsigned port, c
 	return (h->to & ~0xFULL) == RESERVED ? VSWITCH_RESERVED : VSWITCH_DROPS;
 }
 
+/*
+ * Trunks are in all VLANs that a tag can name. VLAN 0 is none of them: such a tag would say a priority only, and mean
+ * the trunk's own VLAN to who gets it (802.1Q, 9.6).
+ */
 static uint64_t members(const struct vswitch *sw, uint16_t vlan)
 {
 	uint64_t set = 0;
@@ -305,7 +309,7 @@ static uint64_t members(const struct vswitch *sw, uint16_t vlan)
 	for (uint64_t left = sw->attached; left; left &= left - 1) {
 		const struct vswitch_port_config *c = &sw->port[first_of(left)].config;
 
-		if (c->trunk || c->vlan == vlan)
+		if (c->vlan == vlan || (c->trunk && vlan))
 			set |= left & -left;
 	}
 	return set;

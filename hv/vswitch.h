@@ -50,8 +50,8 @@ struct vswitch_port_config {
 	uint8_t mac[NET_MAC_SIZE]; /* its address: unicast, not 0, no other port's on this switch */
 	/*
 	 * 0 to VSWITCH_VLAN_MAX; 0 is a VLAN as any other, that of ports that say nothing. A port that is no trunk is
-	 * in this one: the guest sends and gets untagged frames. A trunk is in all: it sends and gets tagged frames,
-	 * but those of this VLAN untagged.
+	 * in this one: the guest sends and gets untagged frames. A trunk is in all, in 0 only if that is its own,
+	 * since no tag says VLAN 0: it sends and gets tagged frames, but those of this VLAN untagged.
 	 */
 	uint16_t vlan;
 	bool trunk;

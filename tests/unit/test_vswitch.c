@@ -357,6 +357,40 @@ static void a_trunk_says_the_vlan(void **state)
 	assert_dropped(0, VSWITCH_TAGGED);
 }
 
+/* A tag of VLAN 0 would mean the receiver's own VLAN (802.1Q, 9.6): frames of port 0 stay away from a trunk of VLAN 5.
+ */
+static void ports_that_say_nothing_have_no_tag(void **state)
+{
+	(void)state;
+	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.vlan = 5});
+	attach((struct vswitch_port_config){.vlan = 5, .trunk = true, .free_mac = true});
+	make_frame(ALL, MAC(0), 0x0800);
+	assert_dropped(0, VSWITCH_NOWHERE);
+	make_frame(MAC(2), MAC(0), 0x0800);
+	assert_dropped(0, VSWITCH_NOWHERE);
+	make_tagged(ALL, MAC(2), 0xE000); /* a priority: VLAN 5 */
+	assert_int_equal(route(2), 2);
+	make_tagged(MAC(0), MAC(2), 0);
+	assert_int_equal(route(2), 2); /* as unknown as any there */
+	make_frame(MAC(100), MAC(2), 0x0800);
+	assert_int_equal(route(2), 2);
+	make_tagged(ALL, MAC(100), 0); /* learned, in VLAN 5 */
+	assert_int_equal(route(2), 2);
+	make_frame(MAC(100), MAC(0), 0x0800);
+	assert_dropped(0, VSWITCH_NOWHERE);
+	assert_int_equal(route_plain(1, MAC(100)), 4);
+
+	attach((struct vswitch_port_config){.trunk = true}); /* its own VLAN is that of port 0 */
+	assert_int_equal(route_plain(0, ALL), 8);
+	assert_int_equal(route_plain(0, MAC(3)), 8);
+	assert_int_equal(transit.tagged, 0);
+	assert_int_equal(route_plain(3, ALL), 1);
+	assert_int_equal(route_plain(3, MAC(0)), 1);
+	assert_int_equal(route_plain(2, ALL), 0xA);
+	assert_int_equal(transit.tagged, 8);
+}
+
 static void an_address_is_learned_in_its_vlan(void **state)
 {
 	(void)state;
@@ -657,6 +691,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_flood_of_addresses_takes_a_share, setup),
 	    cmocka_unit_test_setup(frames_stay_in_their_vlan, setup),
 	    cmocka_unit_test_setup(a_trunk_says_the_vlan, setup),
+	    cmocka_unit_test_setup(ports_that_say_nothing_have_no_tag, setup),
 	    cmocka_unit_test_setup(an_address_is_learned_in_its_vlan, setup),
 	    cmocka_unit_test_setup(isolated_ports_see_the_others_only, setup),
 	    cmocka_unit_test_setup(ports_come_and_go, setup),
