@@ -454,6 +454,22 @@ static void lack_room(struct vswitch *sw, unsigned to, struct net_packet *packet
 		drop(sw, to, packet, t, VSWITCH_FULL);
 }
 
+/*
+ * Its lock is taken, as a guest with two busy cards can see to it that it nearly always is. A frame for many waits for
+ * a short time in all: what others send to everybody must not stand still for such a guest.
+ */
+static void lack_lock(struct vswitch *sw, unsigned to, struct net_packet *packet, struct vswitch_transit *t,
+		      uint64_t now)
+{
+	uint64_t waited, patience = sw->hz / (t->one ? VSWITCH_PATIENCE : VSWITCH_PATIENCE_MANY);
+
+	if (!t->held_since)
+		t->held_since = now | 1; /* not 0 */
+	waited = elapsed(t->one ? t->since : t->held_since, now);
+	if (waited >= patience)
+		drop(sw, to, packet, t, VSWITCH_BUSY);
+}
+
 static void settle(struct vswitch *sw, unsigned to, struct net_packet *packet, struct vswitch_transit *t,
 		   enum net_verdict verdict, uint64_t now)
 {
@@ -502,8 +518,8 @@ static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_pac
 	target = sw->port[to].config.owner;
 	if (!is_void(sw, port, packet, t)) {
 		grabbed = sw->ops->grab(from, target);
-		if (!grabbed && elapsed(t->since, now) >= sw->hz / VSWITCH_PATIENCE)
-			drop(sw, to, packet, t, VSWITCH_BUSY);
+		if (!grabbed)
+			lack_lock(sw, to, packet, t, now);
 	}
 	spin_unlock(&sw->lock);
 	if (!grabbed)

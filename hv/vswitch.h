@@ -21,9 +21,13 @@
 #define VSWITCH_WAYS	 4
 #define VSWITCH_QUOTA	 64  /* addresses learned from one port */
 #define VSWITCH_AGE	 300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
-/* Parts of a second: 5 ms that a frame waits in all for a receiver or its lock, and 50 us from one try to the next. */
-#define VSWITCH_PATIENCE 200
-#define VSWITCH_RETRY	 20000
+/*
+ * Parts of a second: 5 ms that a frame for one port waits in all for the receiver or its lock; 200 us that a frame for
+ * many waits for locks, all of them together, as long as two turns of a device; and 50 us from one try to the next.
+ */
+#define VSWITCH_PATIENCE      200
+#define VSWITCH_PATIENCE_MANY 5000
+#define VSWITCH_RETRY	      20000
 
 /* Why a frame wasn't delivered. Up to NOWHERE it counts at the port that it came from, then at the one it was for. */
 enum vswitch_drop {
@@ -34,7 +38,7 @@ enum vswitch_drop {
 	VSWITCH_NOWHERE,  /* nobody it may reach */
 	VSWITCH_REFUSED,  /* the receiver doesn't want it */
 	VSWITCH_FULL,	  /* it has no buffer, and others waited long enough, or many shall have the frame */
-	VSWITCH_BUSY,	  /* its lock was taken by others all the time */
+	VSWITCH_BUSY,	  /* its lock was taken by others whenever it was tried */
 	VSWITCH_DROPS
 };
 
@@ -105,16 +109,17 @@ struct vswitch {
 
 /* A frame between its route and its last receiver. Kept by who sends, one for each queue that it sends from. */
 struct vswitch_transit {
-	uint64_t to;	  /* ports that have it still to come */
-	uint64_t tagged;  /* those of `to` that get it with a tag */
-	uint64_t capture; /* ports that it touches, the sender's too, whose frames are to be recorded */
-	uint64_t since;	  /* ticks: when it was routed, or got on */
-	uint64_t again;	  /* ticks: when it is worth to go on, after NET_LATER */
+	uint64_t to;	     /* ports that have it still to come */
+	uint64_t tagged;     /* those of `to` that get it with a tag */
+	uint64_t capture;    /* ports that it touches, the sender's too, whose frames are to be recorded */
+	uint64_t since;	     /* ticks: when it was routed, or got on */
+	uint64_t held_since; /* ticks: when a receiver's lock was taken for the first time; 0: none was */
+	uint64_t again;	     /* ticks: when it is worth to go on, after NET_LATER */
 	uint32_t changes;
 	uint16_t tci; /* priority and VLAN, for those that get a tag */
 	uint8_t at;   /* the port that is tried */
 	bool routed;  /* false: the port has to wait until it may send so much */
-	bool one;     /* is for one port only: it waits for room */
+	bool one;     /* is for one port only: it waits for room, and longer for the lock */
 };
 
 /* `hz` ticks are a second; `seed` is a random number that no guest knows. */

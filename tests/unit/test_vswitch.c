@@ -17,6 +17,7 @@
 #include "hv/vswitch.h"
 
 #define MS     (FAKE_HZ / 1000)
+#define MANY   (FAKE_HZ / VSWITCH_PATIENCE_MANY)
 #define NEVER  UINT64_MAX
 #define GROUP  0x010000000000ULL
 #define ALL    0xFFFFFFFFFFFFULL
@@ -580,6 +581,22 @@ static void one_of_many_is_not_waited_for(void **state)
 	assert_int_equal(receiver[2].frames + receiver[3].frames, 2);
 }
 
+static void one_busy_receiver_is_waited_for(void **state)
+{
+	(void)state;
+	attach_some(3);
+	make_frame(MAC(1), MAC(0), 0x0800);
+	receiver[1].busy = true;
+	assert_int_equal(forward(0), NET_LATER);
+	assert_int_equal(transit.again, fake_now + FAKE_HZ / VSWITCH_RETRY);
+	fake_now += 5 * MS - 1;
+	assert_int_equal(forward(0), NET_LATER);
+	fake_now++;
+	assert_int_equal(forward(0), NET_SENT);
+	assert_int_equal(counts(1).drops[VSWITCH_BUSY], 1);
+	assert_int_equal(receiver[1].frames, 0);
+}
+
 static void a_busy_receiver_holds_up_no_other(void **state)
 {
 	(void)state;
@@ -590,16 +607,73 @@ static void a_busy_receiver_holds_up_no_other(void **state)
 	assert_int_equal(transit.to, 6);
 	assert_int_equal(receiver[3].frames, 1);
 	receiver[2].busy = false;
-	fake_now += 5 * MS - 1;
+	fake_now += MANY - 10;
 	assert_int_equal(forward(0), NET_LATER);
 	assert_int_equal(receiver[2].frames, 1);
-	fake_now += 5 * MS - 1; /* it got on meanwhile */
-	assert_int_equal(forward(0), NET_LATER);
-	fake_now++;
+	fake_now += 10; /* that it got on meanwhile gives it no more time */
 	assert_int_equal(forward(0), NET_SENT);
 	assert_int_equal(counts(1).drops[VSWITCH_BUSY], 1);
 	assert_int_equal(receiver[1].frames, 0);
 	assert_int_equal(receiver[3].frames, 1);
+}
+
+/* The time in which the frame that was made is over, tried again whenever it is worth to; `change` comes before. */
+static uint64_t held_up(unsigned port, void (*change)(void))
+{
+	uint64_t start = fake_now;
+
+	while (forward(port) == NET_LATER) {
+		assert_true(transit.again > fake_now);
+		fake_now = transit.again;
+		change();
+	}
+	return fake_now - start;
+}
+
+static void no_change(void) {}
+
+/* Whoever was free is busy: half of the ports at a time. */
+static void take_turns(void)
+{
+	for (unsigned i = 0; i < VSWITCH_PORTS; i++)
+		receiver[i].busy = !receiver[i].busy;
+}
+
+static void one_is_free(void)
+{
+	static unsigned next;
+
+	for (unsigned i = 0; i < VSWITCH_PORTS; i++)
+		receiver[i].busy = i != next % VSWITCH_PORTS;
+	next++;
+}
+
+/* VMs whose locks are taken whenever somebody looks don't keep another one from sending. */
+static void a_sender_to_many_is_held_up_briefly(void **state)
+{
+	static const uint64_t to[] = {ALL, GROUP | 5, 0x020000001234};
+
+	(void)state;
+	attach_some(VSWITCH_PORTS);
+	for (unsigned i = 0; i < ARRAY_SIZE(to); i++) {
+		make_frame(to[i], MAC(0), 0x0800);
+		receiver[63].busy = true;
+		assert_in_range(held_up(0, no_change), 1, MANY);
+		assert_int_equal(counts(63).drops[VSWITCH_BUSY], 1);
+		make_frame(to[i], MAC(0), 0x0800);
+		for (unsigned j = 0; j < VSWITCH_PORTS; j++)
+			receiver[j].busy = true;
+		assert_in_range(held_up(0, one_is_free), 1, MANY);
+		assert_int_equal(counts(63).drops[VSWITCH_BUSY], 2);
+		setup(NULL);
+		attach_some(VSWITCH_PORTS);
+	}
+	for (unsigned i = 0; i < VSWITCH_PORTS; i += 2)
+		receiver[i].busy = true;
+	make_frame(ALL, MAC(0), 0x0800);
+	assert_int_equal(held_up(0, take_turns), FAKE_HZ / VSWITCH_RETRY); /* all have it after one more try */
+	for (unsigned i = 1; i < VSWITCH_PORTS; i++)
+		assert_int_equal(receiver[i].frames, 1);
 }
 
 /* A port that has a part of a bundle gets the rest before anybody else gets the beginning. */
@@ -701,7 +775,9 @@ int main(void)
 	    cmocka_unit_test_setup(a_frame_is_delivered, setup),
 	    cmocka_unit_test_setup(one_receiver_without_room_is_waited_for, setup),
 	    cmocka_unit_test_setup(one_of_many_is_not_waited_for, setup),
+	    cmocka_unit_test_setup(one_busy_receiver_is_waited_for, setup),
 	    cmocka_unit_test_setup(a_busy_receiver_holds_up_no_other, setup),
+	    cmocka_unit_test_setup(a_sender_to_many_is_held_up_briefly, setup),
 	    cmocka_unit_test_setup(a_bundle_stays_with_its_receiver, setup),
 	    cmocka_unit_test_setup(a_turn_ends_in_time, setup),
 	    cmocka_unit_test_setup(a_frame_for_who_is_gone_goes_nowhere, setup),
