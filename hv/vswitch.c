@@ -391,12 +391,13 @@ static bool may_send(struct vswitch_port *p, uint64_t now, struct vswitch_transi
 	return p->paid_until - now <= p->burst;
 }
 
+/* Paid is for what a bundle becomes when it is cut, whether a receiver takes it whole or not: a sender can't know. */
 static void count_in(struct vswitch *sw, struct vswitch_port *p, const struct net_packet *packet)
 {
 	p->counts.in_packets++;
 	p->counts.in_bytes += packet->size;
 	if (p->config.rate)
-		p->paid_until += ticks_for(sw, packet->size, p->config.rate);
+		p->paid_until += ticks_for(sw, net_packet_wire_size(packet), p->config.rate);
 }
 
 static enum net_sent try_route(struct vswitch *sw, unsigned port, const struct net_packet *packet, uint64_t now,

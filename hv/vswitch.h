@@ -59,10 +59,11 @@ struct vswitch_port_config {
 	 */
 	uint16_t vlan;
 	bool trunk;
-	bool isolated;	/* exchanges frames with ports only that aren't */
-	bool free_mac;	/* may send from any address that isn't another port's; those are learned */
-	bool capture;	/* see vswitch_transit */
-	uint64_t rate;	/* bytes/s that it may send, 0: any; who sends more is held back, not dropped */
+	bool isolated; /* exchanges frames with ports only that aren't */
+	bool free_mac; /* may send from any address that isn't another port's; those are learned */
+	bool capture;  /* see vswitch_transit */
+	/* Bytes/s that it may send, 0: any; a bundle's are those of its segments. Who sends more is held back only. */
+	uint64_t rate;
 	uint64_t burst; /* bytes that may be sent at once at that rate; 0: 10 ms' worth, at least 128 KiB */
 	void *owner;	/* who is behind it, for struct vswitch_ops */
 };

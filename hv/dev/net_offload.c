@@ -128,7 +128,7 @@ static bool check_bundle(struct net_packet *p)
 	offset = (p->head[p->csum_start + TCP_OFFSET] >> 4) * 4U;
 	p->header_size = (uint16_t)(p->csum_start + offset);
 	return offset >= TCP_HEADER && p->header_size <= p->head_size && p->header_size < p->size &&
-	       p->header_size - ip + p->gso_size <= IP_MAX;
+	       p->header_size - ip + p->gso_size <= IP_MAX && net_packet_segments(p) <= NET_CUTS_MAX;
 }
 
 bool net_offload_check(struct net_packet *p)

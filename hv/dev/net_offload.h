@@ -10,8 +10,8 @@
 
 /*
  * Does what the sender demands (needs_csum and gso with what belongs to them) fit the frame? All offsets lie in the
- * head, and a bundle is TCP, of the IP version it says it is, with some payload; its header_size is filled in. What is
- * not demanded is set to 0.
+ * head, and a bundle is TCP, of the IP version it says it is, with some payload, for NET_CUTS_MAX segments at most; its
+ * header_size is filled in. What is not demanded is set to 0.
  */
 bool net_offload_check(struct net_packet *packet);
 /*

@@ -13,7 +13,8 @@
 #define NET_ETHER     14 /* bytes: two MAC addresses and a type */
 #define NET_TAG	      4	 /* bytes that an 802.1Q tag adds behind the addresses */
 #define NET_FRAME_MAX (NET_ETHER + NET_TAG + 65535)
-#define NET_HEAD_MAX  192 /* the headers of Ethernet, IP and TCP with all their options, and a tag that we add */
+#define NET_CUTS_MAX  8192 /* segments of a bundle: 64 KiB, 8 bytes each, the least that Linux's TCP cuts into */
+#define NET_HEAD_MAX  192  /* the headers of Ethernet, IP and TCP with all their options, and a tag that we add */
 #define NET_TYPE_TAG  0x8100
 #define NET_TYPE_IPV4 0x0800
 #define NET_TYPE_IPV6 0x86DD
@@ -59,6 +60,17 @@ struct net_packet {
 	uint32_t cut;  /* bytes of payload of which segments went to the receiver that is being served now */
 	uint64_t work; /* bytes copied and pieces of memory looked up on its behalf, see VIRTIO_PIECE */
 };
+
+/* Frames that it becomes where it is cut: those of a bundle, or itself. */
+static inline uint32_t net_packet_segments(const struct net_packet *p)
+{
+	return p->gso == NET_GSO_NONE ? 1 : (p->size - p->header_size - 1) / p->gso_size + 1;
+}
+/* Bytes of all of them: each has the headers. */
+static inline uint32_t net_packet_wire_size(const struct net_packet *p)
+{
+	return p->size + (net_packet_segments(p) - 1) * p->header_size;
+}
 
 /*
  * For a copy of the packet: the frame gets an 802.1Q tag, whose 16 bits behind 0x8100 are `tci`, or has none any more.

@@ -129,7 +129,8 @@ static void check_demands(const struct net_packet *p)
 	if (p->needs_csum)
 		REQUIRE(p->csum_start >= from && (uint32_t)p->csum_start + p->csum_offset + 2 <= p->head_size);
 	if (p->gso != NET_GSO_NONE)
-		REQUIRE(p->needs_csum && p->gso_size && p->header_size == p->head_size && p->size > p->head_size);
+		REQUIRE(p->needs_csum && p->gso_size && p->header_size == p->head_size && p->size > p->head_size &&
+			p->size - p->head_size <= NET_CUTS_MAX * (uint32_t)p->gso_size);
 }
 
 static enum net_sent send(void *backend, unsigned pair, struct net_packet *p, uint64_t until)

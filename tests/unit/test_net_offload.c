@@ -253,13 +253,16 @@ static uint32_t check_segment(const struct form *f, unsigned n, uint32_t cut)
 static void check_bundle(struct form f, uint32_t piece)
 {
 	uint32_t cut = 0;
+	unsigned n;
 
 	make_bundle(&f, piece);
-	for (unsigned n = 0; cut < f.payload; n++) {
+	for (n = 0; cut < f.payload; n++) {
 		assert_int_equal(cut, n * f.gso_size);
 		cut += check_segment(&f, n, cut);
 	}
 	assert_int_equal(cut, f.payload);
+	assert_int_equal(net_packet_segments(&packet), n);
+	assert_int_equal(net_packet_wire_size(&packet), f.payload + n * data_at);
 }
 
 static void bundles_are_cut(void **state)
@@ -348,6 +351,32 @@ static void demands_fit_the_frame(void **state)
 	assert_false(may(&p));
 }
 
+static bool may_be_cut(uint32_t payload, uint16_t gso_size)
+{
+	make_frame(&(struct form){.payload = payload});
+	make_packet(data_at, 4096);
+	packet.gso = NET_GSO_TCP4;
+	packet.gso_size = gso_size;
+	return net_offload_check(&packet);
+}
+
+/* A sender's one frame is not tens of thousands for a receiver. Linux cuts into 8 bytes where it has to. */
+static void segments_are_not_too_many(void **state)
+{
+	(void)state;
+	assert_true(may_be_cut(65535 - 40, 8));
+	assert_int_equal(net_packet_segments(&packet), 8187);
+	assert_false(may_be_cut(65535 - 40, 7));
+	assert_false(may_be_cut(65535 - 40, 1));
+	assert_true(may_be_cut(8192, 1));
+	assert_false(may_be_cut(8193, 1));
+	assert_true(may_be_cut(1, 1));
+	assert_true(may_be_cut(1, 1448));
+	assert_int_equal(net_packet_wire_size(&packet), data_at + 1);
+	packet.gso = NET_GSO_NONE;
+	assert_int_equal(net_packet_wire_size(&packet), data_at + 1);
+}
+
 /* Not into addresses and types: what was checked of them stays. */
 static void sums_stay_out_of_the_header(void **state)
 {
@@ -425,6 +454,7 @@ int main(void)
 	    cmocka_unit_test_setup(a_sum_of_what_is_not_there, setup),
 	    cmocka_unit_test_setup(bundles_are_cut, setup),
 	    cmocka_unit_test_setup(demands_fit_the_frame, setup),
+	    cmocka_unit_test_setup(segments_are_not_too_many, setup),
 	    cmocka_unit_test_setup(sums_stay_out_of_the_header, setup),
 	    cmocka_unit_test_setup(tags_come_and_go, setup),
 	};

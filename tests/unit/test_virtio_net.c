@@ -372,6 +372,10 @@ static void bad_frames_are_dropped(void **state)
 	h.flags = 1;
 	send(h, 3000);
 	assert_int_equal(sends, 1);
+	assert_given_back(TX);
+	assert_bad(make_bundle(65549, 1), 65549);
+	send(make_bundle(65549, 8), 65549);
+	assert_int_equal(sends, 1);
 }
 
 static void without_agreement_no_demands(void **state)

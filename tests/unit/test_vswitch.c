@@ -503,6 +503,33 @@ static void a_rate_is_kept(void **state)
 	assert_int_equal(forward(0), NET_SENT); /* the same packet, no longer fresh */
 }
 
+/* However small the segments are that a sender asks for, their bytes are what its rate allows. */
+static void a_bundle_costs_what_it_is_cut_into(void **state)
+{
+	uint64_t bytes = 0, wire = 0, end;
+
+	(void)state;
+	attach((struct vswitch_port_config){.rate = 1000000, .burst = 10000});
+	attach_some(1);
+	end = fake_now + FAKE_HZ;
+	while (fake_now < end) {
+		make_frame(MAC(1), MAC(0), 0x0800);
+		packet.gso = NET_GSO_TCP4;
+		packet.gso_size = 10;
+		packet.header_size = packet.head_size = 54;
+		packet.size = 54 + 1001;
+		if (forward(0) == NET_SENT) {
+			bytes += packet.size;
+			wire += 100 * (54 + 10) + 54 + 1;
+		} else {
+			assert_true(transit.again > fake_now);
+			fake_now = transit.again;
+		}
+	}
+	assert_in_range(wire, 1000000, 1000000 + 10000 + 2 * 6455);
+	assert_int_equal(counts(0).in_bytes, bytes);
+}
+
 static void a_rate_has_a_burst_of_its_own(void **state)
 {
 	uint64_t bytes = 0;
@@ -771,6 +798,7 @@ int main(void)
 	    cmocka_unit_test_setup(ports_come_and_go, setup),
 	    cmocka_unit_test_setup(ports_are_recorded, setup),
 	    cmocka_unit_test_setup(a_rate_is_kept, setup),
+	    cmocka_unit_test_setup(a_bundle_costs_what_it_is_cut_into, setup),
 	    cmocka_unit_test_setup(a_rate_has_a_burst_of_its_own, setup),
 	    cmocka_unit_test_setup(a_frame_is_delivered, setup),
 	    cmocka_unit_test_setup(one_receiver_without_room_is_waited_for, setup),
