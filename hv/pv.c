@@ -90,12 +90,14 @@ static void set_rate(struct pv_clock *c, uint64_t hz)
  * The TSC never stops and all CPUs agree on it, so the structure is right for ever, on any CPU, through pauses, until
  * the guest moves its TSC. Time began when the VM did.
  */
-static int publish_clock(struct vcpu *v)
+static int publish_clock(struct vcpu *v, gpa_t at)
 {
-	gpa_t at = GPA(v->pv.clock_msr & ~ENABLED);
-	struct pv_clock c = {.version = v->pv.clock_version + 1, .flags = CLOCK_STABLE};
 	uint64_t now = clock_now();
+	struct pv_clock c;
 
+	if (guest_read(&v->vm->mem, at, &c, sizeof(c))) /* all of it is there, before any is written */
+		return -E_INVAL;
+	c = (struct pv_clock){.version = v->pv.clock_version + 1, .flags = CLOCK_STABLE};
 	if (guest_write(&v->vm->mem, at, &c.version, sizeof(c.version))) /* odd: wait */
 		return -E_INVAL;
 	c.tsc_timestamp = now + v->virt.tsc_offset;
@@ -110,19 +112,16 @@ static int publish_clock(struct vcpu *v)
 
 static int write_system_time(struct vcpu *v, uint64_t value)
 {
+	if ((value & ENABLED) && publish_clock(v, GPA(value & ~ENABLED)))
+		return -E_INVAL;
 	v->pv.clock_msr = value;
-	if (!(value & ENABLED))
-		return 0;
-	if (publish_clock(v) == 0)
-		return 0;
-	v->pv.clock_msr = 0;
-	return -E_INVAL;
+	return 0;
 }
 
 void pv_tsc_moved(struct vcpu *v)
 {
-	if (v->pv.clock_msr & ENABLED)
-		(void)!publish_clock(v); /* the memory was there when it was asked for */
+	if (v->pv.clock_msr & ENABLED) /* the memory was there when it was asked for */
+		(void)!publish_clock(v, GPA(v->pv.clock_msr & ~ENABLED));
 }
 
 static int write_wall_clock(struct vcpu *v, uint64_t value)
@@ -135,26 +134,24 @@ static int write_wall_clock(struct vcpu *v, uint64_t value)
 
 /* --- time that others took, and who is away ---------------------------------------------------------------------- */
 
-/* NULL: there is no memory. */
-static void find_steal(struct vcpu *v)
+/* What the register's value names, if it is there. */
+static struct pv_steal *steal_of(const struct vcpu *v, uint64_t value)
 {
-	gpa_t at = GPA(ALIGN_DOWN(v->pv.steal_msr, STEAL_ALIGN));
+	gpa_t at = GPA(ALIGN_DOWN(value, STEAL_ALIGN));
 
-	v->pv.steal = v->pv.steal_msr & ENABLED ? guest_map(&v->vm->mem, at, sizeof(*v->pv.steal)) : NULL;
+	return value & ENABLED ? guest_map(&v->vm->mem, at, sizeof(struct pv_steal)) : NULL;
 }
 
 static int write_steal_time(struct vcpu *v, uint64_t value)
 {
-	if (value % STEAL_ALIGN & ~ENABLED)
+	struct pv_steal *steal = steal_of(v, value);
+
+	if ((value % STEAL_ALIGN & ~ENABLED) || (!steal && (value & ENABLED)))
 		return -E_INVAL;
 	v->pv.steal_msr = value;
-	find_steal(v);
-	if (!(value & ENABLED))
+	v->pv.steal = steal;
+	if (!steal)
 		return 0;
-	if (!v->pv.steal) {
-		v->pv.steal_msr = 0;
-		return -E_INVAL;
-	}
 	/* What it waited before was nobody's business. */
 	atomic_store_explicit(&v->pv.wait_from, 0, memory_order_relaxed);
 	pv_runs(v);
@@ -193,7 +190,7 @@ void pv_leaves(struct vcpu *v)
 
 /* --- end of interrupt --------------------------------------------------------------------------------------------- */
 
-/* What the register's value names, if it is there. */
+/* As steal_of(). */
 static uint32_t *eoi_word(const struct vcpu *v, uint64_t value)
 {
 	return value & ENABLED ? guest_map(&v->vm->mem, GPA(value & ~ENABLED), sizeof(uint32_t)) : NULL;
@@ -235,7 +232,7 @@ void pv_take_eoi(struct vcpu *v)
 /* A word that has no memory any more has taken no EOI: the guest gave it away between the offer and the look. */
 void pv_look_again(struct vcpu *v)
 {
-	find_steal(v);
+	v->pv.steal = steal_of(v, v->pv.steal_msr);
 	v->pv.eoi = eoi_word(v, v->pv.eoi_msr);
 }
 

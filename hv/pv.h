@@ -34,7 +34,7 @@ uint32_t pv_features(void);
 
 /* As after power-up or INIT: nothing is shared any more. */
 void pv_reset(struct vcpu *v);
-/* -E_INVAL: there is no such register, or the value is not allowed (#GP). */
+/* -E_INVAL: there is no such register, or the value is not allowed (#GP); then what was shared is, and as it was. */
 int pv_msr_read(struct vcpu *v, uint32_t msr, uint64_t *value) MUST_CHECK;
 int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value) MUST_CHECK;
 /* The guest's TSC was moved: its clock is told. */

@@ -127,6 +127,28 @@ static void addresses_without_memory_are_refused(void **state)
 	pv_leaves(&vcpu);
 }
 
+/* What is refused has changed nothing: what was there is in use still, and no byte was written. */
+static void a_refused_clock_leaves_the_old_one(void **state)
+{
+	static const uint64_t bad[] = {MEMORY | 1, (MEMORY - 4) | 1, (MEMORY - 16) | 1, ~0ULL};
+	static uint8_t before[MEMORY];
+	uint64_t value = 0;
+
+	(void)state;
+	assert_int_equal(pv_msr_write(&vcpu, SYSTEM_TIME, 0x100 | 1), 0);
+	memcpy(before, memory, MEMORY);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(pv_msr_write(&vcpu, SYSTEM_TIME, bad[i]), -E_INVAL);
+		assert_memory_equal(memory, before, MEMORY);
+		assert_int_equal(pv_msr_read(&vcpu, SYSTEM_TIME, &value), 0);
+		assert_int_equal(value, 0x100 | 1);
+	}
+	fake_now += 1000;
+	vcpu.virt.tsc_offset += 777777;
+	pv_tsc_moved(&vcpu);
+	assert_time(0x100, 10000);
+}
+
 /* --- time that others took ---------------------------------------------------------------------------------------- */
 
 static void waiting_is_stolen_time(void **state)
@@ -152,6 +174,28 @@ static void waiting_is_stolen_time(void **state)
 	pv_runs(&vcpu);
 	assert_int_equal(get(0x40, 8), 5000);
 	assert_int_equal(fake.flushes, 0);
+}
+
+static void a_refused_steal_time_leaves_the_old_one(void **state)
+{
+	static const uint64_t bad[] = {MEMORY | 1, 0x80 | 3, 0x80 | 2, ~0ULL, (MEMORY - 32) | 1};
+	static uint8_t before[MEMORY];
+	uint64_t value = 0;
+
+	(void)state;
+	memset(memory, 0, sizeof(memory));
+	assert_int_equal(pv_msr_write(&vcpu, STEAL_TIME, 0x40 | 1), 0);
+	pv_waits(&vcpu, fake_now);
+	memcpy(before, memory, MEMORY);
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		assert_int_equal(pv_msr_write(&vcpu, STEAL_TIME, bad[i]), -E_INVAL);
+		assert_memory_equal(memory, before, MEMORY);
+		assert_int_equal(pv_msr_read(&vcpu, STEAL_TIME, &value), 0);
+		assert_int_equal(value, 0x40 | 1);
+	}
+	fake_now += 500;
+	pv_runs(&vcpu);
+	assert_int_equal(get(0x40, 8), 5000);
 }
 
 /* A guest that never asked, or asks late, is not told of what was before. */
@@ -451,7 +495,9 @@ int main(void)
 	    cmocka_unit_test_setup(the_clock_follows_the_tsc, setup),
 	    cmocka_unit_test_setup(the_wall_clock_is_when_it_began, setup),
 	    cmocka_unit_test_setup(addresses_without_memory_are_refused, setup),
+	    cmocka_unit_test_setup(a_refused_clock_leaves_the_old_one, setup),
 	    cmocka_unit_test_setup(waiting_is_stolen_time, setup),
+	    cmocka_unit_test_setup(a_refused_steal_time_leaves_the_old_one, setup),
 	    cmocka_unit_test_setup(who_asks_late_begins_at_zero, setup),
 	    cmocka_unit_test_setup(a_flush_waits_for_it, setup),
 	    cmocka_unit_test_setup(steal_time_follows_the_memory, setup),
