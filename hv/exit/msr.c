@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/exit/msr.h"
 
+#include "arch/x86/cpuid.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/msr.h"
 #include "arch/x86/paging.h"
@@ -192,13 +193,21 @@ static int write_mtrr(struct vcpu *v, uint32_t msr, uint64_t value)
 	return 0;
 }
 
+/* NXE is reserved where CPUID does not show it (SDM Vol. 3A 4.1.4), the others belong to every 64-bit processor. */
+static uint64_t efer_bits(const struct vcpu *v)
+{
+	uint32_t features = cpuid_find(&v->vm->cpuid, 0x80000001, 0)->reg[CPUID_EDX];
+
+	return EFER_SCE | EFER_LME | EFER_LMA | (features & CPUID_FEATURE_MASK(CPUID_NX) ? EFER_NXE : 0);
+}
+
 /* SDM Vol. 3A 2.2.1; MOV CR0 sets and clears LMA, writing it here is ignored. */
 static int write_efer(struct vcpu *v, uint32_t msr, uint64_t value)
 {
 	uint64_t old = virt_efer();
 
 	(void)msr;
-	if (value & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))
+	if (value & ~efer_bits(v))
 		return -E_INVAL;
 	if (((value ^ old) & EFER_LME) && (virt_cr0() & CR0_PG))
 		return -E_INVAL;

@@ -205,9 +205,17 @@ static bool base_accepts(uint64_t value)
 	return from == to || !to || (to == VLAPIC_BASE_ENABLE && !from) || (to == mode && from == VLAPIC_BASE_ENABLE);
 }
 
+static bool shows_nx(void)
+{
+	uint32_t regs[4];
+
+	read_cpuid(0x80000001, 0, regs);
+	return regs[CPUID_EDX] & BIT(20);
+}
+
 static bool efer_accepts(uint64_t value)
 {
-	if (value & ~(EFER_SCE | EFER_LME | EFER_LMA | EFER_NXE))
+	if (value & ~(EFER_SCE | EFER_LME | EFER_LMA | (shows_nx() ? EFER_NXE : 0)))
 		return false;
 	return !((value ^ model.efer) & EFER_LME) || !(fake.cr0 & CR0_PG);
 }
@@ -735,6 +743,7 @@ static void power_up(void)
 	memset(&model, 0, sizeof(model));
 	model.base = VLAPIC_DEFAULT_BASE | VLAPIC_BASE_ENABLE | (vcpu.index ? 0 : VLAPIC_BASE_BSP);
 	model.misc = vcpu.misc_enable;
+	fake.efer &= shows_nx() ? ~0ULL : ~EFER_NXE;
 	model.efer = fake.efer;
 	if (how & 32 || processor & 1)
 		write_msr_of(MSR_APIC_BASE, model.base | VLAPIC_BASE_X2APIC);

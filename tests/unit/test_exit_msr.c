@@ -4,6 +4,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/vlapic.c hv/dev/vlapic_regs.c hv/dev/vlapic_timer.c hv/dev/vlapic_ipi.c hv/dev/apic_bus.c */
+/* links: hv/cpuid.c */
 #include "tests/unit/fake_virt.h"
 
 #include "hv/exit/msr.c"
@@ -63,11 +64,32 @@ void guest_timer_update(struct vcpu *v)
 
 static const struct exit no_exit;
 
+static void read_all_ones(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
+{
+	(void)subleaf;
+	memset(regs, leaf == 0xd ? 0 : 0xff, 4 * sizeof(regs[0]));
+}
+
+static void read_without_nx(uint32_t leaf, uint32_t subleaf, uint32_t regs[4])
+{
+	read_all_ones(leaf, subleaf, regs);
+	if (leaf == 0x80000001)
+		regs[CPUID_EDX] &= ~(uint32_t)BIT(20);
+}
+
+static void show_processor(void (*read)(uint32_t leaf, uint32_t subleaf, uint32_t regs[4]))
+{
+	struct cpuid_source source = {.read = read, .tsc_hz = FAKE_HZ, .vcpus = 1};
+
+	cpuid_build(&vm.cpuid, &source);
+}
+
 static int setup(void **state)
 {
 	(void)state;
 	fake_reset();
 	fake.features.rdtscp = true;
+	show_processor(read_all_ones);
 	vcpu.misc_enable = BIT(0) | BIT(11) | BIT(12);
 	apic_changes = vcpu.requests = 0;
 	msr_init();
@@ -339,6 +361,20 @@ static void efer(void **state)
 	assert_gp(wr(MSR_EFER, EFER_LME));
 }
 
+/* A bit of a feature that CPUID doesn't show is reserved (SDM Vol. 3A 4.1.4). */
+static void efer_has_nxe_where_cpuid_shows_nx(void **state)
+{
+	(void)state;
+	fake.efer &= ~EFER_NXE;
+	assert_next(wr(MSR_EFER, fake.efer | EFER_NXE));
+	assert_true(fake.efer & EFER_NXE);
+	show_processor(read_without_nx);
+	fake.efer &= ~EFER_NXE;
+	assert_gp(wr(MSR_EFER, fake.efer | EFER_NXE));
+	assert_false(fake.efer & EFER_NXE);
+	assert_next(wr(MSR_EFER, fake.efer ^ EFER_SCE));
+}
+
 static void apic_base(void **state)
 {
 	const uint64_t base = VLAPIC_DEFAULT_BASE | VLAPIC_BASE_BSP;
@@ -513,6 +549,7 @@ int main(void)
 	    cmocka_unit_test_setup(zero_only_registers, setup),
 	    cmocka_unit_test_setup(misc_enable, setup),
 	    cmocka_unit_test_setup(efer, setup),
+	    cmocka_unit_test_setup(efer_has_nxe_where_cpuid_shows_nx, setup),
 	    cmocka_unit_test_setup(apic_base, setup),
 	    cmocka_unit_test_setup(x2apic_registers, setup),
 	    cmocka_unit_test_setup(eoi_asks_for_a_look_only_when_something_waits, setup),
