@@ -1,8 +1,8 @@
 /*
  * Lesson 15: what memory costs that is touched for the first time. A hypervisor that promises memory and gives it when
  * it is needed hears of the first write to a piece by an EPT violation; later ones don't exit. Rows: the mean of writes
- * to pages of 4 KiB, one after the other; the write that meets the violation, in a piece that is shown in such pages; in
- * a piece of 2 MiB; and in a page of 4 KiB that the balloon had (VIRTIO 1.2, 5.5).
+ * to pages of 4 KiB, one after the other; the write that meets the violation, in a piece that is shown in such pages;
+ * in a piece of 2 MiB; and in a page of 4 KiB that the balloon had (VIRTIO 1.2, 5.5).
  *
  * Memory has to be zero when it is first seen. "not-ready" in the command line says that the hypervisor had no time to
  * see to that before; the rows are called so then. Needs 16 MiB.
