@@ -17,6 +17,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 JOBS = os.cpu_count() or 1
 # clang's analyzer: enough for a look in `make test`, and what it takes by default, for `make lint`.
 ANALYZER_NODES, ANALYZER_NODES_ALL = 40_000, 225_000
+# gcc's: how many states for each basic block it follows; for a look, and by default.
+GCC_ANALYZER_STATES, GCC_ANALYZER_STATES_ALL = 2, 5
 LONGEST_FUNCTION = 100  # lines, signature to closing brace
 
 # Who may include whom (the floors of the house): folder or file -> what it may include beside its own folder. The
@@ -272,6 +274,14 @@ def check_clang_tidy(nodes=ANALYZER_NODES):
     return run_each(commands)
 
 
+def check_gcc_analyzer(states=GCC_ANALYZER_STATES):
+    """gcc's own static analyzer over the core, with the core's flags but for link-time optimisation, which would leave the
+    code, and with it the analysis, to the linker. The build's -Werror makes its warnings problems."""
+    flags = [word for word in make_variable_cached("CORE_CFLAGS") if not word.startswith("-flto")]
+    effort = ["-fanalyzer", "--param", f"analyzer-bb-explosion-factor={states}"]
+    return run_each([(name, ["gcc", *flags, *effort, "-S", "-o", "/dev/null", name]) for name in make_variable("CORE_C")])
+
+
 CHECKS = {
     "includes": check_includes,
     "circles": check_circles,
@@ -282,6 +292,12 @@ CHECKS = {
     "format": check_format,
     "cppcheck": check_cppcheck,
     "clang-tidy": check_clang_tidy,
+    "gcc-analyzer": check_gcc_analyzer,
+}
+# The same with more effort, for `make lint`.
+THOROUGH = {
+    "clang-tidy": lambda: check_clang_tidy(ANALYZER_NODES_ALL),
+    "gcc-analyzer": lambda: check_gcc_analyzer(GCC_ANALYZER_STATES_ALL),
 }
 
 
@@ -290,7 +306,7 @@ def main():
     failed = 0
     for name in sys.argv[1:] or CHECKS:
         start = time.monotonic()
-        problems = check_clang_tidy(ANALYZER_NODES_ALL) if name == "clang-tidy" else CHECKS[name]()
+        problems = THOROUGH.get(name, CHECKS[name])()
         print(f"lint: {name}: {f'{len(problems)} problem(s)' if problems else 'clean'}, "
               f"{time.monotonic() - start:.1f} s", flush=True)
         for problem in problems:

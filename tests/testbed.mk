@@ -85,7 +85,7 @@ soak: packages ## random commands for VMs for SOAK_MINUTES (20) on SOAK_CPUS (2)
 	@$(PYTHON) tests/soak/soak.py
 	@CYCLES=1000 exec $(PYTEST) tests/boot/test_lifecycle.py -k many_lives
 
-lint: packages ## layers, layout, cppcheck, clang-tidy
+lint: packages ## layers, layout, cppcheck, clang-tidy, gcc -fanalyzer
 	$(BUILD_NOW) generated
 	@exec $(PYTHON) tests/lint.py
 

@@ -575,6 +575,7 @@ static bool share_yield_to(struct sched *s, unsigned cpu, struct sched_entity *f
 			   uint64_t now)
 {
 	struct sched_cpu *c = &s->cpu[cpu];
+	const struct sched_entity *first;
 	uint64_t at;
 	bool waits;
 
@@ -590,7 +591,8 @@ static bool share_yield_to(struct sched *s, unsigned cpu, struct sched_entity *f
 			sched_enqueue(s, cpu, to, at);
 		}
 		c->next = to;
-		waits = to->vtime <= sched_first(&c->waiting)->vtime + to->turn;
+		first = sched_first(&c->waiting);
+		waits = first && to->vtime <= first->vtime + to->turn;
 	}
 	spin_unlock(&c->lock);
 	return waits;
