@@ -22,7 +22,7 @@ CORE_OBJ := $(CORE_C:%.c=$(BUILD)/core/%.o) $(CORE_ASM:%.asm=$(BUILD)/core/%.asm
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla \
         -Wimplicit-fallthrough -Wwrite-strings
 CORE_CFLAGS := -std=c17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
-        -fno-stack-protector -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
+        -fstack-protector-strong -mstack-protector-guard=global -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
         -fcf-protection=none -flto=auto -ffunction-sections -fdata-sections $(WARN) -I. -I$(BUILD)/gen
 
 -include $(CORE_OBJ:.o=.d)
@@ -37,6 +37,7 @@ $(BUILD)/core/%.asm.o: %.asm $(BUILD)/gen/asm_offsets.inc
 
 # GCC makes calls to these by itself, at a time when link-time optimisation no longer looks for their definitions.
 $(BUILD)/core/hv/lib/string.o: CORE_CFLAGS += -fno-lto -fno-builtin
+$(BUILD)/core/arch/x86/canary.o: CORE_CFLAGS += -fno-lto
 
 # Offsets of C structures for assembly are computed by the compiler, never copied by hand.
 $(BUILD)/gen/asm_offsets.inc: arch/x86/vmx/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)

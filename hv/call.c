@@ -134,7 +134,7 @@ static call_function *const calls[] = {
     [NUMBER(VIREO_CALL_MAP)] = map,	[NUMBER(VIREO_CALL_UNMAP)] = unmap,
 };
 
-uint64_t call_handle(struct vcpu *v)
+NOINLINE uint64_t call_handle(struct vcpu *v)
 {
 	static const unsigned from[4] = {REG_RBX, REG_RCX, REG_RDX, REG_RSI};
 	uint64_t mask = virt_is_64_bit() ? ~0ULL : 0xffffffff, arg[4];

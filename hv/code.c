@@ -79,10 +79,15 @@ static bool follow_way(struct vcpu *v, uint64_t address)
 static NOINLINE int fetch(struct vcpu *v)
 {
 	struct code *c = &v->code;
-	enum insn_mode mode = insn_mode_of(&c->cs, c->mode.efer & EFER_LMA);
-	uint64_t address = mode == INSN_MODE_64 ? c->rip : c->cs.base + c->rip;
+	enum insn_mode mode;
+	uint64_t address;
 	int err;
 
+	c->rip = virt_rip();
+	c->cs = virt_segment(SEG_CS);
+	guest_walk_mode(v, &c->mode);
+	mode = insn_mode_of(&c->cs, c->mode.efer & EFER_LMA);
+	address = mode == INSN_MODE_64 ? c->rip : c->cs.base + c->rip;
 	c->known = follow_way(v, address);
 	if (c->known) {
 		memcpy(c->bytes, c->word, sizeof(c->bytes));
@@ -98,12 +103,7 @@ static NOINLINE int fetch(struct vcpu *v)
 
 int code_fetch(struct vcpu *v)
 {
-	struct code *c = &v->code;
+	const struct code *c = &v->code;
 
-	if (c->known && is_same_place(c) && is_unchanged(c))
-		return 0;
-	c->rip = virt_rip();
-	c->cs = virt_segment(SEG_CS);
-	guest_walk_mode(v, &c->mode);
-	return fetch(v);
+	return c->known && is_same_place(c) && is_unchanged(c) ? 0 : fetch(v);
 }

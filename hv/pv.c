@@ -305,13 +305,16 @@ static uint64_t kick(struct vcpu *v, uint32_t apic_id)
  * Two words of bits, of 64 or of 32 as the caller's mode is: bit n stands for the local APIC with ID `first` + n.
  * Answers how many of them there are.
  */
-static uint64_t send_ipi(struct vcpu *v, const uint64_t bits[2], uint32_t first, uint64_t icr)
+static NOINLINE uint64_t send_ipi(struct vcpu *v)
 {
+	const uint64_t *reg = v->virt.reg;
+	const uint64_t bits[2] = {reg[REG_RBX], reg[REG_RCX]};
+	uint32_t first = (uint32_t)reg[REG_RDX], icr = (uint32_t)reg[REG_RSI];
 	enum apic_delivery mode = (enum apic_delivery)(icr >> 8 & 7);
 	unsigned width = virt_is_64_bit() ? 64 : 32;
 	uint32_t targets = 0, count = 0;
 
-	if ((icr & ~0x7ffULL) || (mode != APIC_FIXED && mode != APIC_NMI))
+	if ((icr & ~0x7ffU) || (mode != APIC_FIXED && mode != APIC_NMI))
 		return (uint64_t)ANSWER_INVAL;
 	for (unsigned id = first; id < v->vm->vcpu_count && id - first < 2 * width; id++)
 		if (bits[(id - first) / width] & BIT((id - first) % width)) {
@@ -325,7 +328,6 @@ static uint64_t send_ipi(struct vcpu *v, const uint64_t bits[2], uint32_t first,
 uint64_t pv_hypercall(struct vcpu *v)
 {
 	const uint64_t *reg = v->virt.reg;
-	const uint64_t bits[] = {reg[REG_RBX], reg[REG_RCX]};
 
 	if (virt_cpl() != 0)
 		return (uint64_t)ANSWER_PERM;
@@ -335,7 +337,7 @@ uint64_t pv_hypercall(struct vcpu *v)
 	case CALL_KICK_CPU:
 		return kick(v, (uint32_t)reg[REG_RCX]);
 	case CALL_SEND_IPI:
-		return send_ipi(v, bits, (uint32_t)reg[REG_RDX], (uint32_t)reg[REG_RSI]);
+		return send_ipi(v);
 	case CALL_SCHED_YIELD:
 		sched_yield_from(v);
 		return 0;

@@ -186,20 +186,24 @@ static void take_posted(struct vcpu *v)
 	virt_apic_raise_rvi((uint8_t)top);
 }
 
-/* What exits on EOI; without APICv, below which priority to exit. */
-static void update_apic(struct vcpu *v)
+static NOINLINE void update_eoi_exits(struct vcpu *v)
 {
 	uint64_t bitmap[4];
 
+	v->lapic.level_changed = false;
+	vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
+	virt_apic_eoi_exits(bitmap);
+}
+
+/* What exits on EOI; without APICv, below which priority to exit. */
+static void update_apic(struct vcpu *v)
+{
 	if (v->apic_mode == VIRT_APIC_OFF) {
 		virt_apic_set_threshold(vlapic_tpr_threshold(&v->lapic));
 		return;
 	}
-	if (v->lapic.level_changed) {
-		v->lapic.level_changed = false;
-		vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
-		virt_apic_eoi_exits(bitmap);
-	}
+	if (v->lapic.level_changed)
+		update_eoi_exits(v);
 }
 
 /* Takes the kick of another vCPU with it. */

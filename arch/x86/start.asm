@@ -1,11 +1,12 @@
 ; Where the core begins: boot/ jumps here in long mode with the loader's page tables, interrupts off and the physical
-; address of boot_info in RDI (boot/boot_info.h, "State on entry"). Gives the BSP a stack and calls hv_main(), which
-; never returns.
+; address of boot_info in RDI (boot/boot_info.h, "State on entry"). Gives the BSP a stack, all stacks their canary, and
+; calls hv_main(), which never returns.
 ; SPDX-License-Identifier: MIT
 
 BITS 64
 DEFAULT REL
 
+extern canary_init
 extern hv_main
 global core_entry, boot_stack_guard, boot_stack_top, boot_ist_stacks
 
@@ -18,6 +19,9 @@ core_entry:
 	cld
 	lea rsp, [boot_stack_top]
 	xor ebp, ebp            ; ends stack traces
+	mov rbx, rdi
+	call canary_init
+	mov rdi, rbx
 	call hv_main
 .halt:
 	hlt

@@ -58,18 +58,23 @@ static void take_back(struct vcpu *v, const struct frame *frame, uint8_t vector)
 	virt_apic_raise_rvi(vector);
 }
 
-void early_interrupt_check(struct vcpu *v)
+static NOINLINE void look_closer(struct vcpu *v, uint8_t vector)
 {
 	struct cpu_state state;
 	struct frame frame;
+
+	virt_get_state(&v->virt, &state);
+	if (came_early(v, &state, vector, &frame))
+		take_back(v, &frame, vector);
+}
+
+void early_interrupt_check(struct vcpu *v)
+{
 	uint8_t vector;
 
 	if (v->apic_mode == VIRT_APIC_OFF || (virt_rflags() & RFLAGS_IF))
 		return;
 	vector = virt_apic_svi();
-	if (!vector)
-		return;
-	virt_get_state(&v->virt, &state);
-	if (came_early(v, &state, vector, &frame))
-		take_back(v, &frame, vector);
+	if (vector)
+		look_closer(v, vector);
 }

@@ -172,7 +172,7 @@ int virt_space_redirect(struct virt_space *space, gpa_t gpa, uint64_t size, hpa_
 }
 
 /* Single-context INVEPT where there is one, else all contexts (SDM Vol. 3C 29.4.3.1). */
-void virt_space_flush(const struct virt_space *space)
+NOINLINE void virt_space_flush(const struct virt_space *space)
 {
 	struct {
 		uint64_t eptp, zero;

@@ -31,22 +31,22 @@
 #define FCW_RESET    0x37f
 #define MXCSR_RESET  0x1f80
 
-static void vmptrld(hpa_t vmcs)
+static void vmptrld(const hpa_t *vmcs)
 {
 	bool failed;
 
-	__asm__ volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs.value) : "memory");
+	__asm__ volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs->value) : "memory");
 	if (failed)
-		panic("VMPTRLD of 0x%llx failed", (unsigned long long)vmcs.value);
+		panic("VMPTRLD of 0x%llx failed", (unsigned long long)vmcs->value);
 }
 
-static void vmclear(hpa_t vmcs)
+static void vmclear(const hpa_t *vmcs)
 {
 	bool failed;
 
-	__asm__ volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs.value) : "memory");
+	__asm__ volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs->value) : "memory");
 	if (failed)
-		panic("VMCLEAR of 0x%llx failed", (unsigned long long)vmcs.value);
+		panic("VMCLEAR of 0x%llx failed", (unsigned long long)vmcs->value);
 }
 
 /* The one that is loaded on this CPU; VMPTRST stores all ones when there is none. */
@@ -172,19 +172,19 @@ int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 	virt_vcpu_power_up(v);
 	*(uint32_t *)phys_to_virt(v->vmcs) = vmx.caps.revision;
 	loaded = vmptrst();
-	vmclear(v->vmcs);
-	vmptrld(v->vmcs);
+	vmclear(&v->vmcs);
+	vmptrld(&v->vmcs);
 	write_controls(v, setup);
 	write_host_state();
-	vmclear(v->vmcs);
+	vmclear(&v->vmcs);
 	if (loaded.value != ~0ULL)
-		vmptrld(loaded);
+		vmptrld(&loaded);
 	return 0;
 }
 
 void virt_vcpu_destroy(struct virt_vcpu *v)
 {
-	vmclear(v->vmcs);
+	vmclear(&v->vmcs);
 	vmx.pages.free(v->vmcs);
 	vmx.pages.free(virt_to_phys(v->fpu));
 }
@@ -281,7 +281,7 @@ void virt_load(struct virt_vcpu *v)
 {
 	struct cpu *cpu = this_cpu();
 
-	vmptrld(v->vmcs);
+	vmptrld(&v->vmcs);
 	if (cpu->held != v || v->loaded_on != cpu)
 		load_all(v, cpu);
 	if (vmx.xcr0_mask)
@@ -296,12 +296,12 @@ void virt_put(struct virt_vcpu *v)
 	save_fpu(v);
 	/* VMCLEAR writes the processor's cached copy back, so that another CPU may load it; the next entry is a launch.
 	 */
-	vmclear(v->vmcs);
+	vmclear(&v->vmcs);
 	v->launched = false;
 }
 
 /* Drops what this CPU's TLB holds under the vCPU's tag. Without VPID every entry and exit does that. */
-void virt_vcpu_flush(const struct virt_vcpu *v)
+NOINLINE void virt_vcpu_flush(const struct virt_vcpu *v)
 {
 	struct {
 		uint64_t vpid, address;

@@ -1,0 +1,78 @@
+/*
+ * `crash WALL`: does what no code of Vireo's may do, to see that the machine stops with a report instead of going on.
+ * For tests/boot/test_walls.py, and for who wants to know whether a new machine's report can be read.
+ */
+/* SPDX-License-Identifier: MIT */
+#include "hv/lib/panic.h"
+#include "hv/lib/string.h"
+#include "hv/shell/shell.h"
+
+extern uint8_t __text_start[]; /* linker.ld */
+
+struct wall {
+	const char *name;
+	void (*run_into)(void);
+};
+
+/* The compiler shall believe that these may be anything. */
+static volatile size_t too_many = 64;
+static volatile uint64_t null;
+
+static NOINLINE void fill(volatile uint8_t *array, size_t size)
+{
+	for (size_t i = 0; i < size; i++)
+		array[i] = 0xcc;
+}
+
+static NOINLINE void smash_stack(void)
+{
+	uint8_t array[16];
+
+	fill(array, too_many);
+}
+
+static NOINLINE uint64_t descend(const volatile uint64_t *above)
+{
+	volatile uint64_t here = *above + 1;
+
+	return here ? descend(&here) + here : 0;
+}
+
+static void exhaust_stack(void)
+{
+	null = descend(&null);
+}
+
+static void read_null(void)
+{
+	null = *(volatile uint64_t *)null;
+}
+
+static void write_text(void)
+{
+	*(volatile uint8_t *)__text_start = 0xcc;
+}
+
+static const struct wall walls[] = {
+    {"smash", smash_stack},
+    {"depth", exhaust_stack},
+    {"null", read_null},
+    {"text", write_text},
+};
+
+static void run_crash(struct shell_call *call)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(walls); i++) {
+		if (strcmp(call->word[1], walls[i].name))
+			continue;
+		walls[i].run_into();
+		panic("there is no wall: crash %s did no harm", walls[i].name);
+	}
+	shell_error(call, "found %.40s, expected smash, depth, null or text", call->word[1]);
+}
+
+const struct shell_command shell_crash_commands[] = {
+    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text", 1, 1, SHELL_WORDS_NONE,
+     run_crash},
+    {0},
+};

@@ -1,0 +1,40 @@
+"""Vireo's own walls: the shell's `crash WALL` breaks a rule of the core, and the machine must stop with a report that says
+which. One boot each, since none comes back."""
+# SPDX-License-Identifier: MIT
+import re
+import subprocess
+
+import pytest
+
+import machine
+import rack
+
+# Wall: what the panic says, with the address that it blames; the function that address must lie in.
+WALLS = {
+    "smash": (r"stack smashed: something wrote past an array of the function that ends at 0x(\w+)", "smash_stack"),
+    "depth": (r"double fault \(vector 8\) at RIP 0x(\w+), error 0x0", "descend"),
+    "null": (r"page fault: read at 0x0, RIP 0x(\w+), error 0x0", "read_null"),
+    "text": (r"page fault: write at 0xffffffff8\w+, RIP 0x(\w+), error 0x3", "write_text"),
+}
+
+
+def function_at(address):
+    """The name of the core's function, what was inlined there first."""
+    core = machine.BUILD / "core.elf"
+    said = subprocess.run(["addr2line", "-f", "-e", core, hex(address)], capture_output=True, text=True, check=True)
+    return said.stdout.splitlines()[0]
+
+
+@pytest.mark.parametrize("wall", WALLS)
+def test_wall(boot, make_image, wall):
+    message, function = WALLS[wall]
+    vireo = boot(make_image(rack.section("none"), []))
+    rack.wait_for_prompt(vireo)
+    vireo.send(f"crash {wall}\r")
+    vireo.expect("stopped; the machine must be reset")
+    said = vireo.output()
+    assert len(re.findall("PANIC", said)) == 1
+    found = re.search(rf"PANIC on CPU 0: {message}", said)
+    assert found, said[said.index("PANIC"):]
+    # What is blamed of a call is where it returns to.
+    assert function_at(int(found[1], 16) - (wall == "smash")) == function
