@@ -10,6 +10,7 @@
 #include "arch/x86/lapic.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/power.h"
+#include "arch/x86/registers.h"
 #include "arch/x86/smp.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/tsc.h"
@@ -97,13 +98,20 @@ static _Noreturn void refuse_info(const struct boot_info *info, const char *erro
 	stop_machine("started by a loader that does not fit");
 }
 
+static const char *on_off(uint64_t bit)
+{
+	return bit ? "on" : "off";
+}
+
 static void check_pages(void)
 {
+	uint64_t cr4 = read_cr4();
 	uint64_t bad = paging_check_wx();
 
 	if (bad)
 		panic("page tables: %llu pages are both writable and executable", (ull)bad);
-	log_info("page tables: walked, no page is both writable and executable");
+	log_info("page tables: walked, no page is both writable and executable; SMEP %s, SMAP %s, UMIP %s",
+		 on_off(cr4 & CR4_SMEP), on_off(cr4 & CR4_SMAP), on_off(cr4 & CR4_UMIP));
 }
 
 /* Memory, page tables, screen: from here on everything can allocate and speak. */

@@ -50,19 +50,24 @@ uint32_t cpu_read_apic_id(void)
 }
 
 /*
- * CR4: SSE state may be saved for guests, XCR0 exists, machine checks are reported instead of shutting the CPU down,
- * and user pages (there are none) can't be executed. No PGE, PCID, SMAP: nothing here would use them.
+ * CR4: SSE state may be saved for guests, XCR0 exists, machine checks are reported instead of shutting the CPU down.
+ * User pages can be neither executed nor read nor written (SDM Vol. 3A 4.6), and code outside of ring 0 can't ask where
+ * the descriptor tables are: there are no such pages and there is no such code, and with these three none that somebody
+ * smuggles in is of use. No PGE, PCID: nothing here would use them.
  */
 static uint64_t cr4_value(void)
 {
+	static const struct {
+		uint64_t feature, bit;
+	} optional[] = {
+	    {CPUID_MCE, CR4_MCE},   {CPUID_XSAVE, CR4_OSXSAVE}, {CPUID_SMEP, CR4_SMEP},
+	    {CPUID_SMAP, CR4_SMAP}, {CPUID_UMIP, CR4_UMIP},
+	};
 	uint64_t cr4 = CR4_PAE | CR4_OSFXSR | CR4_OSXMMEXCPT;
 
-	if (cpu_has(CPUID_MCE))
-		cr4 |= CR4_MCE;
-	if (cpu_has(CPUID_XSAVE))
-		cr4 |= CR4_OSXSAVE;
-	if (cpu_has(CPUID_SMEP))
-		cr4 |= CR4_SMEP;
+	for (unsigned i = 0; i < ARRAY_SIZE(optional); i++)
+		if (cpu_has(optional[i].feature))
+			cr4 |= optional[i].bit;
 	return cr4;
 }
 

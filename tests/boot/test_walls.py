@@ -38,3 +38,26 @@ def test_wall(boot, make_image, wall):
     assert found, said[said.index("PANIC"):]
     # What is blamed of a call is where it returns to.
     assert function_at(int(found[1], 16) - (wall == "smash")) == function
+
+
+# Model of Bochs: what of SMEP, SMAP and UMIP it has, and those bits of CR4.
+MODELS = {
+    "corei7_sandy_bridge_2600k": ("off", "off", "off", 0),
+    "corei7_skylake_x": ("on", "on", "off", 1 << 20 | 1 << 21),
+    "corei7_icelake_u": ("on", "on", "on", 1 << 20 | 1 << 21 | 1 << 11),
+}
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_control_register(boot, make_image, model):
+    """What the processor has is on, and on again after each exit: the dump of a VMCS that is refused shows the host's
+    part. A VM beside it runs."""
+    *names, bits = MODELS[model]
+    guest = "protocol = flat\nkernel = real.bin\nmemory = 4M\n"
+    conf = f"[hypervisor]\nlog = debug\n[vm bad]\n{guest}break = 0x6820 0\n[vm good]\n{guest}"
+    vireo = boot(make_image(conf, [machine.BUILD / "guests" / "real.bin"]), cpu=model, timeout=rack.BOOT_SECONDS)
+    vireo.expect("vireo: all guests have ended")
+    said = vireo.output()
+    assert "SMEP {}, SMAP {}, UMIP {}".format(*names) in said
+    assert int(re.search(r"VMCS: HOST_CR4 +0x(\w+)", said)[1], 16) & (1 << 20 | 1 << 21 | 1 << 11) == bits
+    assert "vm good: debug exit with code 0" in said
