@@ -4,7 +4,7 @@
 
 #include "arch/x86/insn.h"
 
-static uint64_t tsc_hz;
+static RO_AFTER_INIT uint64_t tsc_hz;
 
 uint64_t clock_now(void)
 {

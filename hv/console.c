@@ -20,7 +20,7 @@
 static struct vm_console *_Atomic focus; /* the VM that has the console; NULL: the shell, or nobody yet */
 static bool shell_focus;
 static struct vm_console *back; /* where Ctrl-] in the shell leads; NULL: nowhere */
-static const struct console_shell *shell;
+static RO_AFTER_INIT const struct console_shell *shell;
 static _Atomic bool background;
 static bool had_focus; /* some VM did */
 

@@ -35,8 +35,8 @@ static uint64_t kept_end; /* bytes ever kept */
 static void (*prompt_redraw)(void);
 static _Atomic bool in_panic;
 
-static void (*input_handler)(void *ctx, uint8_t byte);
-static void *input_ctx;
+static RO_AFTER_INIT void (*input_handler)(void *ctx, uint8_t byte);
+static RO_AFTER_INIT void *input_ctx;
 
 static void log_lock(void)
 {

@@ -39,7 +39,7 @@ typedef unsigned long long ull;
 
 void hv_main(hpa_t info_hpa);
 
-static struct config config;
+static RO_AFTER_INIT struct config config;
 static const struct sched_ops *const schedulers[] = {
     [SCHEDULER_SHARE] = &policy_share, [SCHEDULER_RR] = &policy_rr, [SCHEDULER_DEDICATED] = &policy_dedicated};
 static const struct frame_source frames = {phys_alloc, phys_alloc_low, phys_free};
@@ -164,6 +164,7 @@ static void cpu_main(void)
 	tsc_sync_answer();
 	while (!atomic_load(&machine_ready))
 		cpu_pause();
+	paging_flush(); /* of paging_seal() */
 	if (virt_cpu_enable(why, sizeof(why)) == 0) {
 		atomic_fetch_add(&vmx_ready, 1);
 		run_loop();
@@ -302,6 +303,7 @@ void hv_main(hpa_t info_hpa)
 	console_init(&shell_console, config.hv.background);
 	vms_init(info, guests);
 	define_vms();
+	paging_seal();
 	if (guests) {
 		release_cpus();
 		start_vms();

@@ -14,7 +14,7 @@
 
 typedef unsigned long long ull;
 
-static uint64_t start_tsc;
+static RO_AFTER_INIT uint64_t start_tsc;
 
 void report_set_start(uint64_t entry_tsc)
 {

@@ -16,10 +16,10 @@
 
 typedef unsigned long long ull;
 
-static const struct boot_info *boot_info;
+static RO_AFTER_INIT const struct boot_info *boot_info;
 static struct vms_entry *first, *last;
 static unsigned alive, next_id = 1;
-static bool can_run;
+static RO_AFTER_INIT bool can_run;
 
 void vms_init(const struct boot_info *info, bool runnable)
 {

@@ -33,9 +33,9 @@ struct rsdp {
 	uint8_t reserved[3];
 } __attribute__((packed));
 
-static acpi_map_fn *map;
-static const struct acpi_header *root; /* RSDT or XSDT; NULL: no ACPI */
-static unsigned root_entry_size;       /* 4 or 8 */
+static RO_AFTER_INIT acpi_map_fn *map;
+static RO_AFTER_INIT const struct acpi_header *root; /* RSDT or XSDT; NULL: no ACPI */
+static RO_AFTER_INIT unsigned root_entry_size;	     /* 4 or 8 */
 
 static bool sum_is_zero(const void *p, uint64_t size)
 {

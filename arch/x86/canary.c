@@ -11,7 +11,7 @@
 #define ODD_MIX 0x9e3779b97f4a7c15ULL /* 2^64 over the golden ratio, made odd: spreads low bits over the high ones */
 
 extern uint64_t __stack_chk_guard;
-uint64_t __stack_chk_guard;
+RO_AFTER_INIT uint64_t __stack_chk_guard;
 
 void canary_init(void);
 _Noreturn void __stack_chk_fail(void);

@@ -106,6 +106,6 @@ void cpu_init_bsp(void)
 {
 	boot_cpu.stack_top = (uint64_t)boot_stack_top;
 	for (unsigned i = 0; i < 3; i++)
-		boot_cpu.tss.ist[i] = (uint64_t)boot_ist_stacks + (i + 1) * CPU_IST_STACK_SIZE;
+		boot_cpu.tss.ist[i] = (uint64_t)boot_ist_stacks + (i + 1) * (PAGE_SIZE + CPU_IST_STACK_SIZE);
 	cpu_init_this(&boot_cpu);
 }

@@ -24,12 +24,12 @@
 #define PIC1 0x20
 #define PIC2 0xa0
 
-static struct ioapic {
+static RO_AFTER_INIT struct ioapic {
 	volatile uint32_t *regs;
 	uint32_t gsi_base;
 	unsigned pins;
 } ioapics[IOAPIC_MAX];
-static unsigned count;
+static RO_AFTER_INIT unsigned count;
 
 static uint32_t ioapic_read(const struct ioapic *io, unsigned reg)
 {

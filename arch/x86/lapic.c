@@ -44,9 +44,9 @@ enum {
 #define APIC_BASE_ADDRESS  0x000ffffffffff000ULL
 #define TIMER_MAX	   0xffffffffULL
 
-static bool x2apic, deadline_mode, ready;
-static volatile uint32_t *regs; /* xAPIC */
-static uint64_t timer_hz, timer_tsc_hz;
+static RO_AFTER_INIT bool x2apic, deadline_mode, ready;
+static RO_AFTER_INIT volatile uint32_t *regs; /* xAPIC */
+static RO_AFTER_INIT uint64_t timer_hz, timer_tsc_hz;
 
 static uint32_t lapic_read(unsigned reg)
 {

@@ -1,6 +1,7 @@
 /* The core's page tables: paging.h. Four levels; level 0 is the page table, level 3 the PML4. SDM Vol. 3A 4.5. */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/paging.h"
+#include "arch/x86/cpu.h"
 #include "arch/x86/cpuid.h"
 #include "arch/x86/insn.h"
 #include "hv/lib/spinlock.h"
@@ -25,11 +26,15 @@
 
 /* linker.ld, start.asm */
 extern uint8_t __core_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
-    __bss_end[], boot_stack_guard[];
+    __ro_after_init_start[], __ro_after_init_end[], __bss_end[], boot_stacks[], boot_ist_stacks[], boot_stacks_end[];
 
-static struct frame_source source;
-static uint64_t *root;
-static unsigned max_level; /* of a leaf: 2 where the processor has 1 GiB pages, else 1 */
+/* The pages under the BSP's stacks. */
+static uint8_t *const boot_guards[] = {boot_stacks, boot_ist_stacks, boot_ist_stacks + PAGE_SIZE + CPU_IST_STACK_SIZE,
+				       boot_ist_stacks + 2 * (PAGE_SIZE + CPU_IST_STACK_SIZE)};
+
+static RO_AFTER_INIT struct frame_source source;
+static RO_AFTER_INIT uint64_t *root;
+static RO_AFTER_INIT unsigned max_level; /* of a leaf: 2 where the processor has 1 GiB pages, else 1 */
 
 /* Protects the tables and the two cursors below. frame_source's own lock is taken under it. */
 static struct spinlock lock;
@@ -106,6 +111,20 @@ static int map_range(uint64_t va, uint64_t pa, uint64_t size, uint64_t flags)
 	return 0;
 }
 
+/* The entry of a page that is mapped; a large one if it lies in one. */
+static uint64_t *leaf_of(uint64_t va)
+{
+	uint64_t *table = root;
+
+	for (unsigned level = TOP_LEVEL;; level--) {
+		uint64_t *entry = &table[table_index(va, level)];
+
+		if (!level || (*entry & PTE_PS))
+			return entry;
+		table = table_at(*entry);
+	}
+}
+
 static int map_core_part(uint64_t core_hpa, const uint8_t *start, const uint8_t *end, uint64_t flags)
 {
 	uint64_t pa = core_hpa + (uint64_t)(start - __core_start);
@@ -113,7 +132,7 @@ static int map_core_part(uint64_t core_hpa, const uint8_t *start, const uint8_t 
 	return map_range((uint64_t)start, pa, ALIGN_UP((uint64_t)(end - start), PAGE_SIZE), flags);
 }
 
-/* The segments of linker.ld, less the guard page under the BSP's stack. */
+/* The segments of linker.ld, less the guard pages under the BSP's stacks. */
 static int map_core(uint64_t core_hpa)
 {
 	int err = map_core_part(core_hpa, __text_start, __text_end, PAGE_RX);
@@ -121,9 +140,17 @@ static int map_core(uint64_t core_hpa)
 	if (!err)
 		err = map_core_part(core_hpa, __rodata_start, __rodata_end, PAGE_R);
 	if (!err)
-		err = map_core_part(core_hpa, __data_start, boot_stack_guard, PAGE_RW);
+		err = map_core_part(core_hpa, __data_start, __ro_after_init_start, PAGE_RW);
+	if (!err) /* this and the stacks apart, so that no large page holds others as well */
+		err = map_core_part(core_hpa, __ro_after_init_start, __ro_after_init_end, PAGE_RW);
 	if (!err)
-		err = map_core_part(core_hpa, boot_stack_guard + PAGE_SIZE, __bss_end, PAGE_RW);
+		err = map_core_part(core_hpa, __ro_after_init_end, boot_stacks, PAGE_RW);
+	if (!err)
+		err = map_core_part(core_hpa, boot_stacks, boot_stacks_end, PAGE_RW);
+	if (!err)
+		err = map_core_part(core_hpa, boot_stacks_end, __bss_end, PAGE_RW);
+	for (unsigned i = 0; !err && i < ARRAY_SIZE(boot_guards); i++)
+		*leaf_of((uint64_t)boot_guards[i]) = 0;
 	return err;
 }
 
@@ -257,6 +284,42 @@ hpa_t paging_lookup(const void *p)
 			return HPA((entry & PTE_ADDR & ~(LEVEL_SIZE(level) - 1)) | (va & (LEVEL_SIZE(level) - 1)));
 		table = table_at(entry);
 	}
+}
+
+void paging_flush(void)
+{
+	write_cr3(read_cr3()); /* nothing is global (SDM Vol. 3A 4.10.4.1) */
+}
+
+void paging_seal(void)
+{
+	uint64_t end = (uint64_t)__ro_after_init_end;
+
+	for (uint64_t va = (uint64_t)__ro_after_init_start; va < end; va += PAGE_SIZE)
+		*leaf_of(va) &= ~PTE_W;
+	paging_flush();
+}
+
+static bool is_within(uint64_t va, const uint8_t *start, const uint8_t *end)
+{
+	return va >= (uint64_t)start && va < (uint64_t)end;
+}
+
+const char *paging_describe(uint64_t va)
+{
+	if (va < PAGE_SIZE)
+		return "the page of NULL";
+	if (is_within(va, __text_start, __text_end))
+		return "code";
+	if (is_within(va, __rodata_start, __rodata_end))
+		return "constants";
+	if (is_within(va, __ro_after_init_start, __ro_after_init_end))
+		return "read-only since start-up";
+	if (!hpa_is_none(paging_lookup((const void *)va)))
+		return "mapped";
+	if (is_within(va, boot_stacks, boot_stacks_end) || (va >= STACK_BASE && va < next_stack))
+		return "the guard page under a stack";
+	return "not mapped";
 }
 
 /* A page is writable when every level says so, and executable when no level forbids it. SDM Vol. 3A 4.6.1. */

@@ -1,7 +1,8 @@
 /*
  * The core's own page tables, which replace the loader's: segments with the permissions of linker.ld, the direct map
  * without execution and without the core's image, device registers, stacks with guard pages. All CPUs share one set;
- * mappings are only ever added, so no TLB shoot-down exists. Used by hv/main.c at start and by drivers. SDM Vol.
+ * mappings are only ever added, so no TLB shoot-down exists; only paging_seal() takes a right away, before other CPUs
+ * run. Used by hv/main.c at start and by drivers. SDM Vol.
  * 3A 4.5.
  */
 /* SPDX-License-Identifier: MIT */
@@ -30,6 +31,14 @@ uint64_t stack_map(uint64_t pages) MUST_CHECK;
 
 /* Physical address of any mapped pointer, by walking the live tables; HPA_NONE when unmapped. */
 hpa_t paging_lookup(const void *p);
+
+/* Variables marked RO_AFTER_INIT can't be written any more: by this CPU at once, by others after paging_flush(). Once.
+ */
+void paging_seal(void);
+/* This CPU forgets all translations. */
+void paging_flush(void);
+/* What lies at an address, in words: for the report of a fault. */
+const char *paging_describe(uint64_t va);
 
 /* Walks the live tables; number of leaf entries that are writable and executable at once. 0 is the promise. */
 uint64_t paging_check_wx(void);

@@ -42,11 +42,11 @@ struct reg {
 	volatile void *mapped;	     /* memory space only */
 };
 
-static struct acpi_soft_off off;
+static RO_AFTER_INIT struct acpi_soft_off off;
 static const char *off_missing = "its ways were not looked for yet";
-static struct reg control[2]; /* PM1a and PM1b control, or sleep control */
-static struct reg reset;
-static uint8_t reset_value;
+static RO_AFTER_INIT struct reg control[2]; /* PM1a and PM1b control, or sleep control */
+static RO_AFTER_INIT struct reg reset;
+static RO_AFTER_INIT uint8_t reset_value;
 
 static void reg_open(struct reg *r, const struct acpi_address *address)
 {

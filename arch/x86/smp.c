@@ -40,8 +40,8 @@ void smp_ap_main(struct cpu *cpu);
 struct smp_slot smp_slots[MAX_CPUS];
 uint32_t smp_slot_count;
 
-static void (*ap_entry)(void);
-static uint64_t ap_cr3;
+static RO_AFTER_INIT void (*ap_entry)(void);
+static RO_AFTER_INIT uint64_t ap_cr3;
 static _Atomic bool released;
 
 /* Where a CPU other than the BSP enters C. */

@@ -8,7 +8,7 @@ DEFAULT REL
 
 extern canary_init
 extern hv_main
-global core_entry, boot_stack_guard, boot_stack_top, boot_ist_stacks
+global core_entry, boot_stacks, boot_stack_top, boot_ist_stacks, boot_stacks_end
 
 BOOT_STACK_SIZE equ 16384 ; CPU_STACK_PAGES * 4096
 IST_STACK_SIZE equ 4096   ; CPU_IST_STACK_SIZE
@@ -29,11 +29,12 @@ core_entry:
 
 section .bss
 align 4096
-boot_stack_guard:               ; paging_init() unmaps this page
+boot_stacks:                    ; each above a page that paging_init() unmaps
 	resb 4096
 	resb BOOT_STACK_SIZE
 boot_stack_top:
 boot_ist_stacks:
-	resb 3 * IST_STACK_SIZE
+	resb 3 * (4096 + IST_STACK_SIZE)
+boot_stacks_end:
 
 section .note.GNU-stack noalloc noexec nowrite progbits

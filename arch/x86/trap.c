@@ -7,6 +7,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/paging.h"
 #include "hv/lib/panic.h"
 
 /* SDM Vol. 3A Figure 6-8 */
@@ -36,8 +37,8 @@ void trap_handle(struct trap_frame *frame);
 
 _Static_assert(E_FAULT == 7, "guarded.asm returns it");
 
-static struct gate idt[256] __attribute__((aligned(16)));
-static struct handler handlers[256];
+static RO_AFTER_INIT struct gate idt[256] __attribute__((aligned(16)));
+static RO_AFTER_INIT struct handler handlers[256];
 static _Atomic bool stop_on_nmi;
 
 static void idt_set(unsigned vector, uint8_t ist)
@@ -139,11 +140,16 @@ static bool trap_fix_up(struct trap_frame *frame)
 
 static _Noreturn void trap_die(struct trap_frame *frame)
 {
+	uint64_t cr2 = read_cr2();
+
 	this_cpu()->fault = frame;
 	if (frame->vector == VECTOR_PF)
-		panic("page fault: %s%s at 0x%llx, RIP 0x%llx, error 0x%llx", frame->error & 2 ? "write" : "read",
-		      frame->error & 16 ? " (fetch)" : "", (unsigned long long)read_cr2(),
+		panic("page fault: %s%s at 0x%llx (%s), RIP 0x%llx, error 0x%llx", frame->error & 2 ? "write" : "read",
+		      frame->error & 16 ? " (fetch)" : "", (unsigned long long)cr2, paging_describe(cr2),
 		      (unsigned long long)frame->rip, (unsigned long long)frame->error);
+	if (frame->vector == VECTOR_DF) /* as a rule the stack was at its end, and CR2 says where */
+		panic("double fault at RIP 0x%llx, after a page fault at 0x%llx (%s) if there was one",
+		      (unsigned long long)frame->rip, (unsigned long long)cr2, paging_describe(cr2));
 	panic("%s (vector %llu) at RIP 0x%llx, error 0x%llx", trap_name(frame->vector),
 	      (unsigned long long)frame->vector, (unsigned long long)frame->rip, (unsigned long long)frame->error);
 }

@@ -52,7 +52,7 @@ struct pm_sample {
 	uint32_t pm;
 };
 
-static uint64_t measured_hz;
+static RO_AFTER_INIT uint64_t measured_hz;
 
 static void poll_note(struct poll *p)
 {

@@ -265,7 +265,8 @@ static bool is_apic_msr(uint32_t msr)
 	return msr == VLAPIC_MSR_TSC_DEADLINE || (msr >= VLAPIC_MSR_FIRST && msr <= VLAPIC_MSR_LAST);
 }
 
-static uint8_t row_of[0x400]; /* of these MSRs the row's number and one more, which saves the search; 0: search */
+static RO_AFTER_INIT uint8_t
+    row_of[0x400]; /* of these MSRs the row's number and one more, which saves the search; 0: search */
 
 static NOINLINE const struct msr_row *search(uint32_t msr)
 {
@@ -374,7 +375,7 @@ enum outcome exit_wrmsr(struct vcpu *v, const struct exit *exit)
 
 /* --- the bitmaps: a set bit exits; 1 KiB each: read low, read high (0xc0000000), write low, write high ------------ */
 
-static uint8_t bitmaps[2][2][PAGE_SIZE] __attribute__((aligned(4096))); /* as msr_bitmap() is asked */
+static RO_AFTER_INIT uint8_t bitmaps[2][2][PAGE_SIZE] __attribute__((aligned(4096))); /* as msr_bitmap() is asked */
 
 static void pass(uint8_t *bitmap, uint32_t msr, unsigned what)
 {

@@ -45,8 +45,14 @@ static inline bool hpa_is_none(hpa_t a)
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define NOINLINE			__attribute__((noinline)) /* rare: its registers are no burden on its caller */
 #define FLATTEN				__attribute__((flatten))  /* often: what it calls becomes a part of it */
-#define MUST_CHECK			__attribute__((warn_unused_result))
-#define PRINTF_LIKE(fmt, args)		__attribute__((format(printf, fmt, args)))
+#ifdef VIREO_HOST /* AddressSanitizer watches no variable that lies in a section of its own */
+#define RO_AFTER_INIT
+#else
+/* A variable of zeros that is written while Vireo starts and never again: paging_seal(). `.bss`: in memory only. */
+#define RO_AFTER_INIT __attribute__((section(".bss.ro_after_init")))
+#endif
+#define MUST_CHECK	       __attribute__((warn_unused_result))
+#define PRINTF_LIKE(fmt, args) __attribute__((format(printf, fmt, args)))
 
 /* Errors are returned negative: `return -E_INVAL;`. The numbers mean nothing outside Vireo. */
 enum {

@@ -7,7 +7,7 @@
 #include "hv/lib/string.h"
 #include "hv/shell/shell.h"
 
-extern uint8_t __text_start[]; /* linker.ld */
+extern uint8_t __text_start[], __ro_after_init_start[]; /* linker.ld */
 
 struct wall {
 	const char *name;
@@ -53,11 +53,14 @@ static void write_text(void)
 	*(volatile uint8_t *)__text_start = 0xcc;
 }
 
+static void write_sealed(void)
+{
+	*(volatile uint8_t *)__ro_after_init_start = 0xcc;
+}
+
 static const struct wall walls[] = {
-    {"smash", smash_stack},
-    {"depth", exhaust_stack},
-    {"null", read_null},
-    {"text", write_text},
+    {"smash", smash_stack}, {"depth", exhaust_stack}, {"null", read_null},
+    {"text", write_text},   {"sealed", write_sealed},
 };
 
 static void run_crash(struct shell_call *call)
@@ -68,11 +71,11 @@ static void run_crash(struct shell_call *call)
 		walls[i].run_into();
 		panic("there is no wall: crash %s did no harm", walls[i].name);
 	}
-	shell_error(call, "found %.40s, expected smash, depth, null or text", call->word[1]);
+	shell_error(call, "found %.40s, expected smash, depth, null, text or sealed", call->word[1]);
 }
 
 const struct shell_command shell_crash_commands[] = {
-    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text", 1, 1, SHELL_WORDS_NONE,
-     run_crash},
+    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text, sealed", 1, 1,
+     SHELL_WORDS_NONE, run_crash},
     {0},
 };

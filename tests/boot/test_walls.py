@@ -12,9 +12,10 @@ import rack
 # Wall: what the panic says, with the address that it blames; the function that address must lie in.
 WALLS = {
     "smash": (r"stack smashed: something wrote past an array of the function that ends at 0x(\w+)", "smash_stack"),
-    "depth": (r"double fault \(vector 8\) at RIP 0x(\w+), error 0x0", "descend"),
-    "null": (r"page fault: read at 0x0, RIP 0x(\w+), error 0x0", "read_null"),
-    "text": (r"page fault: write at 0xffffffff8\w+, RIP 0x(\w+), error 0x3", "write_text"),
+    "depth": (r"double fault at RIP 0x(\w+), after a page fault at 0x\w+ \(the guard page under a stack\)", "descend"),
+    "null": (r"page fault: read at 0x0 \(the page of NULL\), RIP 0x(\w+), error 0x0", "read_null"),
+    "text": (r"page fault: write at 0xffffffff8\w+ \(code\), RIP 0x(\w+), error 0x3", "write_text"),
+    "sealed": (r"page fault: write at 0xffffffff8\w+ \(read-only since start-up\), RIP 0x(\w+), error 0x3", "write_sealed"),
 }
 
 

@@ -19,7 +19,7 @@
 
 #define BOCHS_REVISION 0x2bU /* of its VMCS; Bochs 2.7 */
 
-struct vmx_machine vmx;
+RO_AFTER_INIT struct vmx_machine vmx;
 
 /*
  * What no guest can run without, beyond what design asks of the machine (EPT, unrestricted guest). PAT and EFER
