@@ -184,18 +184,15 @@ enum answer { ANSWER_ENTER, ANSWER_TURN_IS_OVER, ANSWER_WAIT };
 /* Does all that this CPU and its vCPU are asked for. Comes and, where it may enter, goes `away`. */
 static NOINLINE enum answer answer(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
-	for (;; now = clock_now()) {
-		atomic_store(&p->away, false);
-		pcpu_let_go(p);
-		run_due(p, now);
-		if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE)
-			return ANSWER_TURN_IS_OVER;
-		if (!vcpu_prepare(v))
-			return ANSWER_WAIT;
-		atomic_store(&p->away, true);
-		if (!is_asked(p, v))
-			return ANSWER_ENTER;
-	}
+	atomic_store(&p->away, false);
+	pcpu_let_go(p);
+	run_due(p, now);
+	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE)
+		return ANSWER_TURN_IS_OVER;
+	if (!vcpu_prepare(v))
+		return ANSWER_WAIT;
+	atomic_store(&p->away, true);
+	return ANSWER_ENTER;
 }
 
 /* A timer's deadline or the end of the longest turn has passed. */
@@ -208,7 +205,7 @@ static NOINLINE void end_bound(struct pcpu *p, struct vcpu *v, uint64_t now)
 }
 
 /* One vCPU until it blocks, ends, or another one's turn comes. Answers whether it could go on. */
-static NOINLINE bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
+static NOINLINE NO_CANARY bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	struct exit exit;
 	struct exit_stat *stat;
@@ -219,7 +216,7 @@ static NOINLINE bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 	for (;;) {
 		pcpu_let_go(p);
 		atomic_store(&p->away, true); /* whoever sets a flag from here on also sends an interrupt */
-		if (is_asked(p, v)) {
+		while (is_asked(p, v)) {
 			answered = answer(p, v, now);
 			if (answered != ANSWER_ENTER)
 				return answered == ANSWER_TURN_IS_OVER;

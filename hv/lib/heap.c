@@ -36,7 +36,7 @@ static bool settle(struct heap_node *n)
  * Interleaves the right spines of `a` and `b` in the order of their keys, then settles that spine from its end upward.
  * Answers the new root, whose parent the caller sets.
  */
-static struct heap_node *interleave(struct heap_node *a, struct heap_node *b)
+static NO_CANARY struct heap_node *interleave(struct heap_node *a, struct heap_node *b)
 {
 	struct heap_node *root = NULL, *last = NULL;
 	struct heap_node **end = &root;

@@ -44,8 +44,10 @@ static inline bool hpa_is_none(hpa_t a)
 #define ALIGN_DOWN(v, a)		((v) & ~((a)-1))
 #define CONTAINER_OF(ptr, type, member) ((type *)((char *)(ptr)-offsetof(type, member)))
 #define NOINLINE			__attribute__((noinline)) /* rare: its registers are no burden on its caller */
-#define FLATTEN				__attribute__((flatten))  /* often: what it calls becomes a part of it */
-#ifdef VIREO_HOST /* AddressSanitizer watches no variable that lies in a section of its own */
+/* On the way of every turn, and without an array: the address of a local leaves it, to who writes that one object. */
+#define NO_CANARY __attribute__((no_stack_protector))
+#define FLATTEN	  __attribute__((flatten)) /* often: what it calls becomes a part of it */
+#ifdef VIREO_HOST			   /* AddressSanitizer watches no variable that lies in a section of its own */
 #define RO_AFTER_INIT
 #else
 /* A variable of zeros that is written while Vireo starts and never again: paging_seal(). `.bss`: in memory only. */

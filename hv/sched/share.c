@@ -496,7 +496,7 @@ static NOINLINE void mind_others(struct sched *s, unsigned cpu, uint64_t now, st
 	spin_unlock(&c->lock);
 }
 
-static struct sched_turn share_pick(struct sched *s, unsigned cpu, uint64_t now)
+static NO_CANARY struct sched_turn share_pick(struct sched *s, unsigned cpu, uint64_t now)
 {
 	struct sched_cpu *c = &s->cpu[cpu];
 	struct sched_turn turn;
