@@ -117,9 +117,14 @@ void vlapic_timer_reset(struct vlapic *v)
 void vlapic_timer_set_lvt(struct vlapic *v)
 {
 	uint8_t mode = vlapic_reg(v, VLAPIC_LVT_TIMER) >> LVT_TIMER_MODE_SHIFT & 3;
+	bool last = is_periodic(v) && mode != TIMER_PERIODIC;
+	uint32_t count;
 
 	settle(v, clock_now());
+	count = vlapic_timer_count(v);
 	set_mode(v, mode);
+	if (last && v->expiry) /* it ends with its own count, whatever further periods were dropped in advance */
+		v->expiry = clock_now() + ((uint64_t)count << v->timer_shift);
 	arm(v);
 }
 

@@ -98,6 +98,25 @@ static void periodic_minimum(void **state)
 	}
 }
 
+/* The host's timer may be set several periods ahead: a last one ends with its own count all the same. */
+static void a_fast_periodic_timer_becomes_one_shot(void **state)
+{
+	struct vlapic *v = &lapic[0];
+
+	(void)state;
+	enable_all();
+	wr(v, VLAPIC_LVT_TIMER, 0x20030);
+	wr(v, VLAPIC_DIVIDE, 11); /* by 1 */
+	wr(v, VLAPIC_INITIAL_COUNT, 100);
+	fake_time_advance(130);
+	vlapic_sync(v);
+	assert_true(v->timer.deadline > fake_now + 100);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 70);
+	wr(v, VLAPIC_LVT_TIMER, 0x30);
+	assert_int_equal(rd(v, VLAPIC_CURRENT_COUNT), 70);
+	assert_int_equal(v->timer.deadline, fake_now + 70);
+}
+
 static void masked_timer_counts_unarmed(void **state)
 {
 	struct vlapic *v = &lapic[0];
@@ -218,6 +237,7 @@ int main(void)
 	    T(divisors),
 	    T(periodic),
 	    T(periodic_minimum),
+	    T(a_fast_periodic_timer_becomes_one_shot),
 	    T(masked_timer_counts_unarmed),
 	    T(tsc_deadline),
 	    T(tsc_offset_moves_deadline),
