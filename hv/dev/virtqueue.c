@@ -220,8 +220,8 @@ static const char *follow_table(const struct virtqueue *q, struct virtqueue_chai
 			return "a descriptor's number lies outside of its indirect table";
 		if (read_entry(q, &near, table->gpa + index * DESC_SIZE, &d))
 			return "an indirect table lies outside of memory";
-		if (d.flags & DESC_INDIRECT)
-			return "an indirect table within an indirect table";
+		if (!q->packed && (d.flags & DESC_INDIRECT))
+			return "an indirect table within an indirect table"; /* 2.7.5.3.1; packed: ignored (2.8.7) */
 		problem = add_part(chain, &d);
 		if (problem || (!q->packed && !(d.flags & DESC_NEXT)))
 			return problem;
