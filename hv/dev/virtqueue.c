@@ -372,7 +372,7 @@ static void write_packed(const struct virtqueue *q, uint16_t place, bool wrap, c
 	__atomic_store_n(&at[1], flags << 48 | (uint64_t)used->id << 32 | used->written, __ATOMIC_RELEASE);
 }
 
-/* The driver looks at the first one's place, and further from there: the first is written last (2.8.13). */
+/* The driver looks at the first one's place, and further from there: the first is written last (2.8.9). */
 static void give_packed(struct virtqueue *q, const struct virtqueue_used *used, unsigned count)
 {
 	uint16_t place = q->next_give;
