@@ -26,7 +26,7 @@ enum { QUEUE_INFLATE = 0, QUEUE_DEFLATE = 1, QUEUE_STATS = 2 };
 #define STATS_MOST 32 /* entries that are looked at: more than there are tags */
 
 /* 5.5.4, as far as our features go. */
-struct balloon_config {
+struct virtio_balloon_config {
 	uint32_t num_pages, actual;
 };
 
@@ -45,7 +45,7 @@ static uint64_t features(void *dev)
 static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 {
 	const struct virtio_balloon *b = dev;
-	struct balloon_config c = {b->target, b->actual};
+	struct virtio_balloon_config c = {b->target, b->actual};
 
 	memcpy(to, (const uint8_t *)&c + offset, size);
 }
@@ -54,7 +54,7 @@ static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 static void config_write(void *dev, unsigned offset, const void *from, unsigned size)
 {
 	struct virtio_balloon *b = dev;
-	struct balloon_config c = {b->target, b->actual};
+	struct virtio_balloon_config c = {b->target, b->actual};
 
 	memcpy((uint8_t *)&c + offset, from, size);
 	b->actual = c.actual;
@@ -248,7 +248,7 @@ static const struct virtio_kind balloon_kind = {
     .id = KIND_BALLOON,
     .class_code = CLASS_OTHER,
     .features = features,
-    .config_size = sizeof(struct balloon_config),
+    .config_size = sizeof(struct virtio_balloon_config),
     .config_read = config_read,
     .config_write = config_write,
     .queue_reset = queue_reset,

@@ -47,7 +47,7 @@ struct blk_range {
 };
 
 /* 5.2.4; fields of features that none of ours has are zero. */
-struct blk_config {
+struct virtio_blk_config {
 	uint64_t capacity;
 	uint32_t size_max, seg_max;
 	uint16_t cylinders;
@@ -77,7 +77,7 @@ static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 {
 	const struct virtio_blk *blk = dev;
 	uint64_t capacity = blk->store.size / BLOCK_SECTOR, cylinders = capacity / (HEADS * TRACK);
-	struct blk_config c = {
+	struct virtio_blk_config c = {
 	    .capacity = capacity,
 	    .seg_max = SEG_MAX,
 	    .cylinders = (uint16_t)(cylinders < 65535 ? cylinders : 65535),
@@ -264,7 +264,7 @@ static const struct virtio_kind disk_kind = {
     .id = KIND_BLOCK,
     .class_code = CLASS_DISK,
     .features = features,
-    .config_size = sizeof(struct blk_config),
+    .config_size = sizeof(struct virtio_blk_config),
     .config_read = config_read,
     .queue_reset = queue_reset,
     .serve = serve,

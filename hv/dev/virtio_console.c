@@ -24,7 +24,7 @@
 #define PIECE 1024	   /* bytes of output between two looks at the clock and the room */
 #define STEP  (16 * 1024u) /* work after which a chain makes room for other queues */
 
-struct console_config {
+struct virtio_console_config {
 	uint16_t cols, rows;
 	uint32_t max_nr_ports, emerg_wr;
 };
@@ -66,7 +66,7 @@ static uint64_t features(void *dev)
 static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 {
 	const struct virtio_console *con = dev;
-	struct console_config c = {.cols = con->cols, .rows = con->rows, .max_nr_ports = con->ports};
+	struct virtio_console_config c = {.cols = con->cols, .rows = con->rows, .max_nr_ports = con->ports};
 
 	memcpy(to, (const uint8_t *)&c + offset, size);
 }
@@ -78,7 +78,7 @@ static void config_write(void *dev, unsigned offset, const void *from, unsigned 
 	const struct virtio_console_end *end = &con->port[0].end;
 
 	(void)size;
-	if (offset == offsetof(struct console_config, emerg_wr))
+	if (offset == offsetof(struct virtio_console_config, emerg_wr))
 		end->write(end->ctx, from, 1);
 }
 
@@ -310,7 +310,7 @@ static const struct virtio_kind console_kind = {
     .id = KIND_CONSOLE,
     .class_code = CLASS_CONSOLE,
     .features = features,
-    .config_size = sizeof(struct console_config),
+    .config_size = sizeof(struct virtio_console_config),
     .config_read = config_read,
     .config_write = config_write,
     .queue_reset = queue_reset,

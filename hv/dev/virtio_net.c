@@ -14,7 +14,7 @@
 #define LINK_UP	       BIT(0) /* of the status */
 
 /* 5.1.4 */
-struct net_config {
+struct virtio_net_config {
 	uint8_t mac[NET_MAC_SIZE];
 	uint16_t status, max_virtqueue_pairs, mtu;
 } __attribute__((packed));
@@ -33,7 +33,7 @@ static uint64_t features(void *dev)
 static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 {
 	const struct virtio_net *net = dev;
-	struct net_config c = {
+	struct virtio_net_config c = {
 	    .status = net->link ? LINK_UP : 0, .max_virtqueue_pairs = (uint16_t)net->pairs, .mtu = net->mtu};
 
 	memcpy(c.mac, net->mac, NET_MAC_SIZE);
@@ -200,7 +200,7 @@ static const struct virtio_kind network_kind = {
     .id = KIND_NETWORK,
     .class_code = CLASS_ETHERNET,
     .features = features,
-    .config_size = sizeof(struct net_config),
+    .config_size = sizeof(struct virtio_net_config),
     .config_read = config_read,
     .reset = reset,
     .queue_reset = queue_reset,
