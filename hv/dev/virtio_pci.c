@@ -140,27 +140,21 @@ static int drain_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint6
 	return VIRTIO_SERVED;
 }
 
+/* What was given before the queue broke is used, and the driver is owed word of it as of any other (2.7.7.2). */
 void virtio_pci_gave(struct virtio_pci *v, unsigned n)
 {
+	if (virtqueue_wants_interrupt(&v->queue[n]))
+		interrupt(v, v->vector[n], ISR_QUEUE);
 	if (v->queue[n].broken)
 		need_reset(v);
-	else if (virtqueue_wants_interrupt(&v->queue[n]))
-		interrupt(v, v->vector[n], ISR_QUEUE);
 }
 
 static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint64_t until)
 {
-	struct virtqueue *q = &v->queue[n];
-	int got;
-
-	virtqueue_silence(q);
-	got = drain_queue(v, n, budget, until);
-	if (got != VIRTIO_SERVED)
+	virtqueue_silence(&v->queue[n]);
+	if (drain_queue(v, n, budget, until) != VIRTIO_SERVED)
 		v->kicked &= ~(1U << n);
-	if (got < 0)
-		need_reset(v);
-	else if (virtqueue_wants_interrupt(q))
-		interrupt(v, v->vector[n], ISR_QUEUE);
+	virtio_pci_gave(v, n);
 }
 
 /* What was rung since the last turn. Which queues are enabled says the lock that is held now. */

@@ -776,9 +776,11 @@ static void a_broken_queue_needs_a_reset(void **state)
 	round_trip(1, 1);
 }
 
-/* What was used before it broke is there, and the configuration's vector says the rest. */
+/* What was used before it broke is there and told; the configuration's vector says the rest. */
 static void a_break_is_a_message(void **state)
 {
+	unsigned before;
+
 	(void)state;
 	use_msix();
 	start(0);
@@ -786,12 +788,26 @@ static void a_break_is_a_message(void **state)
 	offer_number(0, 0);
 	offer_number(0, 1);
 	((struct desc *)at(desc_area(0)))[2].len = 0;
+	before = messages;
 	notify(0);
 	work(&v, BUDGET);
 	check_number(0, 0);
 	assert_nothing_used(0);
 	assert_true(status() & NEEDS_RESET);
-	assert_message(messages, 0, VECTOR(0));
+	assert_message(before + 2, 0, VECTOR(0));
+}
+
+static void a_break_does_not_hide_what_was_used(void **state)
+{
+	(void)state;
+	start(0);
+	offer_number(0, 0);
+	offer_number(0, 1);
+	((struct desc *)at(desc_area(0)))[2].len = 0;
+	notify(0);
+	work(&v, BUDGET);
+	check_number(0, 0);
+	assert_int_equal(reg_get(isr, 0, 1), 1 | 2);
 }
 
 static void queues_that_can_not_be_enabled(void **state)
@@ -1314,6 +1330,7 @@ int main(void)
 	    cmocka_unit_test_setup(changes_are_told, setup),
 	    cmocka_unit_test_setup(a_broken_queue_needs_a_reset, setup),
 	    cmocka_unit_test_setup(a_break_is_a_message, setup),
+	    cmocka_unit_test_setup(a_break_does_not_hide_what_was_used, setup),
 	    cmocka_unit_test_setup(queues_that_can_not_be_enabled, setup),
 	    cmocka_unit_test_setup(a_reset_at_any_moment, setup),
 	    cmocka_unit_test_setup(a_reset_drops_pending_messages, setup),
