@@ -198,7 +198,7 @@ static void go_on(struct virtio_pci *v)
 		v->kick(v->ctx);
 }
 
-static void notify(struct virtio_pci *v, unsigned n)
+void virtio_pci_poke(struct virtio_pci *v, unsigned n)
 {
 	if (n >= v->queues || !v->queue[n].enabled)
 		return;
@@ -216,11 +216,6 @@ static void ring(void *dev, unsigned offset)
 		return;
 	atomic_fetch_or(&v->rung, 1U << n);
 	v->kick(v->ctx);
-}
-
-void virtio_pci_poke(struct virtio_pci *v, unsigned queue)
-{
-	notify(v, queue);
 }
 
 bool virtio_pci_uses(const struct virtio_pci *v, gpa_t gpa, uint64_t size)
@@ -442,7 +437,7 @@ static void registers_write(void *dev, uint64_t offset, unsigned size, uint64_t 
 			v->kind->config_write(v->dev, at, &value, size);
 		return;
 	case AT_NOTIFY:
-		notify(v, at / NOTIFY_STRIDE);
+		virtio_pci_poke(v, at / NOTIFY_STRIDE);
 		return;
 	default:
 		return;
@@ -459,7 +454,7 @@ static uint64_t ports_read(void *dev, uint64_t offset, unsigned size)
 static void ports_write(void *dev, uint64_t offset, unsigned size, uint64_t value)
 {
 	(void)size, (void)value;
-	notify(dev, (unsigned)offset / NOTIFY_STRIDE);
+	virtio_pci_poke(dev, (unsigned)offset / NOTIFY_STRIDE);
 }
 
 /* --- configuration space ----------------------------------------------------------------------------------------- */
