@@ -475,7 +475,7 @@ static const struct pci_bar *window_bar(const struct virtio_pci *v, uint32_t *of
 	return *offset < p->bar[index].size && p->bar[index].size - *offset >= *size ? &p->bar[index] : NULL;
 }
 
-static uint32_t config_read(void *dev, unsigned offset)
+static uint32_t pci_space_read(void *dev, unsigned offset)
 {
 	struct virtio_pci *v = CONTAINER_OF(dev, struct virtio_pci, pci);
 	uint32_t at, size;
@@ -487,7 +487,7 @@ static uint32_t config_read(void *dev, unsigned offset)
 	return bar ? (uint32_t)bar->read(bar->dev, at, size) : 0;
 }
 
-static void config_write(void *dev, unsigned offset, unsigned size, uint32_t value)
+static void pci_space_write(void *dev, unsigned offset, unsigned size, uint32_t value)
 {
 	struct virtio_pci *v = CONTAINER_OF(dev, struct virtio_pci, pci);
 	bool master = pci_is_master(&v->pci);
@@ -571,7 +571,7 @@ int virtio_pci_init(struct virtio_pci *v, struct pci_host *host, const struct vi
 	pci_add_bar(&v->pci, BAR_PORTS, &ports);
 	pci_add_bar(&v->pci, BAR_REGISTERS, &registers);
 	add_capabilities(v);
-	err = pci_host_plug(host, &v->pci, config_read, config_write);
+	err = pci_host_plug(host, &v->pci, pci_space_read, pci_space_write);
 	if (!err)
 		virtio_pci_reset(v);
 	return err;
