@@ -121,7 +121,7 @@ static bool read_frame(const struct virtio_net *net, struct net_packet *p, struc
 	return true;
 }
 
-/* 1: a frame to be sent; 0: one that is dropped; negative: the queue is broken. */
+/* The chain that was just taken. 1: it is a frame, and tx->dropped says what becomes of it; or the queue is broken. */
 static int begin(struct virtio_net *net, struct virtqueue *q, struct virtio_net_tx *tx)
 {
 	struct virtio_stream out = virtio_stream_out(net->mem, &tx->chain);
@@ -135,23 +135,25 @@ static int begin(struct virtio_net *net, struct virtqueue *q, struct virtio_net_
 	p->fresh = true;
 	p->cut = 0;
 	p->work = 2 * VIRTIO_PIECE;
+	tx->dropped = true;
 	if (!net->link)
-		return 0;
+		return 1;
 	if (!read_demands(net, p, &header) || !read_frame(net, p, out)) {
 		net->counts.bad++;
-		return 0;
+		return 1;
 	}
+	tx->dropped = false;
 	net->counts.sent_packets++;
 	net->counts.sent_bytes += p->size;
 	return 1;
 }
 
-/* Takes the next one. As begin(), and 2: there is none. */
+/* As virtqueue_take. */
 FLATTEN static int next_frame(struct virtio_net *net, struct virtqueue *q, struct virtio_net_tx *tx)
 {
 	int got = virtqueue_take(q, &tx->chain);
 
-	return got == 1 ? begin(net, q, tx) : got < 0 ? got : 2;
+	return got == 1 ? begin(net, q, tx) : got;
 }
 
 static int serve_tx(struct virtio_net *net, unsigned pair, struct virtqueue *q, uint64_t until, uint64_t *work)
@@ -164,9 +166,9 @@ static int serve_tx(struct virtio_net *net, unsigned pair, struct virtqueue *q, 
 		virtio_stream_forget(&tx->packet.rest);
 	else
 		got = next_frame(net, q, tx);
-	if (got < 0 || got == 2)
-		return got < 0 ? got : VIRTIO_EMPTY;
-	if (got == 1)
+	if (got <= 0)
+		return got;
+	if (!tx->dropped)
 		sent = net->send(net->backend, pair, &tx->packet, until);
 	*work = tx->packet.work;
 	tx->packet.work = VIRTIO_PIECE;

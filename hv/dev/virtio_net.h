@@ -25,9 +25,10 @@ struct virtio_net_counts {
 	uint64_t software_sums, software_segments; /* done for this receiver */
 };
 
-/* A frame that was taken from a tx queue and for which the backend isn't done. */
+/* The frame that was taken from a tx queue last. */
 struct virtio_net_tx {
-	bool active;
+	bool active;  /* the backend isn't done with it */
+	bool dropped; /* it shall not hear of it: without link, or not as it must be */
 	struct virtqueue_chain chain;
 	struct net_packet packet;
 };
