@@ -31,7 +31,7 @@ static void room(void *ctx)
 {
 	const struct port *p = ctx;
 
-	virtio_console_room(&p->io->con, p->index);
+	virtio_console_go_on(&p->io->con, p->index);
 }
 
 static size_t room_for(void *ctx)

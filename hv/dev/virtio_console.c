@@ -283,7 +283,7 @@ static int serve_tx(const struct virtio_console *con, struct virtio_console_port
 	return virtqueue_give(q, &p->chain, 0) ? -E_FORMAT : VIRTIO_SERVED;
 }
 
-void virtio_console_room(struct virtio_console *con, unsigned port)
+void virtio_console_go_on(struct virtio_console *con, unsigned port)
 {
 	virtio_pci_poke(&con->transport, rx_queue(port) + 1);
 }

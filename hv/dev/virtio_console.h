@@ -16,7 +16,7 @@
 /* What is outside of a port. */
 struct virtio_console_end {
 	void *ctx;
-	/* Bytes that it would take now; 0: none, and virtio_console_room() will be called. */
+	/* Bytes that it would take now; 0: none, and virtio_console_go_on() will be called. */
 	size_t (*room)(void *ctx);
 	/* Takes all of them; what exceeds the room may be lost. */
 	void (*write)(void *ctx, const uint8_t *bytes, size_t count);
@@ -57,4 +57,4 @@ int virtio_console_init(struct virtio_console *con, struct pci_host *host,
 /* A byte for the guest. False when there is no room for it: offer it again later. */
 bool virtio_console_type(struct virtio_console *con, unsigned port, uint8_t byte);
 /* There is room again outside of a port. */
-void virtio_console_room(struct virtio_console *con, unsigned port);
+void virtio_console_go_on(struct virtio_console *con, unsigned port);

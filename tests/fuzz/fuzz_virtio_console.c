@@ -256,7 +256,7 @@ static void make_room(void)
 
 	room[how & 1] = how >> 1 & 3 ? (size_t)next(2) : 0;
 	if (room[how & 1])
-		virtio_console_room(&con, how & 1);
+		virtio_console_go_on(&con, how & 1);
 }
 
 static void change_state(void)

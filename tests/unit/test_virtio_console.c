@@ -439,13 +439,13 @@ static void output_waits_for_room(void **state)
 	expect_said(1, "other");
 	outside[0].room = 3;
 	kicks = 0;
-	virtio_console_room(&con, 0);
+	virtio_console_go_on(&con, 0);
 	assert_int_equal(kicks, 1);
 	run();
 	expect_said(0, "567");
 	assert_int_equal(given(TX0), 0);
 	outside[0].room = 100;
-	virtio_console_room(&con, 0);
+	virtio_console_go_on(&con, 0);
 	run();
 	expect_said(0, "89ab");
 	assert_int_equal(given(TX0), 1);
@@ -460,7 +460,7 @@ static void waiting_output_is_looked_up_anew(void **state)
 	expect_said(0, "01");
 	(void)move_memory();
 	outside[0].room = 100;
-	virtio_console_room(&con, 0);
+	virtio_console_go_on(&con, 0);
 	run();
 	expect_said(0, "23");
 }
@@ -474,7 +474,7 @@ static void waiting_output_is_void_after_a_reset(void **state)
 	expect_said(0, "01");
 	queue_register(TX0, C_QUEUE_RESET, 2, 1);
 	outside[0].room = 100;
-	virtio_console_room(&con, 0); /* of a queue that is not there */
+	virtio_console_go_on(&con, 0); /* of a queue that is not there */
 	run();
 	expect_said(0, "");
 	set_up_queue(TX0, QUEUE_SIZE, NO_VECTOR);
@@ -533,7 +533,7 @@ static void expect_broken(unsigned q)
 	assert_true(status() & NEEDS_RESET);
 	assert_non_null(con.transport.queue[q].broken);
 	type_text(0, "x"); /* harmless */
-	virtio_console_room(&con, 0);
+	virtio_console_go_on(&con, 0);
 	run();
 	setup(NULL);
 }

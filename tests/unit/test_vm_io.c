@@ -106,7 +106,7 @@ bool virtio_console_type(struct virtio_console *c, unsigned port, uint8_t byte)
 	typed[port] = byte;
 	return port;
 }
-void virtio_console_room(struct virtio_console *c, unsigned port)
+void virtio_console_go_on(struct virtio_console *c, unsigned port)
 {
 	(void)virtio_console_type(c, port, '!');
 }
