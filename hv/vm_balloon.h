@@ -1,6 +1,6 @@
 /*
  * A VM's balloon as its owner sees it: how much memory the VM shall keep, and what is known of the memory that it has.
- * Boot CPU only; takes the device lock.
+ * Boot CPU only; takes the device lock. In hv/vm_io_balloon.c, with what is behind the balloon.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

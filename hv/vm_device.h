@@ -1,6 +1,6 @@
 /*
  * One virtio device of a VM, as what is behind it (hv/vm_io_*.c, one file for each kind) and the work that serves it
- * (hv/vm_io.c) share it. The kind's own record begins with it.
+ * share it. The kind's own record begins with it. The vm_device_*() are in hv/vm_io.c.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -1,4 +1,7 @@
-/* What is behind a VM's disks: a store each (hv/disk.h), which outlives the VM. */
+/*
+ * What is behind a VM's disks: a store each (hv/disk.h), which outlives the VM. Called once by hv/vm_io.c as the VM is
+ * made. Owns nothing but the devices' records, which are the VM's.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/virtio_blk.h"
 #include "hv/lib/printf.h"

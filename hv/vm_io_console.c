@@ -1,4 +1,8 @@
-/* What is behind a VM's virtio consoles: a console each (hv/console.h), which outlives the VM. */
+/*
+ * What is behind a VM's virtio consoles: a console each (hv/console.h), which outlives the VM. Called once by
+ * hv/vm_io.c as the VM is made, then by hv/console.c when somebody types or there is room again. Owns the device's
+ * record, which is the VM's; the console knows it until it is shut off at the VM's end.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/virtio_console.h"
 #include "hv/lib/panic.h"

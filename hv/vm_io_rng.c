@@ -1,4 +1,7 @@
-/* What is behind a VM's source of random numbers: a generator of its own, seeded from the processor's. */
+/*
+ * What is behind a VM's source of random numbers: a generator of its own (hv/random.h), seeded from the processor's and
+ * kept in the device's record, which is the VM's. Called once by hv/vm_io.c as the VM is made.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/entropy.h"
 #include "hv/dev/virtio_rng.h"

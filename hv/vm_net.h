@@ -1,6 +1,6 @@
 /*
  * The network cards of a VM that is made, as who owns the machine sees them: counted, unplugged, recorded. Card n is
- * the n-th line `net` of its configuration. Boot CPU, and no lock held.
+ * the n-th line `net` of its configuration. Boot CPU, and no lock held. In hv/vm_io_net.c, with what is behind them.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

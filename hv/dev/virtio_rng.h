@@ -1,4 +1,7 @@
-/* A source of random numbers: VIRTIO 1.2, 5.4. Called with the VM's device lock held. */
+/*
+ * A source of random numbers: VIRTIO 1.2, 5.4. Fills the driver's buffers with what `fill` gives, and keeps nothing of
+ * it. Made by hv/vm_io_rng.c; called with the VM's device lock held.
+ */
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
