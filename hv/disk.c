@@ -25,7 +25,7 @@ struct disk {
 	struct disk_setup setup;
 	uint64_t *table[TABLES];
 	uint64_t chunks;	/* promised or taken; 0: no overlay */
-	uint64_t cut;		/* clusters that were cut from chunks: chunk[0 .. cut / 32) are taken, rounded up */
+	uint64_t cut;		/* clusters cut from chunks: cut / CLUSTERS_PER_CHUNK of these, rounded up, are taken */
 	uint64_t spare;		/* physical address of a cluster that was given back, which begins with the next's; 0 */
 	_Atomic(uint64_t) used; /* clusters with memory */
 	hpa_t chunk[];		/* `chunks` of them */
@@ -72,23 +72,6 @@ static int base_zero(void *ctx, uint64_t offset, uint64_t size)
 	check_range(d, offset, size);
 	memset((uint8_t *)d->setup.base + offset, 0, size);
 	return 0;
-}
-
-static int refuse_write(void *ctx, uint64_t offset, const void *from, size_t size)
-{
-	(void)ctx;
-	(void)offset;
-	(void)from;
-	(void)size;
-	return -E_NOTSUP;
-}
-
-static int refuse_zero(void *ctx, uint64_t offset, uint64_t size)
-{
-	(void)ctx;
-	(void)offset;
-	(void)size;
-	return -E_NOTSUP;
 }
 
 /* --- clusters ----------------------------------------------------------------------------------------------------- */
@@ -348,9 +331,15 @@ struct block_store disk_store(struct disk *disk)
 	const struct disk_setup *s = &disk->setup;
 	struct block_store store = {.ctx = disk, .size = s->size, .read_only = s->read_only, .serial = s->serial};
 
-	store.read = disk->chunks ? overlay_read : base_read;
-	store.write = disk->chunks ? overlay_write : s->read_only ? refuse_write : base_write;
-	store.zero = disk->chunks ? overlay_zero : s->read_only ? refuse_zero : base_zero;
+	if (disk->chunks) {
+		store.read = overlay_read;
+		store.write = overlay_write;
+		store.zero = overlay_zero;
+	} else {
+		store.read = base_read;
+		store.write = s->read_only ? NULL : base_write;
+		store.zero = s->read_only ? NULL : base_zero;
+	}
 	return store;
 }
 

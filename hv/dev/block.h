@@ -17,7 +17,8 @@ struct block_store {
 	const char *serial; /* at most BLOCK_SERIAL_MAX characters; lives as long as the store */
 	/*
 	 * [offset, offset + size) lies inside the store; any offset and size. 0, or negative: it can't be done (no
-	 * memory; parts of it may be). */
+	 * memory; parts of it may be). `write` and `zero` are NULL when read_only.
+	 */
 	int (*read)(void *ctx, uint64_t offset, void *to, size_t size);
 	int (*write)(void *ctx, uint64_t offset, const void *from, size_t size);
 	/* The range reads as zero after; gives memory back where it can. */
