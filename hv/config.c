@@ -312,11 +312,6 @@ static int set_hypercalls(const struct config_line *l, struct hv_config *hv, str
 	return set_switch(l, &vm->hypercalls);
 }
 
-static bool is_name_char(char c)
-{
-	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '-' || c == '_' || c == '.';
-}
-
 /* One name of `n` characters more. */
 static int add_peer(const struct config_line *l, struct vm_config *vm, const char *name, size_t n)
 {
@@ -327,7 +322,7 @@ static int add_peer(const struct config_line *l, struct vm_config *vm, const cha
 	if (!n || n >= CONFIG_NAME_MAX)
 		return config_bad_value(l, "names of VMs such as a,b");
 	for (size_t i = 0; i < n; i++)
-		if (!is_name_char(name[i]))
+		if (!config_is_name_char(name[i]))
 			return config_bad_value(l, "names of VMs such as a,b");
 	memset(peer, 0, CONFIG_NAME_MAX);
 	memcpy(peer, name, n);
