@@ -52,9 +52,7 @@ static bool parse_mac(const char *s, size_t n, uint8_t mac[NET_MAC_SIZE])
 /* A group's address can't be a card's; all zero is what cards without one have. */
 static int set_mac(const struct config_line *l, const char *text, size_t n, struct net_config *net)
 {
-	static const uint8_t none[NET_MAC_SIZE];
-
-	if (!parse_mac(text, n, net->mac) || net->mac[0] & 1 || !memcmp(net->mac, none, NET_MAC_SIZE))
+	if (!parse_mac(text, n, net->mac) || net_mac_is_group(net->mac) || net_mac_is_none(net->mac))
 		return config_complain(
 		    l, "net: found 'mac=%.*s', expected six bytes of a unicast address, such as mac=52:56:00:00:01:00",
 		    shown(n), text);
@@ -171,13 +169,11 @@ int config_add_net(const struct config_line *l, struct vm_config *vm)
 
 void config_number_nets(struct vm_config *vm, unsigned number)
 {
-	static const uint8_t none[NET_MAC_SIZE];
-
 	for (unsigned i = 0; i < vm->net_count; i++) {
 		uint8_t mac[NET_MAC_SIZE] = {
 		    0x52, 0x56, (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number, (uint8_t)i};
 
-		if (!memcmp(vm->net[i].mac, none, NET_MAC_SIZE))
+		if (net_mac_is_none(vm->net[i].mac))
 			memcpy(vm->net[i].mac, mac, NET_MAC_SIZE);
 	}
 }

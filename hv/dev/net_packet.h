@@ -36,6 +36,16 @@ static inline bool net_same_mac(const uint8_t *a, const uint8_t *b)
 {
 	return net_get32(a) == net_get32(b) && net_get16(a + 4) == net_get16(b + 4);
 }
+/* A group's, broadcast among them: no station's own. */
+static inline bool net_mac_is_group(const uint8_t mac[NET_MAC_SIZE])
+{
+	return mac[0] & 1;
+}
+/* All zero: no address. */
+static inline bool net_mac_is_none(const uint8_t mac[NET_MAC_SIZE])
+{
+	return !net_get32(mac) && !net_get16(mac + 4);
+}
 static inline void net_put16(uint8_t *at, uint16_t value)
 {
 	at[0] = (uint8_t)(value >> 8);

@@ -18,11 +18,6 @@ enum {
 	MQ_PAIRS_SET = 0x0400
 };
 
-static bool is_group(const uint8_t mac[NET_MAC_SIZE])
-{
-	return mac[0] & 1;
-}
-
 static bool read_switch(struct virtio_stream *out, bool *value)
 {
 	uint8_t byte;
@@ -67,11 +62,10 @@ static bool set_table(struct virtio_net *net, struct virtio_stream *out)
 
 static bool set_address(struct virtio_net *net, struct virtio_stream *out)
 {
-	static const uint8_t none[NET_MAC_SIZE];
 	uint8_t mac[NET_MAC_SIZE];
 
 	if (!virtio_pci_has(&net->transport, VIRTIO_NET_F_CTRL_MAC_ADDR) || out->left != NET_MAC_SIZE ||
-	    virtio_stream_read(out, mac, NET_MAC_SIZE) || is_group(mac) || !memcmp(mac, none, NET_MAC_SIZE))
+	    virtio_stream_read(out, mac, NET_MAC_SIZE) || net_mac_is_group(mac) || net_mac_is_none(mac))
 		return false;
 	memcpy(net->mac, mac, NET_MAC_SIZE);
 	return true;
@@ -147,7 +141,7 @@ bool virtio_net_wants(const struct virtio_net *net, const uint8_t mac[NET_MAC_SI
 
 	if (f->promiscuous || net_same_mac(mac, net->mac) || net_same_mac(mac, broadcast))
 		return true;
-	if (is_group(mac) ? f->all_multicast || f->all_multicast_in_table : f->all_unicast_in_table)
+	if (net_mac_is_group(mac) ? f->all_multicast || f->all_multicast_in_table : f->all_unicast_in_table)
 		return true;
 	return is_listed(f, mac);
 }
