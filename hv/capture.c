@@ -68,8 +68,8 @@ static void record(struct captured_frame *to, const struct net_packet *packet)
 {
 	to->ticks = clock_now();
 	to->size = packet->size;
-	to->kept = packet->head_size;
-	memcpy(to->bytes, packet->head, packet->head_size);
+	to->kept = packet->head_size < CAPTURE_SNAP ? packet->head_size : CAPTURE_SNAP;
+	memcpy(to->bytes, packet->head, to->kept);
 }
 
 void capture_frame(const struct net_packet *packet)

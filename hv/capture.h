@@ -9,8 +9,8 @@
 #include "hv/dev/net_packet.h"
 #include "hv/lib/types.h"
 
-#define CAPTURE_SNAP   NET_HEAD_MAX /* bytes that are kept of a frame: its headers and some more */
-#define CAPTURE_FRAMES 1024	    /* that the ring holds */
+#define CAPTURE_SNAP   NET_HEAD_SENT /* bytes that are kept of a frame: its headers and some more */
+#define CAPTURE_FRAMES 1024	     /* that the ring holds */
 
 struct captured_frame {
 	uint64_t ticks; /* clock_now() */
@@ -27,5 +27,5 @@ bool capture_next(struct captured_frame *out);
 /* Frames that found the ring full since the capture began. */
 uint64_t capture_lost(void);
 
-/* Records a frame; nothing happens when no capture is on. Any CPU, any locks: it takes a leaf. */
+/* Records a frame as it was sent; nothing happens when no capture is on. Any CPU, any locks: it takes a leaf. */
 void capture_frame(const struct net_packet *packet);

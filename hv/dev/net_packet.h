@@ -15,6 +15,7 @@
 #define NET_FRAME_MAX (NET_ETHER + NET_TAG + 65535)
 #define NET_CUTS_MAX  8192 /* segments of a bundle: 64 KiB, 8 bytes each, the least that Linux's TCP cuts into */
 #define NET_HEAD_MAX  192  /* the headers of Ethernet, IP and TCP with all their options, and a tag that we add */
+#define NET_HEAD_SENT (NET_HEAD_MAX - NET_TAG) /* what of a frame comes from its sender */
 #define NET_TYPE_TAG  0x8100
 #define NET_TYPE_IPV4 0x0800
 #define NET_TYPE_IPV6 0x86DD

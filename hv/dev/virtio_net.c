@@ -109,7 +109,7 @@ static bool read_frame(const struct virtio_net *net, struct net_packet *p, struc
 	if (out.left < NET_ETHER || out.left > NET_FRAME_MAX)
 		return false;
 	p->size = (uint32_t)out.left;
-	p->head_size = p->size < NET_HEAD_MAX - NET_TAG ? p->size : NET_HEAD_MAX - NET_TAG;
+	p->head_size = p->size < NET_HEAD_SENT ? p->size : NET_HEAD_SENT;
 	p->rest = out;
 	if (virtio_stream_read(&p->rest, p->head, p->head_size) || !net_offload_check(p) || is_too_long(net, p))
 		return false;

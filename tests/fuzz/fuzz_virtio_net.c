@@ -138,7 +138,7 @@ static enum net_sent send(void *backend, unsigned pair, struct net_packet *p, ui
 	struct guest *g = backend;
 	enum net_sent sent;
 
-	REQUIRE(pair < g->net.pairs && p->head_size >= NET_ETHER && p->head_size <= NET_HEAD_MAX - NET_TAG);
+	REQUIRE(pair < g->net.pairs && p->head_size >= NET_ETHER && p->head_size <= NET_HEAD_SENT);
 	REQUIRE(p->size >= p->head_size && p->size <= NET_FRAME_MAX && p->rest.left >= p->size - p->head_size);
 	REQUIRE(p->fresh || g->net.tx[pair].active);
 	check_demands(p);

@@ -436,7 +436,7 @@ static void tags_come_and_go(void **state)
 	check_segment(&tagged, 1, 1000);
 
 	make_frame(&plain); /* a head as full as may be */
-	make_packet(NET_HEAD_MAX - NET_TAG, 100);
+	make_packet(NET_HEAD_SENT, 100);
 	packet.needs_csum = false;
 	packet.csum_start = 0;
 	net_packet_tag(&packet, true, 5);
