@@ -15,6 +15,7 @@
 #define TURN_BYTES (128 * KIB)
 #define TURN_NS	   100000
 
+/* Most doorbells find it queued already: to look costs less than work_queue()'s exchange, which takes the line. */
 void vm_device_kick(void *ctx)
 {
 	struct vm_device *d = ctx;

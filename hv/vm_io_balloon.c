@@ -2,7 +2,7 @@
  * What is behind a VM's balloon: its memory. Pages that the guest gives are hidden from it and put into a batch. They
  * are free when nobody can reach them any more: every vCPU that runs has forgotten its translations (REQUEST_RENEW),
  * and every CPU has let go of what it had looked up (pcpu_wait). Until then the device takes nothing more, and its work
- * asks again, now and then, without waiting.
+ * asks again in every turn that it gets, and waits in none.
  *
  * Memory that the guest's queues lie in is not taken: devices know where it is. Nor can be what nobody has: a guest
  * that wants pages back waits until there are some.

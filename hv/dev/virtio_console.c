@@ -14,6 +14,7 @@
 #define KIND_CONSOLE  3
 #define CLASS_CONSOLE 0x078000 /* communication, other */
 
+/* 5.3.3 */
 #define F_SIZE	      BIT(0)
 #define F_MULTIPORT   BIT(1)
 #define F_EMERG_WRITE BIT(2)
@@ -29,7 +30,7 @@ struct virtio_console_config {
 	uint32_t max_nr_ports, emerg_wr;
 };
 
-/* event */
+/* event, 5.3.6.2 */
 enum { DEVICE_READY = 0, PORT_ADD = 1, PORT_READY = 3, CONSOLE_PORT = 4, RESIZE = 5, PORT_OPEN = 6, PORT_NAME = 7 };
 
 struct control {

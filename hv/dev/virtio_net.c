@@ -187,7 +187,7 @@ void virtio_net_resume(struct virtio_net *net, unsigned pair)
 
 /* --- the device --------------------------------------------------------------------------------------------------- */
 
-/* Buffers for frames that come stay where they are till then. */
+/* On the others the driver's buffers wait for frames (VIRTIO_RESTS): virtio_net_receive() takes them as these come. */
 static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work)
 {
 	struct virtio_net *net = dev;

@@ -190,6 +190,7 @@ static bool takes_bundle(const struct virtio_net *net, const struct net_packet *
 
 /* --- on which queue ----------------------------------------------------------------------------------------------- */
 
+/* FNV-1a, from where it was: the number is its prime for 32 bits. */
 static uint32_t mix(uint32_t hash, const uint8_t *at, unsigned size)
 {
 	for (unsigned i = 0; i < size; i++)

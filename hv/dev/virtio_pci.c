@@ -12,13 +12,17 @@
 #include "hv/clock.h"
 #include "hv/lib/string.h"
 
-#define VENDOR		   0x1AF4
-#define DEVICE		   0x1040 /* and the kind's ID */
+/* 4.1.2 */
+#define VENDOR 0x1AF4
+#define DEVICE 0x1040 /* and the kind's ID */
+
+/* 2.1 */
 #define STATUS_DRIVER_OK   BIT(2)
 #define STATUS_FEATURES_OK BIT(3)
 #define STATUS_NEEDS_RESET BIT(6)
 #define STATUS_DRIVERS	   0x8F /* what the driver sets: acknowledge, driver, driver OK, features OK, failed */
 
+/* 4.1.4.5 */
 #define ISR_QUEUE  BIT(0)
 #define ISR_CONFIG BIT(1)
 
@@ -157,7 +161,7 @@ static void serve_queue(struct virtio_pci *v, unsigned n, uint64_t *budget, uint
 	virtio_pci_gave(v, n);
 }
 
-/* What was rung since the last turn. Which queues are enabled says the lock that is held now. */
+/* What was rung since the last turn. `enabled` may be read only with the lock held, so ring() could not ask for it. */
 static void take_rung(struct virtio_pci *v)
 {
 	uint32_t rung = atomic_exchange(&v->rung, 0);

@@ -16,6 +16,7 @@
 
 #include "hv/lib/string.h"
 
+/* 2.7.5; the last two: 2.8.1 */
 #define DESC_SIZE     16u
 #define DESC_NEXT     BIT(0)
 #define DESC_WRITE    BIT(1)
@@ -25,7 +26,7 @@
 
 #define INDIRECT_MAX 65535u /* descriptors of an indirect table: numbers have 16 bits */
 
-/* Split rings: 16 bits of flags, 16 of index, the entries, 16 bits of event. */
+/* Split rings (2.7.6, 2.7.8): 16 bits of flags, 16 of index, the entries, 16 bits of event. */
 #define RING_FLAGS	0u
 #define RING_INDEX	2u
 #define RING_ENTRIES	4u
@@ -35,7 +36,10 @@
 #define NO_INTERRUPT	BIT(0) /* in the available ring */
 #define NO_NOTIFICATION 1u     /* in the used ring */
 
-/* Packed rings: event suppression, read and written as 32 bits: place, its wrap counter in bit 15, flags in 17:16. */
+/*
+ * Packed rings: event suppression (2.8.10, 2.8.14), read and written as 32 bits: place, its wrap counter in bit 15,
+ * flags in 17:16.
+ */
 #define SUPPRESS_SIZE	 4u
 #define SUPPRESS_DISABLE 1u
 #define SUPPRESS_PLACE	 2u
@@ -132,7 +136,7 @@ static void clear(struct virtqueue_chain *chain)
 	chain->out_size = chain->in_size = 0;
 }
 
-/* The first part and the last one: nothing that add_part() asks of several can be wrong. */
+/* A chain's only part: what add_part() asks beyond check_part() is about several, so none of it can be wrong. */
 static const char *set_part(struct virtqueue_chain *chain, const struct descriptor *d)
 {
 	bool in = d->flags & DESC_WRITE;
@@ -312,6 +316,7 @@ FLATTEN NOINLINE static int take_split(struct virtqueue *q, struct virtqueue_cha
 	return 1;
 }
 
+/* With all of the ring in flight nothing can be available: follow_packed(), which has no room, says so. */
 static int take_packed(struct virtqueue *q, struct virtqueue_chain *chain)
 {
 	struct descriptor d = read_descriptor(q, true, q->next_take);
