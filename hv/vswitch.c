@@ -138,25 +138,6 @@ static void learn(struct vswitch *sw, uint64_t key, unsigned port, uint64_t now)
 	e->seen = now;
 }
 
-unsigned vswitch_list(struct vswitch *sw, uint64_t now, struct vswitch_learned *to, unsigned room)
-{
-	struct vswitch_entry *all = sw->entry[0];
-	unsigned count = 0;
-
-	spin_lock(&sw->lock);
-	for (unsigned i = 0; i < VSWITCH_SETS * VSWITCH_WAYS && count < room; i++) {
-		if (!all[i].key || is_aged(sw, &all[i], now))
-			continue;
-		for (unsigned b = 0; b < NET_MAC_SIZE; b++)
-			to[count].mac[b] = (uint8_t)(all[i].key >> (VLAN_BITS + 8 * (NET_MAC_SIZE - 1 - b)));
-		to[count].vlan = all[i].key & VLAN_MASK;
-		to[count].port = all[i].port;
-		to[count++].age = elapsed(all[i].seen, now);
-	}
-	spin_unlock(&sw->lock);
-	return count;
-}
-
 /* --- ports -------------------------------------------------------------------------------------------------------- */
 
 void vswitch_init(struct vswitch *sw, const struct vswitch_ops *ops, uint64_t hz, uint64_t seed)

@@ -136,14 +136,6 @@ void vswitch_detach(struct vswitch *sw, unsigned port);
 void vswitch_set_capture(struct vswitch *sw, unsigned port, bool on);
 /* What the port is and counted so far. False: none is attached. Both pointers may be NULL. */
 bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_port_config *config, struct vswitch_counts *counts);
-/* The learned addresses that haven't aged, at most `room` of them, in no order: for a table. Answers how many. */
-struct vswitch_learned {
-	uint8_t mac[NET_MAC_SIZE];
-	uint16_t vlan;
-	uint8_t port;
-	uint64_t age; /* ticks since it was last seen */
-};
-unsigned vswitch_list(struct vswitch *sw, uint64_t now, struct vswitch_learned *to, unsigned room);
 
 /*
  * Where does a frame from this port go? Learns, counts it, and fills *t: t->to is 0 when it is dropped. The two halves

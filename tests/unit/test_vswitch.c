@@ -239,8 +239,6 @@ static void a_frame_has_a_header(void **state)
 
 static void addresses_are_learned_move_and_age(void **state)
 {
-	struct vswitch_learned list[4];
-
 	(void)state;
 	attach_some(1);
 	attach((struct vswitch_port_config){.free_mac = true});
@@ -255,13 +253,8 @@ static void addresses_are_learned_move_and_age(void **state)
 	assert_int_equal(sw.port[2].learned, 1);
 	fake_now += 300 * FAKE_HZ;
 	assert_int_equal(route_plain(0, MAC(100)), 1 << 2);
-	assert_int_equal(vswitch_list(&sw, fake_now, list, 4), 1);
-	assert_memory_equal(list[0].mac, "\x02\0\0\0\0\x64", 6);
-	assert_int_equal(list[0].port, 2);
-	assert_int_equal(list[0].age, 300 * FAKE_HZ);
 	fake_now++;
 	assert_int_equal(route_plain(0, MAC(100)), 6);
-	assert_int_equal(vswitch_list(&sw, fake_now, list, 4), 0);
 	make_frame(ALL, MAC(100), 0x0800);
 	route(2);
 	fake_now += 299 * FAKE_HZ; /* heard of again, it stays */
@@ -274,10 +267,18 @@ static void addresses_are_learned_move_and_age(void **state)
 	assert_int_equal(sw.port[2].learned, 0);
 }
 
+static unsigned entries(void)
+{
+	unsigned count = 0;
+
+	for (unsigned i = 0; i < VSWITCH_SETS * VSWITCH_WAYS; i++)
+		count += sw.entry[i / VSWITCH_WAYS][i % VSWITCH_WAYS].key != 0;
+	return count;
+}
+
 /* Somebody sends from a million addresses: the table holds his share, and who was there before is still known. */
 static void a_flood_of_addresses_takes_a_share(void **state)
 {
-	static struct vswitch_learned list[VSWITCH_SETS * VSWITCH_WAYS];
 	unsigned known = 0;
 
 	(void)state;
@@ -299,8 +300,7 @@ static void a_flood_of_addresses_takes_a_share(void **state)
 		known += route_plain(0, MAC(100 + i)) == 1 << 1;
 	assert_in_range(known, 31, 32); /* more of one set than its places are a rare thing */
 	assert_int_equal(route_plain(2, MAC(0)), 1);
-	assert_int_equal(vswitch_list(&sw, fake_now, list, ARRAY_SIZE(list)), VSWITCH_QUOTA + sw.port[1].learned);
-	assert_int_equal(vswitch_list(&sw, fake_now, list, 5), 5);
+	assert_int_equal(entries(), VSWITCH_QUOTA + sw.port[1].learned);
 }
 
 /* --- VLANs --- */
