@@ -163,15 +163,11 @@ static uint64_t ticks_for(const struct vswitch *sw, uint64_t bytes, uint64_t rat
 	return mul_div(bytes, sw->hz, rate);
 }
 
-static uint64_t burst_of(const struct vswitch *sw, const struct vswitch_port_config *c)
+static uint64_t burst_of(const struct vswitch *sw, uint64_t rate)
 {
-	uint64_t bytes = c->burst;
+	uint64_t bytes = rate / BURST_PART > BURST_MIN ? rate / BURST_PART : BURST_MIN;
 
-	if (!c->rate)
-		return 0;
-	if (!bytes)
-		bytes = c->rate / BURST_PART > BURST_MIN ? c->rate / BURST_PART : BURST_MIN;
-	return ticks_for(sw, bytes, c->rate);
+	return rate ? ticks_for(sw, bytes, rate) : 0;
 }
 
 static int attach(struct vswitch *sw, const struct vswitch_port_config *c, uint64_t mac)
@@ -183,7 +179,7 @@ static int attach(struct vswitch *sw, const struct vswitch_port_config *c, uint6
 	if (!~sw->attached)
 		return -E_NOMEM;
 	n = first_of(~sw->attached);
-	sw->port[n] = (struct vswitch_port){.attached = true, .config = *c, .mac = mac, .burst = burst_of(sw, c)};
+	sw->port[n] = (struct vswitch_port){.attached = true, .config = *c, .mac = mac, .burst = burst_of(sw, c->rate)};
 	sw->attached |= BIT(n);
 	sw->capture |= c->capture ? BIT(n) : 0;
 	sw->changes++;

@@ -62,10 +62,12 @@ struct vswitch_port_config {
 	bool isolated; /* exchanges frames with ports only that aren't */
 	bool free_mac; /* may send from any address that isn't another port's; those are learned */
 	bool capture;  /* see vswitch_transit */
-	/* Bytes/s that it may send, 0: any; a bundle's are those of its segments. Who sends more is held back only. */
+	/*
+	 * Bytes/s that it may send, 0: any; a bundle's are those of its segments. 10 ms' worth, at least 128 KiB, may
+	 * be sent at once. Who sends more is held back only.
+	 */
 	uint64_t rate;
-	uint64_t burst; /* bytes that may be sent at once at that rate; 0: 10 ms' worth, at least 128 KiB */
-	void *owner;	/* who is behind it, for struct vswitch_ops */
+	void *owner; /* who is behind it, for struct vswitch_ops */
 };
 
 struct vswitch_port {
