@@ -211,7 +211,7 @@ bool vm_net_read(struct vm *vm, unsigned n, struct vm_net_status *status)
 	status->ticks = d->device.ticks;
 	status->card = d->net.counts;
 	spin_unlock(&vm->lock);
-	return vswitch_read(&d->network->vswitch, (unsigned)d->port, NULL, &status->port);
+	return vswitch_read(&d->network->vswitch, (unsigned)d->port, &status->port);
 }
 
 bool vm_net_set_link(struct vm *vm, unsigned n, bool up)

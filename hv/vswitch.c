@@ -181,7 +181,6 @@ static int attach(struct vswitch *sw, const struct vswitch_port_config *c, uint6
 	n = first_of(~sw->attached);
 	sw->port[n] = (struct vswitch_port){.attached = true, .config = *c, .mac = mac, .burst = burst_of(sw, c->rate)};
 	sw->attached |= BIT(n);
-	sw->capture |= c->capture ? BIT(n) : 0;
 	sw->changes++;
 	return (int)n;
 }
@@ -219,23 +218,19 @@ void vswitch_detach(struct vswitch *sw, unsigned port)
 void vswitch_set_capture(struct vswitch *sw, unsigned port, bool on)
 {
 	spin_lock(&sw->lock);
-	if (sw->port[port].attached) {
-		sw->port[port].config.capture = on;
+	if (sw->port[port].attached)
 		sw->capture = on ? sw->capture | BIT(port) : sw->capture & ~BIT(port);
-	}
 	spin_unlock(&sw->lock);
 }
 
-bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_port_config *config, struct vswitch_counts *counts)
+bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_counts *counts)
 {
 	const struct vswitch_port *p = &sw->port[port];
 	bool there;
 
 	spin_lock(&sw->lock);
 	there = p->attached;
-	if (there && config)
-		*config = p->config;
-	if (there && counts)
+	if (there)
 		*counts = p->counts;
 	spin_unlock(&sw->lock);
 	return there;

@@ -61,7 +61,6 @@ struct vswitch_port_config {
 	bool trunk;
 	bool isolated; /* exchanges frames with ports only that aren't */
 	bool free_mac; /* may send from any address that isn't another port's; those are learned */
-	bool capture;  /* see vswitch_transit */
 	/*
 	 * Bytes/s that it may send, 0: any; a bundle's are those of its segments. 10 ms' worth, at least 128 KiB, may
 	 * be sent at once. Who sends more is held back only.
@@ -135,9 +134,10 @@ int vswitch_attach(struct vswitch *sw, const struct vswitch_port_config *config)
  * have it grabbed still: who takes the same lock after this is alone.
  */
 void vswitch_detach(struct vswitch *sw, unsigned port);
+/* Whether the frames that it sends and gets are to be recorded (vswitch_transit.capture); they are not at first. */
 void vswitch_set_capture(struct vswitch *sw, unsigned port, bool on);
-/* What the port is and counted so far. False: none is attached. Both pointers may be NULL. */
-bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_port_config *config, struct vswitch_counts *counts);
+/* What the port counted so far. False: none is attached. */
+bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_counts *counts);
 
 /*
  * Where does a frame from this port go? Learns, counts it, and fills *t: t->to is 0 when it is dropped. The two halves

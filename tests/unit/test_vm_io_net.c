@@ -121,9 +121,11 @@ static struct net_device *leaving;
 /* Once nobody can find it any more, and no lock is held. */
 void pcpu_synchronize(void)
 {
+	struct vswitch_counts counts;
+
 	if (leaving) {
 		assert_false(timer_is_armed(&leaving->again));
-		assert_false(vswitch_read(&leaving->network->vswitch, (unsigned)leaving->port, NULL, NULL));
+		assert_false(vswitch_read(&leaving->network->vswitch, (unsigned)leaving->port, &counts));
 	}
 	synchronized++;
 	for (unsigned i = 0; i < VMS; i++)
@@ -322,7 +324,7 @@ static void an_address_is_one_cards(void **state)
 static void what_the_configuration_says(void **state)
 {
 	struct net_config *c = &config[1].net[0];
-	struct vswitch_port_config port;
+	const struct vswitch_port_config *port;
 
 	(void)state;
 	destroy(1);
@@ -330,9 +332,9 @@ static void what_the_configuration_says(void **state)
 	c->trunk = c->isolated = c->spoof = true;
 	c->rate = 5000;
 	assert_int_equal(create(1), 0);
-	assert_true(vswitch_read(&card(1, 0)->network->vswitch, (unsigned)card(1, 0)->port, &port, NULL));
-	assert_true(port.vlan == 7 && port.trunk && port.isolated && port.free_mac && port.rate == 5000);
-	assert_memory_equal(port.mac, c->mac, NET_MAC_SIZE);
+	port = &card(1, 0)->network->vswitch.port[card(1, 0)->port].config;
+	assert_true(port->vlan == 7 && port->trunk && port->isolated && port->free_mac && port->rate == 5000);
+	assert_memory_equal(port->mac, c->mac, NET_MAC_SIZE);
 }
 
 static void a_capture_sees_each_frame_once(void **state)
