@@ -13,10 +13,10 @@
 #define CLASS_ETHERNET 0x020000
 #define LINK_UP	       BIT(0) /* of the status */
 
-/* 5.1.4 */
+/* 5.1.4, as far as our features go. */
 struct virtio_net_config {
 	uint8_t mac[NET_MAC_SIZE];
-	uint16_t status, max_virtqueue_pairs, mtu;
+	uint16_t status, max_virtqueue_pairs;
 } __attribute__((packed));
 
 static uint64_t features(void *dev)
@@ -26,15 +26,14 @@ static uint64_t features(void *dev)
 	return VIRTIO_NET_F_CSUM | VIRTIO_NET_F_GUEST_CSUM | VIRTIO_NET_F_MAC | VIRTIO_NET_F_GUEST_TSO4 |
 	       VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 |
 	       VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_MRG_RXBUF | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_CTRL_VQ |
-	       VIRTIO_NET_F_CTRL_RX | (net->mtu ? VIRTIO_NET_F_MTU : 0) | (net->pairs > 1 ? VIRTIO_NET_F_MQ : 0) |
+	       VIRTIO_NET_F_CTRL_RX | (net->pairs > 1 ? VIRTIO_NET_F_MQ : 0) |
 	       (net->free_mac ? VIRTIO_NET_F_CTRL_MAC_ADDR : 0);
 }
 
 static void config_read(void *dev, unsigned offset, void *to, unsigned size)
 {
 	const struct virtio_net *net = dev;
-	struct virtio_net_config c = {
-	    .status = net->link ? LINK_UP : 0, .max_virtqueue_pairs = (uint16_t)net->pairs, .mtu = net->mtu};
+	struct virtio_net_config c = {.status = net->link ? LINK_UP : 0, .max_virtqueue_pairs = (uint16_t)net->pairs};
 
 	memcpy(c.mac, net->mac, NET_MAC_SIZE);
 	memcpy(to, (const uint8_t *)&c + offset, size);
@@ -95,23 +94,15 @@ static bool read_demands(const struct virtio_net *net, struct net_packet *p, con
 	return virtio_pci_has(&net->transport, needs);
 }
 
-/* What the driver was told that its frames, or their segments, may be long; a tag is not counted in. */
-static bool is_too_long(const struct virtio_net *net, const struct net_packet *p)
-{
-	uint32_t size = p->gso == NET_GSO_NONE ? p->size : (uint32_t)p->header_size + p->gso_size;
-
-	return net->mtu && size > net_packet_type_at(p) + 2U + net->mtu;
-}
-
 /* The frame is what follows in `out`. Of a bundle the head is the headers, so that segments are cut from the rest. */
-static bool read_frame(const struct virtio_net *net, struct net_packet *p, struct virtio_stream out)
+static bool read_frame(struct net_packet *p, struct virtio_stream out)
 {
 	if (out.left < NET_ETHER || out.left > NET_FRAME_MAX)
 		return false;
 	p->size = (uint32_t)out.left;
 	p->head_size = p->size < NET_HEAD_SENT ? p->size : NET_HEAD_SENT;
 	p->rest = out;
-	if (virtio_stream_read(&p->rest, p->head, p->head_size) || !net_offload_check(p) || is_too_long(net, p))
+	if (virtio_stream_read(&p->rest, p->head, p->head_size) || !net_offload_check(p))
 		return false;
 	if (p->gso == NET_GSO_NONE)
 		return true;
@@ -138,7 +129,7 @@ static int begin(struct virtio_net *net, struct virtqueue *q, struct virtio_net_
 	tx->dropped = true;
 	if (!net->link)
 		return 1;
-	if (!read_demands(net, p, &header) || !read_frame(net, p, out)) {
+	if (!read_demands(net, p, &header) || !read_frame(p, out)) {
 		net->counts.bad++;
 		return 1;
 	}
@@ -232,7 +223,6 @@ int virtio_net_init(struct virtio_net *net, struct pci_host *host, const struct 
 	net->backend = s->backend;
 	net->pairs = s->pairs;
 	memcpy(net->mac_at_start, s->mac, NET_MAC_SIZE);
-	net->mtu = s->mtu;
 	net->free_mac = s->free_mac;
 	net->link = s->link;
 	return virtio_pci_init(&net->transport, host, &transport);

@@ -49,7 +49,6 @@ struct virtio_net {
 	unsigned pairs;	     /* that it has */
 	unsigned pairs_used; /* that the driver wants frames on */
 	uint8_t mac_at_start[NET_MAC_SIZE], mac[NET_MAC_SIZE];
-	uint16_t mtu;
 	bool free_mac, link;
 	struct virtio_net_filter filter;
 	struct virtio_net_counts counts;
@@ -61,7 +60,6 @@ struct virtio_net {
 struct virtio_net_setup {
 	uint8_t mac[NET_MAC_SIZE]; /* unicast, not 0 */
 	unsigned pairs;		   /* 1 to VIRTIO_NET_MAX_PAIRS; more than one offers MQ */
-	uint16_t mtu;		   /* what the driver is told, 68 to 65535; 0: nothing is said, 1500 is usual */
 	bool free_mac;		   /* the driver may change the address (CTRL_MAC_ADDR) */
 	bool link;		   /* up at first */
 	/*

@@ -7,7 +7,6 @@
 /* 5.1.3 */
 #define VIRTIO_NET_F_CSUM	   BIT(0) /* the device may be left with sums, ... */
 #define VIRTIO_NET_F_GUEST_CSUM	   BIT(1) /* the driver may */
-#define VIRTIO_NET_F_MTU	   BIT(3)
 #define VIRTIO_NET_F_MAC	   BIT(5)
 #define VIRTIO_NET_F_GUEST_TSO4	   BIT(7) /* and with bundles */
 #define VIRTIO_NET_F_GUEST_TSO6	   BIT(8)

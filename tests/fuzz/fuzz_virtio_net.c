@@ -164,7 +164,6 @@ static void plug(unsigned i)
 	struct guest *g = &guest[i];
 	struct pci_host_setup host = {.pio = &g->pio, .mmio = &g->mmio, .platform = &platform, .apics = &apics};
 	struct virtio_net_setup s = {.pairs = i == 1 ? 2 : 1,
-				     .mtu = i == 0 ? 1500 : 0,
 				     .free_mac = config[i].free_mac,
 				     .link = true,
 				     .send = send,
