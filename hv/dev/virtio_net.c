@@ -134,8 +134,6 @@ static int begin(struct virtio_net *net, struct virtqueue *q, struct virtio_net_
 		return 1;
 	}
 	tx->dropped = false;
-	net->counts.sent_packets++;
-	net->counts.sent_bytes += p->size;
 	return 1;
 }
 

@@ -16,9 +16,8 @@
 #define VIRTIO_NET_MAX_MACS  64 /* of the filter, and it lets all of a kind in that has more */
 #define VIRTIO_NET_MAX_MERGE 64 /* buffers that one frame is spread over */
 
+/* What only the card knows: what it sends and gets in all counts who is behind it (hv/vswitch.h). */
 struct virtio_net_counts {
-	uint64_t sent_packets, sent_bytes;	   /* handed to the backend; a bundle counts once */
-	uint64_t received_packets, received_bytes; /* put into the driver's buffers */
 	uint64_t bad;				   /* sent frames that break a rule, dropped */
 	uint64_t filtered;			   /* not for this one, or it has no driver or no link */
 	uint64_t too_small;			   /* the driver's buffers were */

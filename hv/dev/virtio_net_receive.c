@@ -140,11 +140,7 @@ FLATTEN static enum net_verdict put_frame(struct virtio_net *net, struct virtque
 	} while (f.left);
 	*f.buffers_at[0] = (uint8_t)f.buffers;
 	*f.buffers_at[1] = (uint8_t)(f.buffers >> 8);
-	if (virtqueue_give_all(q, net->merged, f.buffers))
-		return NET_REFUSED;
-	net->counts.received_packets++;
-	net->counts.received_bytes += p->size;
-	return NET_DELIVERED;
+	return virtqueue_give_all(q, net->merged, f.buffers) ? NET_REFUSED : NET_DELIVERED;
 }
 
 /* --- what the driver agreed to ------------------------------------------------------------------------------------ */

@@ -328,7 +328,6 @@ static void frames_come_in_any_pieces(void **state)
 			assert_true(was_fresh);
 		}
 	}
-	assert_int_equal(net.counts.sent_packets, sends);
 	assert_int_equal(net.counts.bad, 0);
 }
 
@@ -520,8 +519,6 @@ static void a_frame_comes_into_a_buffer(void **state)
 	assert_int_equal(h.num_buffers, 1);
 	assert_int_equal(h.flags + h.gso_type + h.hdr_len + h.gso_size + h.csum_start + h.csum_offset, 0);
 	assert_int_equal(messages, 2); /* one for each queue */
-	assert_int_equal(net.counts.received_packets, 1);
-	assert_int_equal(net.counts.received_bytes, 600);
 	assert_true(net.tx[0].packet.work == VIRTIO_PIECE);
 }
 
@@ -568,7 +565,6 @@ static void too_few_buffers_stay_the_drivers(void **state)
 	assert_int_equal(receive(RX, 0, &h), 2500);
 	assert_int_equal(h.num_buffers, 3);
 	assert_memory_equal(came, frame, 2500);
-	assert_int_equal(net.counts.received_packets, 1);
 }
 
 static void a_buffer_that_is_too_small_stays(void **state)
