@@ -11,7 +11,6 @@
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 
-#define VLAN_MAX 4094 /* 4095 is reserved (802.1Q, 9.6) */
 #define RATE_MIN KIB
 #define RATE_MAX (64 * GIB)
 #define MAC_TEXT (3 * NET_MAC_SIZE - 1) /* XX:XX:... */
@@ -63,9 +62,9 @@ static int set_vlan(const struct config_line *l, const char *text, size_t n, str
 {
 	uint64_t vlan;
 
-	if (number_parse(text, n, &vlan) || vlan < 1 || vlan > VLAN_MAX)
+	if (number_parse(text, n, &vlan) || vlan < 1 || vlan > NET_VLAN_MAX)
 		return config_complain(l, "net: found 'vlan=%.*s', expected a number from 1 to %d", shown(n), text,
-				       VLAN_MAX);
+				       NET_VLAN_MAX);
 	net->vlan = (uint16_t)vlan;
 	return 0;
 }

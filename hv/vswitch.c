@@ -191,7 +191,7 @@ int vswitch_attach(struct vswitch *sw, const struct vswitch_port_config *config)
 	uint64_t mac = mac_number(config->mac);
 	int n;
 
-	if (!mac || (mac & GROUP) || config->vlan > VSWITCH_VLAN_MAX)
+	if (!mac || (mac & GROUP) || config->vlan > NET_VLAN_MAX)
 		return -E_INVAL;
 	spin_lock(&sw->lock);
 	n = attach(sw, config, mac);
@@ -251,7 +251,7 @@ static enum vswitch_drop read_heading(const struct vswitch_port *p, const struct
 		if (packet->head_size < NET_ETHER + NET_TAG)
 			return VSWITCH_RUNT;
 		tci = (uint16_t)net_get16(packet->head + NET_ETHER);
-		if (!p->config.trunk || (tci & VLAN_MASK) > VSWITCH_VLAN_MAX)
+		if (!p->config.trunk || (tci & VLAN_MASK) > NET_VLAN_MAX)
 			return VSWITCH_TAGGED;
 	}
 	h->priority = (uint16_t)(tci & ~VLAN_MASK);

@@ -15,12 +15,11 @@
 #include "hv/lib/spinlock.h"
 #include "hv/lib/types.h"
 
-#define VSWITCH_PORTS	 64
-#define VSWITCH_VLAN_MAX 4094
-#define VSWITCH_SETS	 256 /* of learned addresses */
-#define VSWITCH_WAYS	 4
-#define VSWITCH_QUOTA	 64  /* addresses learned from one port */
-#define VSWITCH_AGE	 300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
+#define VSWITCH_PORTS 64
+#define VSWITCH_SETS  256 /* of learned addresses */
+#define VSWITCH_WAYS  4
+#define VSWITCH_QUOTA 64  /* addresses learned from one port */
+#define VSWITCH_AGE   300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
 /*
  * Parts of a second: 5 ms that a frame for one port waits in all for the receiver or its lock; 200 us that a frame for
  * many waits for locks, all of them together, as long as two turns of a device; and 50 us from one try to the next.
@@ -53,7 +52,7 @@ struct vswitch_counts {
 struct vswitch_port_config {
 	uint8_t mac[NET_MAC_SIZE]; /* its address: unicast, not 0, no other port's on this switch */
 	/*
-	 * 0 to VSWITCH_VLAN_MAX; 0 is a VLAN as any other, that of ports that say nothing. A port that is no trunk is
+	 * 0 to NET_VLAN_MAX; 0 is a VLAN as any other, that of ports that say nothing. A port that is no trunk is
 	 * in this one: the guest sends and gets untagged frames. A trunk is in all, in 0 only if that is its own,
 	 * since no tag says VLAN 0: it sends and gets tagged frames, but those of this VLAN untagged.
 	 */

@@ -10,8 +10,9 @@
 #include "hv/dev/virtio_stream.h"
 
 #define NET_MAC_SIZE  6
-#define NET_ETHER     14 /* bytes: two MAC addresses and a type */
-#define NET_TAG	      4	 /* bytes that an 802.1Q tag adds behind the addresses */
+#define NET_ETHER     14   /* bytes: two MAC addresses and a type */
+#define NET_TAG	      4	   /* bytes that an 802.1Q tag adds behind the addresses */
+#define NET_VLAN_MAX  4094 /* 4095 is reserved (802.1Q, 9.6) */
 #define NET_FRAME_MAX (NET_ETHER + NET_TAG + 65535)
 #define NET_CUTS_MAX  8192 /* segments of a bundle: 64 KiB, 8 bytes each, the least that Linux's TCP cuts into */
 #define NET_HEAD_MAX  192  /* the headers of Ethernet, IP and TCP with all their options, and a tag that we add */

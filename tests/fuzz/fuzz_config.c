@@ -95,7 +95,7 @@ static void check_disk(const struct disk_config *d)
 static void check_net(const struct net_config *n)
 {
 	check(memchr(n->network, 0, sizeof(n->network)) != NULL && n->network[0]);
-	check(n->vlan <= 4094 && n->rate <= 64 * GIB && !net_mac_is_group(n->mac));
+	check(n->vlan <= NET_VLAN_MAX && n->rate <= 64 * GIB && !net_mac_is_group(n->mac));
 }
 
 /* How often a VM that is accepted uses a file. */
