@@ -238,7 +238,7 @@ bool vswitch_read(struct vswitch *sw, unsigned port, struct vswitch_counts *coun
 
 /* --- the route ---------------------------------------------------------------------------------------------------- */
 
-/* VSWITCH_DROPS: it is well-formed and may be in a VLAN, which *h says. */
+/* VSWITCH_PASSES: it is well-formed and may be in a VLAN, which *h says. */
 static enum vswitch_drop read_heading(const struct vswitch_port *p, const struct net_packet *packet, struct heading *h)
 {
 	uint16_t tci = 0;
@@ -256,7 +256,7 @@ static enum vswitch_drop read_heading(const struct vswitch_port *p, const struct
 	}
 	h->priority = (uint16_t)(tci & ~VLAN_MASK);
 	h->vlan = tci & VLAN_MASK ? tci & VLAN_MASK : p->config.vlan; /* VLAN 0: a priority only (802.1Q, 9.6) */
-	return VSWITCH_DROPS;
+	return VSWITCH_PASSES;
 }
 
 static enum vswitch_drop check_source(const struct vswitch *sw, unsigned port, const struct heading *h)
@@ -267,7 +267,7 @@ static enum vswitch_drop check_source(const struct vswitch *sw, unsigned port, c
 	if (!own && (!p->config.free_mac || !h->from || (h->from & GROUP) ||
 		     port_of(sw, h->from, sw->attached) != VSWITCH_PORTS))
 		return VSWITCH_SPOOFED;
-	return (h->to & ~0xFULL) == RESERVED ? VSWITCH_RESERVED : VSWITCH_DROPS;
+	return (h->to & ~0xFULL) == RESERVED ? VSWITCH_RESERVED : VSWITCH_PASSES;
 }
 
 /*
@@ -336,9 +336,9 @@ static enum vswitch_drop route(struct vswitch *sw, unsigned port, const struct n
 	struct heading h;
 	enum vswitch_drop why = read_heading(p, packet, &h);
 
-	if (why == VSWITCH_DROPS)
+	if (why == VSWITCH_PASSES)
 		why = check_source(sw, port, &h);
-	if (why != VSWITCH_DROPS)
+	if (why != VSWITCH_PASSES)
 		return why;
 	if (h.from != p->mac)
 		learn(sw, key_of(h.from, h.vlan), port, now);
@@ -346,7 +346,7 @@ static enum vswitch_drop route(struct vswitch *sw, unsigned port, const struct n
 	t->tagged = tagged_of(sw, t->to, h.vlan);
 	t->tci = h.priority | h.vlan;
 	t->one = !(t->to & (t->to - 1));
-	return t->to ? VSWITCH_DROPS : VSWITCH_NOWHERE;
+	return t->to ? VSWITCH_PASSES : VSWITCH_NOWHERE;
 }
 
 /*
@@ -383,7 +383,7 @@ static enum net_sent try_route(struct vswitch *sw, unsigned port, const struct n
 	if (!may_send(p, now, t))
 		return NET_LATER;
 	why = route(sw, port, packet, now, t);
-	if (why == VSWITCH_DROPS)
+	if (why == VSWITCH_PASSES)
 		count_in(sw, p, packet);
 	else
 		p->counts.drops[why]++;

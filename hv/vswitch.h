@@ -38,7 +38,8 @@ enum vswitch_drop {
 	VSWITCH_REFUSED,  /* the receiver doesn't want it */
 	VSWITCH_FULL,	  /* it has no buffer, and others waited long enough, or many shall have the frame */
 	VSWITCH_BUSY,	  /* its lock was taken by others whenever it was tried */
-	VSWITCH_DROPS
+	VSWITCH_DROPS,	  /* how many there are */
+	VSWITCH_PASSES	  /* no reason: it goes on */
 };
 
 extern const char *const vswitch_drop_name[VSWITCH_DROPS]; /* one word each, for a table */
