@@ -129,7 +129,7 @@ static int join_network(struct net_device *d, const struct net_config *c, char *
 	    .vlan = c->vlan,
 	    .trunk = c->trunk,
 	    .isolated = c->isolated,
-	    .free_mac = c->spoof,
+	    .spoof = c->spoof,
 	    .rate = c->rate,
 	    .owner = d,
 	};
@@ -155,7 +155,7 @@ static struct net_device *create_card(struct vm *vm, const struct net_config *c)
 	struct net_device *d = vm_device_create(vm, sizeof(*d));
 	struct virtio_net_setup setup = {
 	    .pairs = vm->config->vcpus < VIRTIO_NET_MAX_PAIRS ? vm->config->vcpus : VIRTIO_NET_MAX_PAIRS,
-	    .free_mac = c->spoof,
+	    .spoof = c->spoof,
 	    .link = true,
 	    .send = net_send,
 	    .backend = d,

@@ -264,8 +264,8 @@ static enum vswitch_drop check_source(const struct vswitch *sw, unsigned port, c
 	const struct vswitch_port *p = &sw->port[port];
 	bool own = h->from == p->mac;
 
-	if (!own && (!p->config.free_mac || !h->from || (h->from & GROUP) ||
-		     port_of(sw, h->from, sw->attached) != VSWITCH_PORTS))
+	if (!own &&
+	    (!p->config.spoof || !h->from || (h->from & GROUP) || port_of(sw, h->from, sw->attached) != VSWITCH_PORTS))
 		return VSWITCH_SPOOFED;
 	return (h->to & ~0xFULL) == RESERVED ? VSWITCH_RESERVED : VSWITCH_PASSES;
 }

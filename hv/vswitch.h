@@ -60,7 +60,7 @@ struct vswitch_port_config {
 	uint16_t vlan;
 	bool trunk;
 	bool isolated; /* exchanges frames with ports only that aren't */
-	bool free_mac; /* may send from any address that isn't another port's; those are learned */
+	bool spoof;    /* may send from any address that isn't another port's; those are learned */
 	/*
 	 * Bytes/s that it may send, 0: any; a bundle's are those of its segments. 10 ms' worth, at least 128 KiB, may
 	 * be sent at once. Who sends more is held back only.

@@ -27,7 +27,7 @@ static uint64_t features(void *dev)
 	       VIRTIO_NET_F_GUEST_TSO6 | VIRTIO_NET_F_GUEST_ECN | VIRTIO_NET_F_HOST_TSO4 | VIRTIO_NET_F_HOST_TSO6 |
 	       VIRTIO_NET_F_HOST_ECN | VIRTIO_NET_F_MRG_RXBUF | VIRTIO_NET_F_STATUS | VIRTIO_NET_F_CTRL_VQ |
 	       VIRTIO_NET_F_CTRL_RX | (net->pairs > 1 ? VIRTIO_NET_F_MQ : 0) |
-	       (net->free_mac ? VIRTIO_NET_F_CTRL_MAC_ADDR : 0);
+	       (net->spoof ? VIRTIO_NET_F_CTRL_MAC_ADDR : 0);
 }
 
 static void config_read(void *dev, unsigned offset, void *to, unsigned size)
@@ -221,7 +221,7 @@ int virtio_net_init(struct virtio_net *net, struct pci_host *host, const struct 
 	net->backend = s->backend;
 	net->pairs = s->pairs;
 	memcpy(net->mac_at_start, s->mac, NET_MAC_SIZE);
-	net->free_mac = s->free_mac;
+	net->spoof = s->spoof;
 	net->link = s->link;
 	return virtio_pci_init(&net->transport, host, &transport);
 }

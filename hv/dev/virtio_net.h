@@ -48,7 +48,7 @@ struct virtio_net {
 	unsigned pairs;	     /* that it has */
 	unsigned pairs_used; /* that the driver wants frames on */
 	uint8_t mac_at_start[NET_MAC_SIZE], mac[NET_MAC_SIZE];
-	bool free_mac, link;
+	bool spoof, link;
 	struct virtio_net_filter filter;
 	struct virtio_net_counts counts;
 	struct virtio_net_tx tx[VIRTIO_NET_MAX_PAIRS];
@@ -59,7 +59,7 @@ struct virtio_net {
 struct virtio_net_setup {
 	uint8_t mac[NET_MAC_SIZE]; /* unicast, not 0 */
 	unsigned pairs;		   /* 1 to VIRTIO_NET_MAX_PAIRS; more than one offers MQ */
-	bool free_mac;		   /* the driver may change the address (CTRL_MAC_ADDR) */
+	bool spoof;		   /* the driver may change the address (CTRL_MAC_ADDR) */
 	bool link;		   /* up at first */
 	/*
 	 * A frame of tx queue `pair`, to be handled until about clock_now() is `until`. The packet stays where it is

@@ -54,7 +54,7 @@ static struct guest {
 static const struct vswitch_port_config config[CARDS] = {
     {.mac = {2, 0, 0, 0, 0, 0}, .vlan = 5, .isolated = true, .rate = 50000000},
     {.mac = {2, 0, 0, 0, 0, 1}, .vlan = 5, .trunk = true},
-    {.mac = {2, 0, 0, 0, 0, 2}, .vlan = 5, .free_mac = true, .isolated = true},
+    {.mac = {2, 0, 0, 0, 0, 2}, .vlan = 5, .spoof = true, .isolated = true},
 };
 
 static struct vswitch sw;
@@ -97,7 +97,7 @@ static void check_route(const struct guest *from, const struct guest *to, const 
 
 	REQUIRE(from == &guest[1] || to == &guest[1]);
 	REQUIRE(!tagged);
-	REQUIRE(c->free_mac || !memcmp(p->head + 6, c->mac, 6));
+	REQUIRE(c->spoof || !memcmp(p->head + 6, c->mac, 6));
 	REQUIRE(!(p->head[6] & 1));
 	if (from == &guest[1] && net_get16(p->head + 12) == NET_TYPE_TAG)
 		REQUIRE((net_get16(p->head + 14) & 0xFFF) == 5 || !(net_get16(p->head + 14) & 0xFFF));
@@ -176,7 +176,7 @@ static void plug(unsigned i)
 	struct guest *g = &guest[i];
 	struct pci_host_setup host = {.pio = &g->pio, .mmio = &g->mmio, .platform = &platform, .apics = &apics};
 	struct virtio_net_setup s = {.pairs = i == 1 ? 2 : 1,
-				     .free_mac = config[i].free_mac,
+				     .spoof = config[i].spoof,
 				     .link = true,
 				     .send = send,
 				     .backend = g,

@@ -85,10 +85,10 @@ static enum net_sent send_frame(void *backend, unsigned pair, struct net_packet 
 	return answer;
 }
 
-static int plug(unsigned pairs, bool free_mac)
+static int plug(unsigned pairs, bool spoof)
 {
 	struct virtio_net_setup s = {.pairs = pairs,
-				     .free_mac = free_mac,
+				     .spoof = spoof,
 				     .link = true,
 				     .send = send_frame,
 				     .backend = &sends,

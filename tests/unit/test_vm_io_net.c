@@ -333,7 +333,7 @@ static void what_the_configuration_says(void **state)
 	c->rate = 5000;
 	assert_int_equal(create(1), 0);
 	port = &card(1, 0)->network->vswitch.port[card(1, 0)->port].config;
-	assert_true(port->vlan == 7 && port->trunk && port->isolated && port->free_mac && port->rate == 5000);
+	assert_true(port->vlan == 7 && port->trunk && port->isolated && port->spoof && port->rate == 5000);
 	assert_memory_equal(port->mac, c->mac, NET_MAC_SIZE);
 }
 

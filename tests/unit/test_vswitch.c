@@ -199,7 +199,7 @@ static void nobody_sends_from_an_address_not_its_own(void **state)
 {
 	(void)state;
 	attach_some(2);
-	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.spoof = true});
 	make_frame(ALL, MAC(0), 0x0800);
 	assert_dropped(1, VSWITCH_SPOOFED);
 	make_frame(ALL, 0x020000001234, 0x0800);
@@ -241,8 +241,8 @@ static void addresses_are_learned_move_and_age(void **state)
 {
 	(void)state;
 	attach_some(1);
-	attach((struct vswitch_port_config){.free_mac = true});
-	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.spoof = true});
+	attach((struct vswitch_port_config){.spoof = true});
 	make_frame(ALL, MAC(100), 0x0800);
 	route(1);
 	assert_int_equal(route_plain(0, MAC(100)), 1 << 1);
@@ -283,8 +283,8 @@ static void a_flood_of_addresses_takes_a_share(void **state)
 
 	(void)state;
 	attach_some(1);
-	attach((struct vswitch_port_config){.free_mac = true});
-	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.spoof = true});
+	attach((struct vswitch_port_config){.spoof = true});
 	for (unsigned i = 0; i < 32; i++) {
 		make_frame(ALL, MAC(100 + i), 0x0800);
 		route(1);
@@ -363,9 +363,9 @@ static void a_trunk_says_the_vlan(void **state)
 static void ports_that_say_nothing_have_no_tag(void **state)
 {
 	(void)state;
-	attach((struct vswitch_port_config){.free_mac = true});
+	attach((struct vswitch_port_config){.spoof = true});
 	attach((struct vswitch_port_config){.vlan = 5});
-	attach((struct vswitch_port_config){.vlan = 5, .trunk = true, .free_mac = true});
+	attach((struct vswitch_port_config){.vlan = 5, .trunk = true, .spoof = true});
 	make_frame(ALL, MAC(0), 0x0800);
 	assert_dropped(0, VSWITCH_NOWHERE);
 	make_frame(MAC(2), MAC(0), 0x0800);
@@ -397,8 +397,8 @@ static void an_address_is_learned_in_its_vlan(void **state)
 	(void)state;
 	attach((struct vswitch_port_config){.vlan = 10});
 	attach((struct vswitch_port_config){.vlan = 20});
-	attach((struct vswitch_port_config){.trunk = true, .free_mac = true});
-	attach((struct vswitch_port_config){.trunk = true, .free_mac = true});
+	attach((struct vswitch_port_config){.trunk = true, .spoof = true});
+	attach((struct vswitch_port_config){.trunk = true, .spoof = true});
 	make_tagged(ALL, MAC(100), 10);
 	route(2);
 	make_tagged(ALL, MAC(100), 20);
@@ -411,7 +411,7 @@ static void isolated_ports_see_the_others_only(void **state)
 {
 	(void)state;
 	attach((struct vswitch_port_config){.isolated = true});
-	attach((struct vswitch_port_config){.isolated = true, .free_mac = true});
+	attach((struct vswitch_port_config){.isolated = true, .spoof = true});
 	attach((struct vswitch_port_config){0});
 	assert_int_equal(route_plain(0, ALL), 4);
 	assert_int_equal(route_plain(2, ALL), 3);
