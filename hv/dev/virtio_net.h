@@ -19,7 +19,7 @@
 /* What only the card knows: what it sends and gets in all counts who is behind it (hv/vswitch.h). */
 struct virtio_net_counts {
 	uint64_t bad;				   /* sent frames that break a rule, dropped */
-	uint64_t filtered;			   /* not for this one, or it has no driver or no link */
+	uint64_t unwanted;			   /* not for this one, or it has no driver or no link */
 	uint64_t too_small;			   /* the driver's buffers were */
 	uint64_t software_sums, software_segments; /* done for this receiver */
 };

@@ -271,7 +271,7 @@ enum net_verdict virtio_net_receive(struct virtio_net *net, struct net_packet *p
 			verdict = put_changed(net, &net->transport.queue[queue], packet, tagged, tci);
 		virtio_pci_gave(&net->transport, queue);
 	} else {
-		net->counts.filtered++;
+		net->counts.unwanted++;
 	}
 	if (verdict == NET_DELIVERED || verdict == NET_REFUSED)
 		packet->cut = 0;

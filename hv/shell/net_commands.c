@@ -38,7 +38,7 @@ static const char *drop_name(unsigned i)
 
 static uint64_t drop_count(const struct vm_net_status *s, unsigned i)
 {
-	const uint64_t card[CARD_DROPS] = {s->card.bad, s->card.filtered, s->card.too_small};
+	const uint64_t card[CARD_DROPS] = {s->card.bad, s->card.unwanted, s->card.too_small};
 
 	return i < VSWITCH_DROPS ? s->port.drops[i] : card[i - VSWITCH_DROPS];
 }
