@@ -56,7 +56,10 @@ static uint64_t key_of(uint64_t mac, uint16_t vlan)
 	return ENTRY_VALID | mac << VLAN_BITS | vlan;
 }
 
-/* Each bit of the key and of the seed has a part in it. */
+/*
+ * Each bit of the key and of the seed has a part in it. The factors are 2^64 divided by the golden ratio, and by the
+ * root of x^4 = x + 1: odd, with bits in no order.
+ */
 static struct vswitch_entry *set_of(struct vswitch *sw, uint64_t key)
 {
 	uint64_t h = key ^ sw->seed;
