@@ -48,12 +48,12 @@ static inline uint64_t bus_ones(unsigned size)
 /* By bisection: the range that holds addr, or NULL. For bus_find(). */
 const struct bus_range *bus_search(struct bus *bus, uint64_t addr);
 
-/* The range that holds all of [addr, addr + size), or NULL. */
+/* The range that holds all of [addr, addr + size), or NULL. `size`: 1 to 8. */
 static inline const struct bus_range *bus_find(struct bus *bus, uint64_t addr, unsigned size)
 {
 	const struct bus_range *r = &bus->range[atomic_load_explicit(&bus->latest, memory_order_relaxed)];
 
 	if (addr - r->first >= r->count)
 		r = bus_search(bus, addr);
-	return r && size && size - 1 <= r->count - 1 - (addr - r->first) ? r : NULL;
+	return r && size - 1 <= r->count - 1 - (addr - r->first) ? r : NULL;
 }
