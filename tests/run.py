@@ -28,6 +28,7 @@ LAST_WORDS = {
     b"vireo: no guest can run": (1, "this machine can't run guests; Vireo's message is above"),
     b"vireo: no guest could be started": (1, "no guest could be started; Vireo's messages are above"),
     b"vireo: the machine is halted": (1, "Vireo halted the machine; its message is above"),
+    b"] stopped; the machine must be reset": (1, "Vireo panicked; its report is above"),
 }
 GUEST_SPEAKS = re.compile(rb"vireo-init: up|login:|[#$] $")
 QUIET_SECONDS = 0.7  # silence after which the progress line comes back
@@ -224,7 +225,7 @@ def main():
         signal.signal(number, leave_by_signal)
     backend, which = choose_backend(arguments.backend)
     check_machine(arguments, backend)
-    print(f"run: {arguments.cpus} CPU(s), {arguments.memory} MiB on {which}", flush=True)
+    print(f"run: {arguments.cpus} CPU(s), {arguments.memory} MiB on {which}; Ctrl-A x leaves, Ctrl-] is Vireo's shell", flush=True)
     booted = machine.Machine("run", arguments.image, backend=backend, cpu=arguments.cpu, cpus=arguments.cpus,
                              memory=arguments.memory)
     try:

@@ -38,6 +38,8 @@ while data := com1.recv(100):
         time.sleep(60)
     if data == b"h":
         com1.sendall(b"vireo: no guest could be started\\r\\nvireo: the machine is halted\\r\\n")
+    if data == b"p":
+        com1.sendall(b"[   1.000] PANIC\\r\\n[   1.001] stopped; the machine must be reset\\r\\n")
     if data == b"d":
         raise SystemExit("died")
     com1.sendall(data.hex(" ").encode() + b"\\r\\n")
@@ -126,6 +128,14 @@ def test_leaves_when_vireo_halts(session):
     child.expect("~ # ")
     child.send("h")
     child.expect("run: Vireo halted the machine; its message is above")
+    expect_left(child, 1)
+
+
+def test_leaves_when_vireo_panics(session):
+    child = session()
+    child.expect("~ # ")
+    child.send("p")
+    child.expect("run: Vireo panicked; its report is above")
     expect_left(child, 1)
 
 

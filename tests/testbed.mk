@@ -31,7 +31,7 @@ export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 packages:
 	@tests/install.sh
 
-run: packages ## boot Vireo with Debian's Linux as its guest, in this terminal (CONF= CMDLINE= CPUS= MEMORY= BACKEND=)
+run: packages ## boot Vireo with Debian's Linux as its guest, in this terminal (CONF= FILES= CMDLINE= CPUS= MEMORY= CPU= BACKEND=)
 	$(BUILD_NOW) $(BUILD)/run.img
 	@exec $(PYTHON) tests/run.py $(BUILD)/run.img --backend $(BACKEND) --cpus $(CPUS) --memory $(MEMORY) --cpu $(CPU)
 
@@ -58,7 +58,7 @@ soak-host: packages ## random lives of VMs on a simulated machine, for SOAK_SECO
 	$(BUILD_NOW) $(BUILD)/soak/lifecycle
 	@exec $(BUILD)/soak/lifecycle --seconds $(SOAK_SECONDS)
 
-usb: packages ## write build/vireo-usb.img, ready for a USB stick
+usb: packages ## write build/vireo-usb.img, ready for a USB stick (CONF= FILES= CMDLINE=)
 	$(BUILD_NOW) $(BUILD)/run.img
 	@cp --sparse=always $(BUILD)/run.img $(BUILD)/vireo-usb.img
 	@echo "$(BUILD)/vireo-usb.img is ready. To write it to a USB stick, all of whose contents are lost (lsblk shows which sdX it is):"
