@@ -128,7 +128,7 @@ static NOINLINE void entry_refused(struct vcpu *v)
 }
 
 /* HLT: over it, and it is looked once whether there is something to wake up for. */
-static NOINLINE bool block(struct vcpu *v)
+static bool block(struct vcpu *v)
 {
 	virt_advance();
 	v->halted = true;
@@ -182,7 +182,7 @@ static inline bool is_asked(struct pcpu *p, struct vcpu *v)
 enum answer { ANSWER_ENTER, ANSWER_TURN_IS_OVER, ANSWER_WAIT };
 
 /* Does all that this CPU and its vCPU are asked for. Comes and, where it may enter, goes `away`. */
-static NOINLINE enum answer answer(struct pcpu *p, struct vcpu *v, uint64_t now)
+static enum answer answer(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	atomic_store(&p->away, false);
 	pcpu_let_go(p);
@@ -205,7 +205,7 @@ static NOINLINE void end_bound(struct pcpu *p, struct vcpu *v, uint64_t now)
 }
 
 /* One vCPU until it blocks, ends, or another one's turn comes. Answers whether it could go on. */
-static NOINLINE NO_CANARY bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
+static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	struct exit exit;
 	struct exit_stat *stat;
