@@ -22,8 +22,9 @@ CORE_OBJ := $(CORE_C:%.c=$(BUILD)/core/%.o) $(CORE_ASM:%.asm=$(BUILD)/core/%.asm
 WARN := -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wpointer-arith -Wundef -Wvla \
         -Wimplicit-fallthrough -Wwrite-strings
 CORE_CFLAGS := -std=c17 -O2 -g -ffreestanding -fno-pic -fno-pie -mcmodel=kernel -mno-red-zone -mgeneral-regs-only \
-        -fstack-protector-strong -mstack-protector-guard=global -fno-asynchronous-unwind-tables -fno-omit-frame-pointer -fno-strict-aliasing \
-        -fcf-protection=none -flto=auto -ffunction-sections -fdata-sections $(WARN) -I. -I$(BUILD)/gen
+        -fstack-protector-strong -mstack-protector-guard=global -fno-asynchronous-unwind-tables \
+        -fno-omit-frame-pointer -fno-strict-aliasing -fcf-protection=none -flto=auto -ffunction-sections -fdata-sections \
+        $(WARN) -I. -I$(BUILD)/gen
 
 -include $(CORE_OBJ:.o=.d)
 

@@ -11,46 +11,42 @@
 #include "hv/guest_walk.h"
 #include "hv/vm.h"
 
-/* Who answers at a guest-physical address. */
-struct target {
-	const struct bus_range *range; /* NULL: the vCPU's local APIC */
-};
-
-static inline bool find_target(struct vcpu *v, uint64_t gpa, unsigned size, struct target *t)
+/* Who answers at a guest-physical address; *range NULL: the vCPU's local APIC. False: nobody. */
+static inline bool find_target(struct vcpu *v, uint64_t gpa, unsigned size, const struct bus_range **range)
 {
 	uint64_t base = v->lapic.base & ~0xfffULL & ((1ULL << 52) - 1);
 
-	t->range = NULL;
+	*range = NULL;
 	if (gpa - base <= PAGE_SIZE - size && vlapic_has_mmio(&v->lapic))
 		return true;
-	t->range = bus_find(&v->vm->pc.mmio, gpa, size);
-	return t->range;
+	*range = bus_find(&v->vm->pc.mmio, gpa, size);
+	return *range;
 }
 
-static uint64_t target_read(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size)
+static uint64_t target_read(struct vcpu *v, const struct bus_range *range, uint64_t gpa, unsigned size)
 {
 	uint64_t value;
 
-	if (!t->range) {
+	if (!range) {
 		pv_take_eoi(v);
 		return vlapic_mmio_read(&v->lapic, gpa & 0xfff, size);
 	}
 	spin_lock(&v->vm->lock);
-	value = t->range->read(t->range->dev, gpa, size);
+	value = range->read(range->dev, gpa, size);
 	spin_unlock(&v->vm->lock);
 	return value;
 }
 
-static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, unsigned size, uint64_t value)
+static void target_write(struct vcpu *v, const struct bus_range *range, uint64_t gpa, unsigned size, uint64_t value)
 {
-	if (!t->range) {
+	if (!range) {
 		pv_take_eoi(v);
 		vlapic_mmio_write(&v->lapic, gpa & 0xfff, size, value);
 		vcpu_look_again(v);
 		return;
 	}
 	spin_lock(&v->vm->lock);
-	t->range->write(t->range->dev, gpa, size, value);
+	range->write(range->dev, gpa, size, value);
 	spin_unlock(&v->vm->lock);
 }
 
@@ -58,10 +54,10 @@ static void target_write(struct vcpu *v, const struct target *t, uint64_t gpa, u
 static NOINLINE void refuse_access(struct vcpu *v, uint64_t gpa, int err)
 {
 	const uint8_t *bytes = v->code.bytes;
-	struct target t;
+	const struct bus_range *range;
 	uint8_t byte;
 
-	if (!find_target(v, gpa, 1, &t) && guest_read(&v->vm->mem, GPA(gpa), &byte, 1))
+	if (!find_target(v, gpa, 1, &range) && guest_read(&v->vm->mem, GPA(gpa), &byte, 1))
 		vm_kill(v, "access to guest-physical 0x%llx, where there is neither memory nor a device",
 			(unsigned long long)gpa);
 	else
@@ -92,21 +88,21 @@ static NOINLINE enum outcome write_memory(struct vcpu *v, uint64_t gpa, unsigned
 /* One operand of an instruction: a device register or plain memory. */
 static enum outcome read_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t *value)
 {
-	struct target t;
+	const struct bus_range *range;
 
-	if (!find_target(v, gpa, size, &t))
+	if (!find_target(v, gpa, size, &range))
 		return read_memory(v, gpa, size, value);
-	*value = target_read(v, &t, gpa, size);
+	*value = target_read(v, range, gpa, size);
 	return OUTCOME_NEXT;
 }
 
 static enum outcome write_operand(struct vcpu *v, uint64_t gpa, unsigned size, uint64_t value)
 {
-	struct target t;
+	const struct bus_range *range;
 
-	if (!find_target(v, gpa, size, &t))
+	if (!find_target(v, gpa, size, &range))
 		return write_memory(v, gpa, size, value);
-	target_write(v, &t, gpa, size, value);
+	target_write(v, range, gpa, size, value);
 	return OUTCOME_NEXT;
 }
 

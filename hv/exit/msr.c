@@ -265,8 +265,8 @@ static bool is_apic_msr(uint32_t msr)
 	return msr == VLAPIC_MSR_TSC_DEADLINE || (msr >= VLAPIC_MSR_FIRST && msr <= VLAPIC_MSR_LAST);
 }
 
-static RO_AFTER_INIT uint8_t
-    row_of[0x400]; /* of these MSRs the row's number and one more, which saves the search; 0: search */
+/* Of the lowest MSRs the row's number and one more, which saves the search; 0: search. */
+static RO_AFTER_INIT uint8_t row_of[0x400];
 
 static NOINLINE const struct msr_row *search(uint32_t msr)
 {

@@ -7,7 +7,7 @@
 #include "hv/lib/string.h"
 #include "hv/shell/shell.h"
 
-extern uint8_t __text_start[], __ro_after_init_start[]; /* linker.ld */
+extern uint8_t __text_start[], __rodata_start[], __ro_after_init_start[]; /* linker.ld */
 
 struct wall {
 	const char *name;
@@ -53,14 +53,19 @@ static void write_text(void)
 	*(volatile uint8_t *)__text_start = 0xcc;
 }
 
+static void write_constant(void)
+{
+	*(volatile uint8_t *)__rodata_start = 0xcc;
+}
+
 static void write_sealed(void)
 {
 	*(volatile uint8_t *)__ro_after_init_start = 0xcc;
 }
 
 static const struct wall walls[] = {
-    {"smash", smash_stack}, {"depth", exhaust_stack}, {"null", read_null},
-    {"text", write_text},   {"sealed", write_sealed},
+    {"smash", smash_stack}, {"depth", exhaust_stack},	  {"null", read_null},
+    {"text", write_text},   {"constant", write_constant}, {"sealed", write_sealed},
 };
 
 static void run_crash(struct shell_call *call)
@@ -71,11 +76,11 @@ static void run_crash(struct shell_call *call)
 		walls[i].run_into();
 		panic("there is no wall: crash %s did no harm", walls[i].name);
 	}
-	shell_error(call, "found %.40s, expected smash, depth, null, text or sealed", call->word[1]);
+	shell_error(call, "found %.40s, expected smash, depth, null, text, constant or sealed", call->word[1]);
 }
 
 const struct shell_command shell_crash_commands[] = {
-    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text, sealed", 1, 1,
+    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed", 1, 1,
      SHELL_WORDS_NONE, run_crash},
     {0},
 };

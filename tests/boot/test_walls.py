@@ -15,6 +15,7 @@ WALLS = {
     "depth": (r"double fault at RIP 0x(\w+), after a page fault at 0x\w+ \(the guard page under a stack\)", "descend"),
     "null": (r"page fault: read at 0x0 \(the page of NULL\), RIP 0x(\w+), error 0x0", "read_null"),
     "text": (r"page fault: write at 0xffffffff8\w+ \(code\), RIP 0x(\w+), error 0x3", "write_text"),
+    "constant": (r"page fault: write at 0xffffffff8\w+ \(constants\), RIP 0x(\w+), error 0x3", "write_constant"),
     "sealed": (r"page fault: write at 0xffffffff8\w+ \(read-only since start-up\), RIP 0x(\w+), error 0x3", "write_sealed"),
 }
 
