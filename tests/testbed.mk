@@ -98,9 +98,10 @@ $(BUILD)/run.conf: $(CONF) always
 	@mkdir -p $(@D)
 	@awk 'BEGIN { c = ENVIRON["CMDLINE"] } \
 	        c ~ /[\r\n]/ || (c ~ /^[ \t]*"/ && c !~ /^[ \t]*"[^"]*"[ \t]*$$/) { bad = 1; exit } \
-	        /^[ \t]*cmdline[ \t]*=/ && c != "" { print "cmdline = " c; next } 1; \
-	        END { if (bad) { print "CMDLINE=" c ": expected one line; if it begins with \" nothing but one more at its end" \
-	                > "/dev/stderr"; exit 1 } }' $< > $@.new
+	        /^[ \t]*cmdline[ \t]*=/ && c != "" { print "cmdline = " c; found = 1; next } 1; \
+	        END { if (bad) why = "expected one line; if it begins with \" nothing but one more at its end"; \
+	              else if (c != "" && !found) why = FILENAME " has no line \"cmdline = ...\" that it could replace"; \
+	              if (why) { print "CMDLINE=" c ": " why > "/dev/stderr"; exit 1 } }' $< > $@.new
 	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
 
 $(BUILD)/run.img: $(BUILD)/run.conf $(BUILD)/BOOTX64.EFI boot/mkimage.sh $(LINUX_FILES) $(BUILD)/run.files \
