@@ -50,9 +50,15 @@ $(BUILD)/core.elf: linker.ld $(CORE_OBJ)
 	$(Q)$(CC) $(CORE_CFLAGS) -nostdlib -static -no-pie -Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--fatal-warnings,--build-id=none \
 	        -T linker.ld -Wl,-Map,$(BUILD)/core.map -o $@ $(CORE_OBJ)
 
-# What must be made before any C file of the core compiles (font, DSDT); folders add to it.
+# Which Vireo it is, for its log and a panic's report. Changes when the commit does, or becomes one with changes.
+$(BUILD)/gen/version.h: always
+	@mkdir -p $(@D)
+	@echo "#define VIREO_VERSION \"$$(git describe --always --dirty 2>/dev/null || echo unknown)\"" > $@.new
+	@cmp -s $@.new $@ && rm $@.new || mv $@.new $@
+
+# What must be made before any C file of the core compiles (version, font, DSDT); folders add to it.
 .PHONY: generated
-generated:
+generated: $(BUILD)/gen/version.h
 
 .PHONY: core
 core: $(BUILD)/core.elf ## build/core.elf only

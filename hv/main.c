@@ -34,6 +34,7 @@
 #include "hv/sched/sched.h"
 #include "hv/shell/shell.h"
 #include "hv/vms.h"
+#include "version.h"
 
 typedef unsigned long long ull;
 
@@ -292,6 +293,7 @@ void hv_main(hpa_t info_hpa)
 		refuse_info(info, error);
 	log_info("vireo: core entered; %llu ticks in the loader, %llu of them reading files",
 		 (ull)(info->entry_tsc - info->start_tsc), (ull)info->copy_ticks);
+	log_info("vireo: version %s", VIREO_VERSION);
 	take_memory(info);
 	take_interrupts(info);
 	load_config(info);

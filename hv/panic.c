@@ -11,6 +11,7 @@
 #include "hv/lib/printf.h"
 #include "hv/log.h"
 #include "hv/trace.h"
+#include "version.h"
 
 #define TRACE_MAX      32
 #define EVENTS_MAX     128 /* of the event trace, over all CPUs */
@@ -85,6 +86,7 @@ static void print_report(const char *message, uint64_t rbp)
 	const struct trap_frame *fault = this_cpu()->fault;
 
 	log_info("PANIC on CPU %u: %s", this_cpu()->index, message);
+	log_info("  Vireo %s", VIREO_VERSION);
 	print_pair("cr0", read_cr0(), "cr2", read_cr2(), "cr3", read_cr3());
 	if (fault)
 		print_registers(fault);
