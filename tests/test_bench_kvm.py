@@ -24,7 +24,7 @@ def elf(*, ident=b"\x7fELF\1\1\1", kind=2, cpu=3, entry=MEGABYTE, parts_at=52, p
 @pytest.fixture(scope="module")
 def program(tmp_path_factory):
     folder = tmp_path_factory.mktemp("kvm")
-    subprocess.run([*kvm.CC, "-fsanitize=undefined", "-fno-sanitize-recover", kvm.HERE / "kvm.c", "-o", folder / "kvm"],
+    subprocess.run([*kvm.CC, "-fsanitize=undefined", "-fno-sanitize-recover", *kvm.SOURCES, "-o", folder / "kvm"],
                    check=True)
     return folder / "kvm"
 

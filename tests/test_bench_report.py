@@ -63,6 +63,11 @@ def test_gnuplot_draws_it(tmp_path):
     assert "<svg" in drawn and all(name in drawn for name in ("hlt-timer", "cpuid", "Vireo"))
 
 
+def test_of_a_row_that_two_guests_measure_kvm_has_the_least():
+    said = "bench pio-doorbell ticks 1262 mean 1300\r\nbench pio-doorbell ticks 3045 mean 3060\r\nbench cpuid ticks 9 mean 9\r\n"
+    assert kvm.rows_of(said) == {"pio-doorbell": 1262, "cpuid": 9}
+
+
 def test_the_hosts_init_runs_each_guest():
     lines = kvm.init_script([("bench", 1, "doorbells"), ("bench_smp", 2, "")]).splitlines()
     assert lines[4:7] == [f"busybox insmod /{module}.ko" for module in ("irqbypass", "kvm", "kvm-intel")]

@@ -3,10 +3,10 @@
  *
  *     kvm FILE [VCPUS [WORDS]]    FILE is a Multiboot 1 ELF file, WORDS are the guest's command line
  *
- * KVM emulates the interrupt controllers and the PIT. What is here are the debug ports, the UART, and the host bridge's
- * ID in ECAM; anywhere else reads give ones. Doorbells are ioeventfds that nobody waits for. A vCPU is a thread on a
- * CPU of its own, as far as there are so many. Of the words it knows itself "not-ready": the guest's memory is not
- * taken from Linux before the guest touches it.
+ * KVM emulates the interrupt controllers and the PIT. What is here are the debug ports, the UART, the host bridge's ID
+ * in ECAM, and virtio devices (kvm_virtio.h); anywhere else reads give ones. The doorbells of guests/lib/doorbell.h are
+ * ioeventfds that nobody waits for. A vCPU is a thread on a CPU of its own, as far as there are so many. Of the words
+ * it knows itself "not-ready": the guest's memory is not taken from Linux before the guest touches it.
  *
  * What the guest prints is kept until it ends, so that the console's interrupts do not fall into what it measures.
  * The exit status is the low byte of what the guest writes to its exit port, 0 for success; 255 when something is
@@ -32,6 +32,8 @@
 
 #include "guests/lib/doorbell.h"
 #include "guests/lib/multiboot.h"
+#include "tests/bench/kvm.h"
+#include "tests/bench/kvm_virtio.h"
 
 #define MEMORY	       (16u << 20)
 #define LARGE_PAGE     (2u << 20)
@@ -69,7 +71,7 @@ static size_t run_bytes;
 static uint8_t uart_scratch;
 static struct vcpu vcpus[MAX_VCPUS];
 
-__attribute__((format(printf, 1, 2))) static _Noreturn void die(const char *fmt, ...)
+void die(const char *fmt, ...)
 {
 	va_list args;
 
@@ -230,7 +232,7 @@ static void tell_guest(const char *words)
 
 /* --- devices --- */
 
-static void write_port(unsigned port, uint32_t value)
+static void write_port(unsigned port, unsigned bytes, uint32_t value)
 {
 	switch (port) {
 	case PORT_DEBUG:
@@ -243,11 +245,11 @@ static void write_port(unsigned port, uint32_t value)
 	case PORT_EXIT:
 		exit((int)(value & 0xff ? value & 0xff : value != 0));
 	default:
-		break;
+		virtio_write_port(port, bytes, value);
 	}
 }
 
-static uint32_t read_port(unsigned port)
+static uint32_t read_port(unsigned port, unsigned bytes)
 {
 	switch (port) {
 	case PORT_DEBUG:
@@ -257,7 +259,7 @@ static uint32_t read_port(unsigned port)
 	case COM1 + UART_SCRATCH:
 		return uart_scratch;
 	default:
-		return ~0u;
+		return virtio_read_port(port, bytes);
 	}
 }
 
@@ -270,24 +272,27 @@ static void handle_port(struct kvm_run *run)
 		uint32_t value = 0;
 
 		if (run->io.direction == KVM_EXIT_IO_IN) {
-			value = read_port(run->io.port);
+			value = read_port(run->io.port, run->io.size);
 			memcpy(data, &value, run->io.size);
 		} else {
 			memcpy(&value, data, run->io.size);
-			write_port(run->io.port, value);
+			write_port(run->io.port, run->io.size, value);
 		}
 	}
 }
 
 static void handle_memory(struct kvm_run *run)
 {
-	static const uint32_t bridge = HOST_BRIDGE_ID;
+	uint64_t value = HOST_BRIDGE_ID | ~0ull << 32;
 
-	if (run->mmio.is_write)
+	if (run->mmio.is_write) {
+		memcpy(&value, run->mmio.data, sizeof(value));
+		virtio_write_memory(run->mmio.phys_addr, run->mmio.len, value);
 		return;
-	memset(run->mmio.data, 0xff, sizeof(run->mmio.data));
-	if (run->mmio.phys_addr == ECAM)
-		memcpy(run->mmio.data, &bridge, sizeof(bridge));
+	}
+	if (run->mmio.phys_addr != ECAM)
+		value = virtio_read_memory(run->mmio.phys_addr, run->mmio.len);
+	memcpy(run->mmio.data, &value, sizeof(value));
 }
 
 /* --- the machine --- */
@@ -457,6 +462,7 @@ int main(int argc, char **argv)
 	count = argc > 2 ? parse_vcpus(argv[2]) : 1;
 	words = argc > 3 ? argv[3] : "";
 	make_memory(!strstr(words, "not-ready"));
+	virtio_init(memory, MEMORY);
 	entry = image_load(argv[1]);
 	tell_guest(words);
 	make_vm();

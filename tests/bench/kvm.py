@@ -1,6 +1,6 @@
 """KVM's columns of `make bench`: the measuring guests, the same files that Vireo runs, under Linux's KVM on the same emulated
-machine. The host is Debian's cloud kernel with an initramfs of busybox, KVM's modules, kvm.c and the guests, started by its
-EFI stub; it is booted with mitigations=off and as shipped."""
+machine. The host is Debian's cloud kernel with an initramfs of busybox, KVM's modules, kvm.c with its virtio devices, and
+the guests, started by its EFI stub; it is booted with mitigations=off and as shipped."""
 # SPDX-License-Identifier: MIT
 import pathlib
 import re
@@ -17,6 +17,7 @@ LINUX = BUILD / "linux"
 MEMORY = 512
 BOOT_SECONDS = 600
 CC = ["gcc", "-std=c17", "-O2", "-static", "-pthread", "-s", f"-I{ROOT}"]
+SOURCES = [HERE / "kvm.c", HERE / "kvm_virtio.c"]
 MODULES = ["irqbypass", "kvm", "kvm-intel"]  # in the order in which they need each other
 
 # Bochs's CPUID tells of another frequency than its time-stamp counter has, so the kernel is told the true one.
@@ -25,7 +26,7 @@ COLUMNS = {"kvm": " mitigations=off", "kvm_default": ""}
 
 # CPUs of the machine, and what kvm.c is to run there: guest, vCPUs, command line.
 RUNS = {1: [("bench", 1, "doorbells"), ("bench_smp", 2, "one-processor"), ("bench_memory", 1, ""),
-            ("bench_memory", 1, "not-ready")], 2: [("bench_smp", 2, "")]}
+            ("bench_memory", 1, "not-ready"), ("bench_virtio", 1, "")], 2: [("bench_smp", 2, "")]}
 
 # On a machine with less than 512 MiB Linux does without pages of 2 MiB unless it is told.
 LARGE_PAGES = "/sys/kernel/mm/transparent_hugepage/enabled"
@@ -59,6 +60,14 @@ def make_initrd(folder, runs):
     return initrd
 
 
+def rows_of(said):
+    """{id: ticks}. Two guests measure doorbells, with two kinds of devices behind: the least counts, in KVM's favour."""
+    rows = {}
+    for row, ticks in ROW.findall(said):
+        rows[row] = min(int(ticks), rows.get(row, int(ticks)))
+    return rows
+
+
 def measure_host(folder, cpus, column):
     """One boot of the host: {id: ticks}."""
     name, runs = f"{column.replace('_', '-')}-{cpus}", RUNS[cpus]
@@ -72,13 +81,13 @@ def measure_host(folder, cpus, column):
     for guest, _, _ in runs:
         if said.count(f"guest {guest}: ok") != sum(other == guest for other, _, _ in runs):
             raise SystemExit(f"bench: {guest} did not say ok under KVM each time; see {booted.log_path}")
-    return {row: int(ticks) for row, ticks in ROW.findall(said)}
+    return rows_of(said)
 
 
 def measure(folder):
     """{id: {"kvm": ticks, "kvm_default": ticks}}"""
     folder, rows = pathlib.Path(folder), {}
-    subprocess.run([*CC, HERE / "kvm.c", "-o", folder / "kvm"], check=True)
+    subprocess.run([*CC, *SOURCES, "-o", folder / "kvm"], check=True)
     for column in COLUMNS:
         for cpus in RUNS:
             for row, ticks in measure_host(folder, cpus, column).items():
