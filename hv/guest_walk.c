@@ -88,6 +88,19 @@ int guest_linear_write(struct vcpu *v, gva_t address, const void *src, size_t si
 	return first < size ? guest_write(&v->vm->mem, next, (const uint8_t *)src + first, size - first) : 0;
 }
 
+int guest_probe(struct vcpu *v, gva_t from, size_t size, bool write, gpa_t *gpa, gva_t *at, uint32_t *fault)
+{
+	gpa_t second;
+	int err;
+
+	*at = from;
+	err = guest_translate(v, from, write, gpa, fault);
+	if (err || in_page(from, size) == size)
+		return err;
+	*at = GVA(from.value + in_page(from, size));
+	return guest_translate(v, *at, write, &second, fault);
+}
+
 size_t guest_fetch(struct vcpu *v, gva_t address, void *dst, size_t size)
 {
 	size_t done = 0;

@@ -18,5 +18,11 @@ int guest_linear_write(struct vcpu *v, gva_t address, const void *src, size_t si
 size_t guest_fetch(struct vcpu *v, gva_t address, void *dst, size_t size);
 /* Where one byte is. 0, -E_FAULT. */
 int guest_translate(struct vcpu *v, gva_t address, bool write, gpa_t *gpa, uint32_t *fault) MUST_CHECK;
+/*
+ * Can all of the `size` bytes, at most a page, be reached? For an operand beside which a device is asked, which may
+ * give a byte away only once. *gpa is where the first one is; when it fails, *at is the first that can't be, for CR2:
+ * it is on the second page where the operand crosses into one. 0, -E_FAULT or another error of guest_translate().
+ */
+int guest_probe(struct vcpu *v, gva_t from, size_t size, bool write, gpa_t *gpa, gva_t *at, uint32_t *fault) MUST_CHECK;
 /* What to answer when one of these failed: #PF for the guest, or the end of a guest that points at no memory. */
 enum outcome guest_linear_fault(struct vcpu *v, gva_t address, int err, uint32_t fault);

@@ -49,24 +49,6 @@ static void step_register(uint64_t *reg, uint64_t mask, int64_t by)
 }
 
 /*
- * Can all bytes of an element be reached? Asked before the device is, which gives a byte away only once. *at: the first
- * byte that can't be, for CR2: it is on the second page where the element crosses into one.
- */
-static int probe_element(struct vcpu *v, gva_t from, unsigned size, bool write, gva_t *at, uint32_t *fault)
-{
-	uint64_t last = from.value + size - 1;
-	gpa_t gpa;
-	int err;
-
-	*at = from;
-	err = guest_translate(v, *at, write, &gpa, fault);
-	if (err || !((from.value ^ last) >> PAGE_SHIFT))
-		return err;
-	*at = GVA(ALIGN_DOWN(last, PAGE_SIZE));
-	return guest_translate(v, *at, write, &gpa, fault);
-}
-
-/*
  * One element an exit, at the linear address that the processor computed and checked. With REP the instruction is run
  * again until RCX is 0, so that interrupts come in between as they should.
  */
@@ -78,12 +60,13 @@ static NOINLINE enum outcome string_io(struct vcpu *v, uint64_t q)
 	int64_t step = virt_rflags() & RFLAGS_DF ? -(int64_t)size : (int64_t)size;
 	bool in = q & IO_IN;
 	gva_t address = GVA(virt_exit_gla()), at;
+	gpa_t gpa;
 	uint32_t value = 0, fault;
 	int err;
 
 	if ((q & IO_REP) && (reg[REG_RCX] & mask) == 0)
 		return OUTCOME_NEXT;
-	err = probe_element(v, address, size, in, &at, &fault);
+	err = guest_probe(v, address, size, in, &gpa, &at, &fault);
 	if (!err && in) {
 		value = port_read(v->vm, port, size);
 		err = guest_linear_write(v, address, &value, size, &fault);

@@ -112,24 +112,55 @@ static void collect_bases(uint64_t bases[SEG_GS + 1])
 		bases[i] = virt_segment(i).base;
 }
 
+/* An operand in two pages lies in memory, in two places: no device is reached by half. */
+static bool is_in_two_pages(gva_t at, unsigned size)
+{
+	return at.value % PAGE_SIZE > PAGE_SIZE - size;
+}
+
+static enum outcome copy_in(struct vcpu *v, gva_t from, gpa_t gpa, unsigned size, uint64_t *value)
+{
+	uint32_t fault = 0;
+	int err;
+
+	if (!is_in_two_pages(from, size))
+		return read_operand(v, gpa.value, size, value);
+	*value = 0;
+	err = guest_linear_read(v, from, value, size, &fault);
+	return err ? guest_linear_fault(v, from, err, fault) : OUTCOME_NEXT;
+}
+
+static enum outcome copy_out(struct vcpu *v, gva_t to, gpa_t gpa, unsigned size, uint64_t value)
+{
+	uint32_t fault = 0;
+	int err;
+
+	if (!is_in_two_pages(to, size))
+		return write_operand(v, gpa.value, size, value);
+	err = guest_linear_write(v, to, &value, size, &fault);
+	return err ? guest_linear_fault(v, to, err, fault) : OUTCOME_NEXT;
+}
+
 /* MOVS has two memory operands, and the exit tells the address of one: both are translated here. */
 static enum outcome copy_operands(struct vcpu *v, const struct insn *insn, uint64_t *value)
 {
 	uint64_t bases[SEG_GS + 1];
-	uint64_t from, to;
+	gva_t from, to, at;
 	uint32_t fault;
 	gpa_t source, dest;
 	enum outcome outcome;
+	int err;
 
 	collect_bases(bases);
-	from = insn_string_source(insn, v->virt.reg, bases);
-	to = insn_string_dest(insn, v->virt.reg, bases);
-	if (guest_translate(v, GVA(from), false, &source, &fault))
-		return guest_linear_fault(v, GVA(from), -E_FAULT, fault);
-	if (guest_translate(v, GVA(to), true, &dest, &fault))
-		return guest_linear_fault(v, GVA(to), -E_FAULT, fault);
-	outcome = read_operand(v, source.value, insn->mem_size, value);
-	return outcome == OUTCOME_NEXT ? write_operand(v, dest.value, insn->mem_size, *value) : outcome;
+	from = GVA(insn_string_source(insn, v->virt.reg, bases));
+	to = GVA(insn_string_dest(insn, v->virt.reg, bases));
+	err = guest_probe(v, from, insn->mem_size, false, &source, &at, &fault);
+	if (!err)
+		err = guest_probe(v, to, insn->mem_size, true, &dest, &at, &fault);
+	if (err)
+		return guest_linear_fault(v, at, err, fault);
+	outcome = copy_in(v, from, source, insn->mem_size, value);
+	return outcome == OUTCOME_NEXT ? copy_out(v, to, dest, insn->mem_size, *value) : outcome;
 }
 
 /* MOV and its kin, what drivers do to their devices: no flags, and the stack pointer is no operand. */

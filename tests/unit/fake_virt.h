@@ -20,7 +20,7 @@
 
 static struct fake_virt {
 	uint64_t rip, rflags, cr0, cr3, cr4, efer, tsc_offset;
-	struct segment cs;
+	struct segment cs, data[SEG_GS + 1]; /* data: the others, for who wants their bases */
 	unsigned cpl;
 	uint64_t pdpte[4];
 	unsigned pdpte_loads, flushes, renewals;
@@ -218,8 +218,8 @@ uint64_t virt_code_base(void)
 }
 struct segment virt_segment(unsigned seg)
 {
-	assert_int_equal(seg, SEG_CS);
-	return fake.cs;
+	assert_in_range(seg, SEG_ES, SEG_GS);
+	return seg == SEG_CS ? fake.cs : fake.data[seg];
 }
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset)
 {

@@ -87,6 +87,17 @@ int guest_linear_write(struct vcpu *v, gva_t address, const void *src, size_t si
 	return 0;
 }
 
+int guest_probe(struct vcpu *v, gva_t from, size_t size, bool write, gpa_t *gpa, gva_t *at, uint32_t *fault)
+{
+	gpa_t second;
+	int err = guest_translate(v, *at = from, write, gpa, fault);
+
+	if (err || from.value % PAGE_SIZE + size <= PAGE_SIZE)
+		return err;
+	*at = GVA(ALIGN_UP(from.value, PAGE_SIZE));
+	return guest_translate(v, *at, write, &second, fault);
+}
+
 enum outcome guest_linear_fault(struct vcpu *v, gva_t address, int err, uint32_t fault)
 {
 	assert_int_equal(err, -E_FAULT);
