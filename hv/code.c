@@ -87,7 +87,7 @@ static NOINLINE int fetch(struct vcpu *v)
 	c->cs = virt_segment(SEG_CS);
 	guest_walk_mode(v, &c->mode);
 	mode = insn_mode_of(&c->cs, c->mode.efer & EFER_LMA);
-	address = mode == INSN_MODE_64 ? c->rip : c->cs.base + c->rip;
+	address = mode == INSN_MODE_64 ? c->rip : (uint32_t)(c->cs.base + c->rip);
 	c->known = follow_way(v, address);
 	if (c->known) {
 		memcpy(c->bytes, c->word, sizeof(c->bytes));

@@ -136,6 +136,17 @@ static void registers_count(void **state)
 	fetch_gives(sizeof(load));
 }
 
+/* Outside of 64-bit mode linear addresses have 32 bits: behind 4 GiB comes 0 (SDM Vol. 3A 3.3). */
+static void code_goes_on_behind_4_gib(void **state)
+{
+	(void)state;
+	fake.cs.access &= ~(uint32_t)SEG_AR_L;
+	fake.cs.access |= SEG_AR_DB;
+	fake.rip = 0xfffff000;
+	fake.cs.base = LINEAR + AT + 0x1000;
+	fetch_gives(sizeof(store));
+}
+
 /* Another address space with other code at the same place. */
 static void the_address_space_counts(void **state)
 {
@@ -223,6 +234,7 @@ int main(void)
 	    cmocka_unit_test_setup(changed_bytes_are_seen, setup),
 	    cmocka_unit_test_setup(changed_tables_are_seen, setup),
 	    cmocka_unit_test_setup(registers_count, setup),
+	    cmocka_unit_test_setup(code_goes_on_behind_4_gib, setup),
 	    cmocka_unit_test_setup(the_address_space_counts, setup),
 	    cmocka_unit_test_setup(without_paging_it_is_remembered, setup),
 	    cmocka_unit_test_setup(the_end_of_a_page_is_fetched_each_time, setup),
