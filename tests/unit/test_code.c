@@ -226,6 +226,26 @@ static void forgotten_is_forgotten(void **state)
 	fetch_gives(sizeof(store));
 }
 
+/* --- operands (hv/guest_walk.h) --- */
+
+static void an_operand_is_probed_to_its_end(void **state)
+{
+	uint32_t fault;
+	gpa_t gpa;
+	gva_t at;
+
+	(void)state;
+	assert_int_equal(guest_probe(&vcpu, GVA(LINEAR + PAGE_SIZE - 4), 4, true, &gpa, &at, &fault), 0);
+	assert_int_equal(gpa.value, CODE + PAGE_SIZE - 4);
+	assert_int_equal(guest_probe(&vcpu, GVA(LINEAR + PAGE_SIZE - 3), 4, true, &gpa, &at, &fault), -E_FAULT);
+	assert_int_equal(at.value, LINEAR + PAGE_SIZE); /* for CR2 */
+	assert_int_equal(fault, 2);
+	assert_int_equal(guest_probe(&vcpu, GVA(LINEAR - 1), 2, false, &gpa, &at, &fault), -E_FAULT);
+	assert_int_equal(at.value, LINEAR - 1);
+	assert_int_equal(fault, 0);
+	assert_int_equal(guest_probe(&vcpu, GVA(1ULL << 63), 1, false, &gpa, &at, &fault), -E_INVAL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +261,7 @@ int main(void)
 	    cmocka_unit_test_setup(what_is_no_instruction_is_reported, setup),
 	    cmocka_unit_test_setup(what_is_not_mapped_is_reported, setup),
 	    cmocka_unit_test_setup(forgotten_is_forgotten, setup),
+	    cmocka_unit_test_setup(an_operand_is_probed_to_its_end, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
