@@ -352,21 +352,22 @@ static unsigned some_offset(void)
 	return how < 176 ? msix_at + how % 4 : (unsigned)next(1);
 }
 
-/* What a guest would put there, mostly. */
+/* What a guest would put there, mostly: for a BAR a place in either window, near its begin or its end. */
 static uint32_t some_value(unsigned at)
 {
 	unsigned how = (unsigned)next(1);
+	uint32_t first = how & 128 ? PC_PCI_MEMORY : PC_PCI_IO, unit = how & 64 ? 0x40 : 0x4000;
+	uint32_t end = first + (how & 128 ? PC_PCI_MEMORY_SIZE : PC_PCI_IO_SIZE);
 
 	if (how >= 224 || at < PCI_COMMAND)
 		return (uint32_t)next(4);
 	if (at < PCI_BAR)
 		return how | (how & 64 ? 7 : 0);
-	if (how >= 200)
+	if (how >= 216)
 		return UINT32_MAX;
-	return at >= msix_at ? (how & 3) << (how & 4   ? 30
-					     : how & 8 ? 14
-						       : 6)
-			     : (how & 128 ? PC_PCI_MEMORY : PC_PCI_IO) + (how & 15) * (how & 64 ? 0x40 : 0x4000);
+	if (at >= msix_at)
+		return (how & 3) << (how & 4 ? 30 : how & 8 ? 14 : 6);
+	return (how & 32 ? end - 8 * unit : first) + (how & 15) * unit;
 }
 
 static void by_ports(void)
