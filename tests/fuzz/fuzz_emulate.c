@@ -35,7 +35,7 @@ struct operands {
 		o->flags = flags & STATUS;                                                                             \
 	} while (0)
 
-/* A function for an operation: `two` takes memory and source, `one` memory only. */
+/* A function for an operation, and what a semicolon may follow: `two` takes memory and source, `one` memory only. */
 #define SIZES(name, b, w, l, q)                                                                                        \
 	static void run_##name(struct operands *o, unsigned size)                                                      \
 	{                                                                                                              \
@@ -47,23 +47,41 @@ struct operands {
 			RUN(l, uint32_t);                                                                              \
 		else                                                                                                   \
 			RUN(q, uint64_t);                                                                              \
-	}
+	}                                                                                                              \
+	struct operands
 #define TWO(name)                                                                                                      \
 	SIZES(name, #name "b %b[s], %b[m]", #name "w %w[s], %w[m]", #name "l %k[s], %k[m]", #name "q %q[s], %q[m]")
 #define ONE(name) SIZES(name, #name "b %b[m]", #name "w %w[m]", #name "l %k[m]", #name "q %q[m]")
 /* There are none of bytes. */
 #define BITS(name) SIZES(name, "", #name "w %w[s], %w[m]", #name "l %k[s], %k[m]", #name "q %q[s], %q[m]")
 
-TWO(add)
-TWO(or) TWO(adc) TWO(sbb) TWO(and) TWO(sub) TWO(xor) TWO(cmp) TWO(test) TWO(xchg) TWO(xadd) TWO(cmpxchg) ONE(not )
-    ONE(neg) ONE(inc) ONE(dec) BITS(bt) BITS(bts) BITS(btr) BITS(btc)
+TWO(add);
+TWO(or);
+TWO(adc);
+TWO(sbb);
+TWO(and);
+TWO(sub);
+TWO(xor);
+TWO(cmp);
+TWO(test);
+TWO(xchg);
+TWO(xadd);
+TWO(cmpxchg);
+ONE(not );
+ONE(neg);
+ONE(inc);
+ONE(dec);
+BITS(bt);
+BITS(bts);
+BITS(btr);
+BITS(btc);
 
-	static void (*const run[])(struct operands *o, unsigned size) = {
-	    [INSN_ADD] = run_add,   [INSN_OR] = run_or,	    [INSN_ADC] = run_adc,   [INSN_SBB] = run_sbb,
-	    [INSN_AND] = run_and,   [INSN_SUB] = run_sub,   [INSN_XOR] = run_xor,   [INSN_CMP] = run_cmp,
-	    [INSN_TEST] = run_test, [INSN_NOT] = run_not,   [INSN_NEG] = run_neg,   [INSN_INC] = run_inc,
-	    [INSN_DEC] = run_dec,   [INSN_XCHG] = run_xchg, [INSN_XADD] = run_xadd, [INSN_CMPXCHG] = run_cmpxchg,
-	    [INSN_BT] = run_bt,	    [INSN_BTS] = run_bts,   [INSN_BTR] = run_btr,   [INSN_BTC] = run_btc,
+static void (*const run[])(struct operands *o, unsigned size) = {
+    [INSN_ADD] = run_add,   [INSN_OR] = run_or,	    [INSN_ADC] = run_adc,   [INSN_SBB] = run_sbb,
+    [INSN_AND] = run_and,   [INSN_SUB] = run_sub,   [INSN_XOR] = run_xor,   [INSN_CMP] = run_cmp,
+    [INSN_TEST] = run_test, [INSN_NOT] = run_not,   [INSN_NEG] = run_neg,   [INSN_INC] = run_inc,
+    [INSN_DEC] = run_dec,   [INSN_XCHG] = run_xchg, [INSN_XADD] = run_xadd, [INSN_CMPXCHG] = run_cmpxchg,
+    [INSN_BT] = run_bt,	    [INSN_BTS] = run_bts,   [INSN_BTR] = run_btr,   [INSN_BTC] = run_btc,
 };
 
 struct state {

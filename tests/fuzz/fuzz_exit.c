@@ -596,16 +596,20 @@ static void set_register(void)
 	vcpu.virt.reg[n] = n == REG_RCX && how & 64 ? next(1) % 4 : some_address();
 }
 
+/* One that moves memory or computes, most times, and whatever follows. */
 static void put_code(void)
 {
-	unsigned size = 1 + (unsigned)next(1) % INSN_MAX_LENGTH;
+	static const uint8_t often[][2] = {{0xa4}, {0xa5}, {0xf3, 0xa5}, {0x48, 0xa5}, {0xf3, 0xab}, {0x66, 0xad},
+					   {0x89}, {0x8b}, {0x0f, 0xb6}, {0x81},       {0x87},	     {0x0f, 0xb1}};
+	unsigned how = (unsigned)next(1), size = 1 + how % INSN_MAX_LENGTH;
+	const uint8_t *code = often[how / INSN_MAX_LENGTH % ARRAY_SIZE(often)];
 	uint64_t address = some_address(), gpa;
 	uint32_t fault;
 
 	fake.rip = mode == LONG ? address : (address - fake.cs.base) & UINT32_MAX;
 	address = mode == LONG ? address : address & UINT32_MAX;
 	for (unsigned i = 0; i < size; i++) {
-		uint8_t byte = (uint8_t)next(1);
+		uint8_t byte = i < 2 && how < 192 && code[i] ? code[i] : (uint8_t)next(1);
 
 		if (look_up(address + i, WALK_READ, &gpa, &fault) == -E_INVAL || gpa - LINEAR >= WINDOW)
 			continue;
@@ -648,6 +652,7 @@ static void set_state(void)
 static void power_up(void)
 {
 	static const uint32_t access[] = {0x9b | SEG_AR_L, 0x9b | SEG_AR_DB, 0x9b | SEG_AR_DB, 0x9b};
+	static const uint8_t place[PAGES] = {2, 0, 3, 1}; /* none is behind its neighbour */
 	struct bus_range device = {DEVICE, DEVICE_SIZE, "device", NULL, device_read, device_write};
 	struct bus_range ports = {PORT, PORTS, "ports", NULL, port_in, port_out};
 
@@ -660,11 +665,14 @@ static void power_up(void)
 	if (mode >= PROTECTED)
 		fake.cr4 = fake.efer = 0;
 	for (unsigned n = 0; n < PAGES; n++)
-		page[n] = (struct page){true, true, true, false, LINEAR + (n ^ 2) * PAGE_SIZE};
+		page[n] = (struct page){true, true, true, false, LINEAR + place[n] * PAGE_SIZE};
 	put_tables(&memory);
 	model.memory = memory;
 	cr2 = 0;
 	fake.rip = LINEAR;
+	vcpu.virt.reg[REG_RSI] = LINEAR + PAGE_SIZE - 1; /* in two pages */
+	vcpu.virt.reg[REG_RDI] = LINEAR + 3 * PAGE_SIZE - 2;
+	vcpu.virt.reg[REG_RCX] = 3;
 	REQUIRE(!guest_mem_add(&vm.mem, &(struct guest_region){0, TABLES, memory.tables, true}));
 	REQUIRE(!guest_mem_add(&vm.mem, &(struct guest_region){LINEAR, WINDOW, memory.window, true}));
 	REQUIRE(!bus_add(&vm.pc.mmio, &device) && !bus_add(&vm.pc.pio, &ports));
