@@ -14,7 +14,6 @@
 
 #include "hv/clock.h"
 #include "hv/dev/virtio_balloon.h"
-#include "hv/pc_map.h"
 #include "tests/fuzz/virtio_fuzz.h"
 
 #define BUDGET	  (64 * KIB)
@@ -30,9 +29,7 @@ uint64_t clock_now(void)
 	return 0;
 }
 
-static struct bus pio, mmio;
-static struct pci_host host;
-static struct guest_mem mem;
+static struct machine machine;
 static struct virtio_balloon balloon;
 static bool full, dry, works;
 static uint64_t asked; /* pages, and chunks, in a turn */
@@ -87,43 +84,23 @@ static void discard(void *ctx, gpa_t gpa)
 
 static void power_on(void)
 {
-	static const struct platform platform = {.request = request};
-	struct pci_host_setup s = {.pio = &pio, .mmio = &mmio, .platform = &platform, .apics = &apics};
-	struct virtio_balloon_setup b = {.host = {NULL, has_room, give, want, discard}, .mem = &mem, .kick = kick};
+	struct virtio_balloon_setup b = {
+	    .host = {NULL, has_room, give, want, discard}, .mem = &machine.mem, .kick = kick};
 
-	memset(&pio, 0, sizeof(pio));
-	memset(&mmio, 0, sizeof(mmio));
-	memset(&mem, 0, sizeof(mem));
+	machine_power_on(&machine, set_intx);
 	full = dry = works = false;
 	turns = 0;
-	REQUIRE(guest_mem_add(&mem, &(struct guest_region){BASE, SIZE, zeroed_block(0, SIZE), true}) == 0);
-	for (unsigned i = 0; i < PCI_INTX; i++)
-		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
-	REQUIRE(pci_host_init(&host, &s) == 0);
-	REQUIRE(virtio_balloon_init(&balloon, &host, &b) == 0);
+	(void)machine_add_memory(&machine, BASE, SIZE, 0);
+	REQUIRE(virtio_balloon_init(&balloon, &machine.host, &b) == 0);
 }
 
 /* --- what the driver does --- */
-
-static void put(uint64_t gpa, const void *bytes, size_t size)
-{
-	(void)!guest_write(&mem, GPA(gpa), bytes, size);
-}
-
-static void write_register(unsigned offset, unsigned size, uint64_t value)
-{
-	uint64_t at = balloon.transport.pci.bar[2].base + offset;
-	const struct bus_range *r = bus_find(&mmio, at, size);
-
-	if (r)
-		r->write(r->dev, at, size, value);
-}
 
 static void access_register(void)
 {
 	unsigned how = (unsigned)next(1), offset = (how & 3) << 12 | (unsigned)next(1), size = 1u << (how >> 2 & 3);
 	uint64_t at = balloon.transport.pci.bar[2].base + offset;
-	const struct bus_range *r = bus_find(&mmio, at, size);
+	const struct bus_range *r = bus_find(&machine.mmio, at, size);
 
 	if (!r)
 		return;
@@ -135,38 +112,14 @@ static void access_register(void)
 
 static void write_anything(void)
 {
-	uint64_t gpa = BASE + next(3) % SIZE;
-	unsigned size = (unsigned)next(1) % 64;
-
-	for (unsigned i = 0; i < size && left; i++) {
-		uint8_t byte = (uint8_t)next(1);
-
-		put(gpa + i, &byte, 1);
-	}
+	put_anything(&machine, BASE + next(3) % SIZE);
 }
 
 static void start(void)
 {
 	unsigned how = (unsigned)next(1);
 
-	pci_config_write(&balloon.transport.pci, PCI_COMMAND, 2,
-			 PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	write_register(20, 1, 0);
-	write_register(20, 1, 3);
-	write_register(8, 4, 0);
-	write_register(12, 4, (how & 0x27) | (how & 8 ? 0x30000000 : 0));
-	write_register(8, 4, 1);
-	write_register(12, 4, 1);
-	write_register(20, 1, 11);
-	for (unsigned n = 0; n < VIRTIO_BALLOON_QUEUES; n++) {
-		write_register(22, 2, n);
-		write_register(24, 2, 16);
-		write_register(32, 8, BASE + 0x3000 * n);
-		write_register(40, 8, BASE + 0x3000 * n + 0x1000);
-		write_register(48, 8, BASE + 0x3000 * n + 0x2000);
-		write_register(28, 2, 1);
-	}
-	write_register(20, 1, 15);
+	start_device(&machine, &balloon.transport, (how & 0x27) | (how & 8 ? 0x30000000 : 0), 1, 16, BASE);
 }
 
 /* A chain of up to four parts on a queue, made available. */
@@ -174,25 +127,19 @@ static void make_request(void)
 {
 	unsigned how = (unsigned)next(1), n = how % VIRTIO_BALLOON_QUEUES, parts = 1 + (how >> 4 & 3);
 	const struct virtqueue *q = &balloon.transport.queue[n];
-	uint16_t first = q->next_take % 16, index = (uint16_t)(q->next_take + 1);
-	struct {
-		uint64_t gpa;
-		uint32_t size;
-		uint16_t flags, next;
-	} d;
+	unsigned first = q->next_take;
 
 	if (!q->enabled)
 		return;
 	for (unsigned i = 0; i < parts; i++) {
-		d.gpa = how & 0x40 ? next(1) * (PAGE_SIZE * 128) : DATA + next(2) % 0x4100;
-		d.size = how & 0x80 ? (uint32_t)next(4) : (uint32_t)next(2);
-		d.flags = (uint16_t)((i + 1 < parts ? 1 : 0) | (how & 0x40 ? 2 : 0));
-		d.next = (uint16_t)((first + i + 1) % 16);
-		put(q->descriptors.value + 16 * ((first + i) % 16u), &d, sizeof(d));
+		uint64_t gpa = how & 0x40 ? next(1) * (PAGE_SIZE * 128) : DATA + next(2) % 0x4100;
+		uint32_t size = how & 0x80 ? (uint32_t)next(4) : (uint32_t)next(2);
+
+		put_descriptor(&machine, q, first + i, gpa, size,
+			       (uint16_t)((i + 1 < parts ? 1 : 0) | (how & 0x40 ? 2 : 0)));
 	}
-	put(q->driver.value + 4 + 2 * first, &first, 2);
-	put(q->driver.value + 2, &index, 2);
-	write_register(0x3000 + 4 * n, 2, n);
+	publish(&machine, q, first, 1);
+	set_common(&machine, &balloon.transport, 0x3000 + 4 * n, 2, n);
 }
 
 /* --- what the machine does --- */

@@ -39,9 +39,7 @@ static const struct {
 	uint64_t gpa, size;
 } region[REGIONS] = {{BASE, RINGS}, {DATA, 20 * PAGE_SIZE}, {FAR, PAGE_SIZE}};
 
-static struct bus pio, mmio;
-static struct pci_host host;
-static struct guest_mem mem;
+static struct machine machine;
 static struct virtio_blk blk[DISKS];
 static uint8_t *store[DISKS];
 static bool intx[PCI_INTX];
@@ -103,32 +101,24 @@ static void plug(unsigned i)
 					       .write = store_write,
 					       .zero = store_zero},
 				     .queues = i ? 1 : 2,
-				     .mem = &mem,
+				     .mem = &machine.mem,
 				     .kick = kick,
 				     .ctx = &blk[i]};
 
 	store[i] = zeroed_block(REGIONS + i, DISK_SIZE);
 	s.store.ctx = store[i];
-	REQUIRE(virtio_blk_init(&blk[i], &host, &s) == 0);
+	REQUIRE(virtio_blk_init(&blk[i], &machine.host, &s) == 0);
 }
 
 static void power_on(void)
 {
-	static const struct platform platform = {.request = request};
-	struct pci_host_setup s = {.pio = &pio, .mmio = &mmio, .platform = &platform, .apics = &apics};
 
-	memset(&pio, 0, sizeof(pio));
-	memset(&mmio, 0, sizeof(mmio));
-	memset(&mem, 0, sizeof(mem));
+	machine_power_on(&machine, set_intx);
 	memset(intx, 0, sizeof(intx));
 	moved = messages = turns = 0;
 	store_fails = false;
 	for (unsigned i = 0; i < REGIONS; i++)
-		REQUIRE(guest_mem_add(&mem, &(struct guest_region){region[i].gpa, region[i].size,
-								   zeroed_block(i, region[i].size), true}) == 0);
-	for (unsigned i = 0; i < PCI_INTX; i++)
-		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
-	REQUIRE(pci_host_init(&host, &s) == 0);
+		(void)machine_add_memory(&machine, region[i].gpa, region[i].size, i);
 	for (unsigned i = 0; i < DISKS; i++)
 		plug(i);
 }
@@ -139,8 +129,8 @@ static void power_on(void)
 static bool ring(const struct bus *bus, uint64_t addr)
 {
 	unsigned offset = 0;
-	const struct pci_bar *bar =
-	    bus == &pio ? pci_host_port_bell(&host, addr, &offset) : pci_host_memory_bell(&host, addr, &offset);
+	const struct pci_bar *bar = bus == &machine.pio ? pci_host_port_bell(&machine.host, addr, &offset)
+							: pci_host_memory_bell(&machine.host, addr, &offset);
 
 	if (bar)
 		bar->bells.ring(bar->dev, offset);
@@ -165,7 +155,7 @@ static void access_port(void)
 	unsigned how = (unsigned)next(1);
 	uint64_t port = how & 0x80 ? PC_PCI_IO + next(2) % PC_PCI_IO_SIZE : 0xCF8 + (how >> 2) % 8;
 
-	access_bus(&pio, port, 1u << how % 3, how & 0x40);
+	access_bus(&machine.pio, port, 1u << how % 3, how & 0x40);
 }
 
 /* Of one of the disks, most times. */
@@ -174,7 +164,7 @@ static void access_ecam(void)
 	unsigned how = (unsigned)next(1);
 	uint64_t place = how & 0x80 ? next(3) : (1 + (how >> 2) % 2) << 15 | next(1);
 
-	access_bus(&mmio, PC_ECAM + place % PC_ECAM_SIZE, 1u << how % 4, how & 0x40);
+	access_bus(&machine.mmio, PC_ECAM + place % PC_ECAM_SIZE, 1u << how % 4, how & 0x40);
 }
 
 /* At a BAR of a disk, where it is now. */
@@ -184,7 +174,8 @@ static void access_bar(void)
 	const struct pci_bar *bar = &blk[how >> 2 & 1].transport.pci.bar[(how >> 3) % 3];
 	uint64_t offset = next(how & 0x20 ? 2 : 1) << (how & 0x10 ? 4 : 0);
 
-	access_bus(bar->io ? &pio : &mmio, bar->base + offset, 1u << how % (bar->io ? 3 : 4), how & 0x40);
+	access_bus(bar->io ? &machine.pio : &machine.mmio, bar->base + offset, 1u << how % (bar->io ? 3 : 4),
+		   how & 0x40);
 }
 
 /* A register of the common structure at its width. */
@@ -194,7 +185,7 @@ static void write_common(void)
 	static const uint8_t width[] = {4, 4, 4, 2, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 2};
 	unsigned how = (unsigned)next(1);
 
-	access_bus(&mmio, blk[how >> 4 & 1].transport.pci.bar[2].base + place[how % 16], width[how % 16], true);
+	access_bus(&machine.mmio, blk[how >> 4 & 1].transport.pci.bar[2].base + place[how % 16], width[how % 16], true);
 }
 
 /* Through the window in configuration space, which is put onto some register before. */
@@ -203,36 +194,19 @@ static void access_window(void)
 	unsigned how = (unsigned)next(1);
 	const struct virtio_pci *v = &blk[how & 1].transport;
 	uint64_t at = PC_ECAM + (v->pci.slot << 15) + v->window;
-	const struct bus_range *r = bus_find(&mmio, at, 1);
+	const struct bus_range *r = bus_find(&machine.mmio, at, 1);
 
 	r->write(r->dev, at + 4, 1, how & 2 ? 2 : next(1));
 	r->write(r->dev, at + 8, 4, how & 4 ? next(1) % 64 : next(4));
 	r->write(r->dev, at + 12, 4, how & 8 ? 1u << (how >> 4 & 3) : next(1));
-	access_bus(&mmio, at + 16, 1u << (how >> 4 & 3), how & 0x40);
+	access_bus(&machine.mmio, at + 16, 1u << (how >> 4 & 3), how & 0x40);
 }
 
 /* --- what changes the guest's memory --- */
 
 static void write_anything(void)
 {
-	uint64_t gpa = BASE + next(3) % (FAR + PAGE_SIZE - BASE);
-	unsigned size = (unsigned)next(1) % 64;
-
-	for (unsigned i = 0; i < size && left; i++) {
-		uint8_t byte = (uint8_t)next(1);
-
-		(void)!guest_write(&mem, GPA(gpa + i), &byte, 1);
-	}
-}
-
-static void put(uint64_t gpa, const void *bytes, size_t size)
-{
-	(void)!guest_write(&mem, GPA(gpa), bytes, size);
-}
-
-static void put16(uint64_t gpa, uint16_t value)
-{
-	put(gpa, &value, sizeof(value));
+	put_anything(&machine, BASE + next(3) % (FAR + PAGE_SIZE - BASE));
 }
 
 /* Part number i of a chain: a piece of the data region, or somewhere. Its size is often whole sectors. */
@@ -242,7 +216,7 @@ static void put_part(const struct virtqueue *q, unsigned i, uint16_t flags)
 	uint64_t gpa = how & 0x80 ? next(3) : DATA + 0x200 + (how & 0x3F) * 0x140;
 	uint32_t size = how & 0x40 ? (uint32_t)next(how & 1 ? 3 : 1) : (uint32_t)(next(1) & 0x7F) * BLOCK_SECTOR;
 
-	put_descriptor(&mem, q, i, gpa, size, flags);
+	put_descriptor(&machine, q, i, gpa, size, flags);
 }
 
 /* A chain that looks like a request: header, some parts, status. It is made available. */
@@ -261,62 +235,25 @@ static void make_request(void)
 
 	if (!q->enabled)
 		return;
-	put(DATA, &h, sizeof(h));
-	put_descriptor(&mem, q, first, DATA, h.type >= 11 ? 32 : 16, 1);
+	put(&machine, DATA, &h, sizeof(h));
+	put_descriptor(&machine, q, first, DATA, h.type >= 11 ? 32 : 16, 1);
 	for (unsigned i = 1; i <= parts; i++)
 		put_part(q, (first + i) % q->size, (uint16_t)(1 | write));
-	put_descriptor(&mem, q, (first + parts + 1) % q->size, DATA + 0x100, 1, 2);
-	if (!q->packed) {
-		put16(q->driver.value + 4 + 2 * (first % q->size), (uint16_t)(first % q->size));
-		put16(q->driver.value + 2, (uint16_t)(first + 1));
-	}
-	access_bus(&pio, v->pci.bar[0].base + 4 * (unsigned)(q - v->queue), 2, true);
+	put_descriptor(&machine, q, (first + parts + 1) % q->size, DATA + 0x100, 1, 2);
+	publish(&machine, q, first, 1);
+	access_bus(&machine.pio, v->pci.bar[0].base + 4 * (unsigned)(q - v->queue), 2, true);
 }
 
 /* --- what the driver and the machine do --- */
 
-static void set_common(const struct virtio_pci *v, unsigned offset, unsigned size, uint64_t value)
-{
-	const struct bus_range *r = bus_find(&mmio, v->pci.bar[2].base + offset, size);
-
-	if (r)
-		r->write(r->dev, v->pci.bar[2].base + offset, size, value);
-}
-
-static void set_up_queue(const struct virtio_pci *v, unsigned n, unsigned size)
-{
-	uint64_t area = BASE + 2 * n * PAGE_SIZE;
-
-	set_common(v, 22, 2, n);
-	set_common(v, 24, 2, size);
-	set_common(v, 26, 2, n + 1);
-	set_common(v, 32, 8, area);
-	set_common(v, 40, 8, area + 0x1000);
-	set_common(v, 48, 8, area + 0x1800);
-	set_common(v, 28, 2, 1);
-}
-
-/* All that a driver does before its first request. */
 static void start(void)
 {
-	static const uint16_t size[] = {1, 2, 3, 8, 16, 64, 128, 256}; /* 3: for packed rings only */
 	unsigned how = (unsigned)next(1);
 	struct virtio_pci *v = &blk[how & 1].transport;
-	uint32_t ring = how & 2 ? 0x30000000 : 0;
 
 	if (how & 4)
 		virtio_pci_reset(v);
-	pci_config_write(&v->pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	set_common(v, 20, 1, 0);
-	set_common(v, 20, 1, 3);
-	set_common(v, 8, 4, 0);
-	set_common(v, 12, 4, ring);
-	set_common(v, 8, 4, 1);
-	set_common(v, 12, 4, 0x101 | (how & 8 ? 4 : 0));
-	set_common(v, 20, 1, 11);
-	for (unsigned n = 0; n < v->queues; n++)
-		set_up_queue(v, n, size[(how >> 4) % 8]);
-	set_common(v, 20, 1, 15);
+	start_device(&machine, v, how & 2 ? 0x30000000 : 0, 0x101 | (how & 8 ? 4 : 0), some_size[how >> 4 & 7], BASE);
 }
 
 static void use_msix(void)
@@ -367,9 +304,9 @@ static void change_state(void)
 	else if (how & 8)
 		virtio_pci_reset(v);
 	else if (how & 16)
-		pci_host_reset(&host);
+		pci_host_reset(&machine.host);
 	else
-		set_common(v, 20, 1, 0);
+		set_common(&machine, v, 20, 1, 0);
 }
 
 /* --- what always holds --- */

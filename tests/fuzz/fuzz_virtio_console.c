@@ -15,7 +15,6 @@
 
 #include "hv/clock.h"
 #include "hv/dev/virtio_console.h"
-#include "hv/pc_map.h"
 #include "tests/fuzz/virtio_fuzz.h"
 
 #define PORTS	  2
@@ -33,9 +32,7 @@ uint64_t clock_now(void)
 	return 0;
 }
 
-static struct bus pio, mmio;
-static struct pci_host host;
-static struct guest_mem mem;
+static struct machine machine;
 static struct virtio_console con;
 static uint64_t said;
 static size_t room[PORTS];
@@ -78,26 +75,18 @@ static void say(void *ctx, const uint8_t *bytes, size_t count)
 
 static void power_on(void)
 {
-	static const struct platform platform = {.request = request};
-	struct pci_host_setup s = {.pio = &pio, .mmio = &mmio, .platform = &platform, .apics = &apics};
-	struct guest_region ram = {BASE, RAM_SIZE, zeroed_block(0, RAM_SIZE), true};
 	struct virtio_console_setup c = {
-	    .ports = PORTS, .cols = 80, .rows = 24, .mem = &mem, .kick = kick, .ctx = &con};
+	    .ports = PORTS, .cols = 80, .rows = 24, .mem = &machine.mem, .kick = kick, .ctx = &con};
 
-	memset(&pio, 0, sizeof(pio));
-	memset(&mmio, 0, sizeof(mmio));
-	memset(&mem, 0, sizeof(mem));
+	machine_power_on(&machine, set_intx);
 	said = turns = 0;
 	emergency = false;
-	REQUIRE(ram.host && guest_mem_add(&mem, &ram) == 0);
-	for (unsigned i = 0; i < PCI_INTX; i++)
-		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
+	(void)machine_add_memory(&machine, BASE, RAM_SIZE, 0);
 	for (unsigned i = 0; i < PORTS; i++) {
 		room[i] = 100;
 		c.end[i] = (struct virtio_console_end){&room[i], room_of, say};
 	}
-	REQUIRE(pci_host_init(&host, &s) == 0);
-	REQUIRE(virtio_console_init(&con, &host, &c) == 0);
+	REQUIRE(virtio_console_init(&con, &machine.host, &c) == 0);
 }
 
 /* --- what the driver does --- */
@@ -106,7 +95,7 @@ static void access_bar(unsigned bar, uint64_t offset, unsigned size, bool write,
 {
 	const struct pci_bar *b = &con.transport.pci.bar[bar];
 	uint64_t addr = b->base + offset;
-	const struct bus_range *r = bus_find(b->io ? &pio : &mmio, addr, size);
+	const struct bus_range *r = bus_find(b->io ? &machine.pio : &machine.mmio, addr, size);
 
 	if (!r)
 		return;
@@ -116,11 +105,6 @@ static void access_bar(unsigned bar, uint64_t offset, unsigned size, bool write,
 		REQUIRE(size == 8 || !(r->read(r->dev, addr, size) >> 8 * size)); /* no wider than asked for */
 }
 
-static void set_common(unsigned offset, unsigned size, uint64_t value)
-{
-	access_bar(2, offset, size, true, value);
-}
-
 /* A register of the common structure at its width. */
 static void write_common(void)
 {
@@ -128,7 +112,7 @@ static void write_common(void)
 	static const uint8_t width[] = {4, 4, 4, 2, 1, 2, 2, 2, 2, 4, 4, 4, 4, 4, 4, 2};
 	unsigned how = (unsigned)next(1) % 16;
 
-	set_common(place[how], width[how], next(width[how]));
+	set_common(&machine, &con.transport, place[how], width[how], next(width[how]));
 }
 
 static void access_config(void)
@@ -140,26 +124,9 @@ static void access_config(void)
 	emergency = false;
 }
 
-static void put(uint64_t gpa, const void *bytes, size_t size)
-{
-	(void)!guest_write(&mem, GPA(gpa), bytes, size);
-}
-
-static void put16(uint64_t gpa, uint16_t value)
-{
-	put(gpa, &value, sizeof(value));
-}
-
 static void write_anything(void)
 {
-	uint64_t gpa = BASE + next(3) % RAM_SIZE;
-	unsigned size = (unsigned)next(1) % 64;
-
-	for (unsigned i = 0; i < size && left; i++) {
-		uint8_t byte = (uint8_t)next(1);
-
-		put(gpa + i, &byte, 1);
-	}
+	put_anything(&machine, BASE + next(3) % RAM_SIZE);
 }
 
 /* A chain of up to three parts is made available; its direction is that of the queue, most times. */
@@ -171,13 +138,10 @@ static void offer(unsigned n, uint64_t gpa, uint32_t size)
 	unsigned first = q->next_take;
 
 	for (unsigned i = 0; i < parts; i++)
-		put_descriptor(&mem, q, (first + 1 + i) % q->size, how & 0x80 ? next(3) : DATA + next(2) % 0x8000,
+		put_descriptor(&machine, q, (first + 1 + i) % q->size, how & 0x80 ? next(3) : DATA + next(2) % 0x8000,
 			       (uint32_t)next(how & 0x40 ? 3 : 1), (uint16_t)(write | (i + 1 < parts)));
-	put_descriptor(&mem, q, first, gpa, size, (uint16_t)(write | (parts != 0)));
-	if (!q->packed) {
-		put16(q->driver.value + 4 + 2 * (first % q->size), (uint16_t)(first % q->size));
-		put16(q->driver.value + 2, (uint16_t)(first + 1));
-	}
+	put_descriptor(&machine, q, first, gpa, size, (uint16_t)(write | (parts != 0)));
+	publish(&machine, q, first, 1);
 	access_bar(0, 4 * n, 2, true, n);
 }
 
@@ -200,43 +164,18 @@ static void send_control(void)
 
 	if (!con.transport.queue[3].enabled)
 		return;
-	put(DATA, &c, sizeof(c));
+	put(&machine, DATA, &c, sizeof(c));
 	offer(3, DATA, sizeof(c));
 }
 
-static void set_up_queue(unsigned n, unsigned size)
-{
-	uint64_t area = BASE + 2 * n * PAGE_SIZE;
-
-	set_common(22, 2, n);
-	set_common(24, 2, size);
-	set_common(26, 2, n + 1);
-	set_common(32, 8, area);
-	set_common(40, 8, area + 0x1000);
-	set_common(48, 8, area + 0x1800);
-	set_common(28, 2, 1);
-}
-
-/* All that a driver does before its first byte. */
 static void start(void)
 {
-	static const uint16_t size[] = {1, 2, 3, 8, 16, 64, 128, 256}; /* 3: for packed rings only */
 	unsigned how = (unsigned)next(1);
-	struct virtio_pci *v = &con.transport;
 
 	if (how & 4)
-		virtio_pci_reset(v);
-	pci_config_write(&v->pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	set_common(20, 1, 0);
-	set_common(20, 1, 3);
-	set_common(8, 4, 0);
-	set_common(12, 4, (how & 2 ? 0x30000000 : 0) | (how & 1 ? 1 : 7));
-	set_common(8, 4, 1);
-	set_common(12, 4, 0x101 | (how & 8 ? 4 : 0));
-	set_common(20, 1, 11);
-	for (unsigned n = 0; n < QUEUES; n++)
-		set_up_queue(n, size[(how >> 4) % 8]);
-	set_common(20, 1, 15);
+		virtio_pci_reset(&con.transport);
+	start_device(&machine, &con.transport, (how & 2 ? 0x30000000 : 0) | (how & 1 ? 1 : 7),
+		     0x101 | (how & 8 ? 4 : 0), some_size[how >> 4 & 7], BASE);
 }
 
 /* --- what the outside does --- */
@@ -266,9 +205,9 @@ static void change_state(void)
 	if (how & 1)
 		virtio_pci_reset(&con.transport);
 	else if (how & 2)
-		pci_host_reset(&host);
+		pci_host_reset(&machine.host);
 	else
-		set_common(20, 1, 0);
+		set_common(&machine, &con.transport, 20, 1, 0);
 }
 
 /* What every turn increases that leaves something to do. In a packed ring of few places it can't be told. */

@@ -41,9 +41,7 @@ uint64_t clock_now(void)
 
 /* A guest. Card 0 is on an access port, isolated; 1 on a trunk; 2 may send from any address. */
 static struct guest {
-	struct bus pio, mmio;
-	struct pci_host host;
-	struct guest_mem mem;
+	struct machine m;
 	struct virtio_net net;
 	struct vswitch_transit transit[VIRTIO_NET_MAX_PAIRS];
 	bool waits[VIRTIO_NET_MAX_PAIRS];
@@ -169,30 +167,22 @@ static void enable(struct guest *g)
 
 static void plug(unsigned i)
 {
-	static const struct platform platform = {.request = request};
-	static const struct {
-		uint64_t gpa, size;
-	} region[REGIONS] = {{BASE, RINGS}, {DATA, DATA_SIZE}};
 	struct guest *g = &guest[i];
-	struct pci_host_setup host = {.pio = &g->pio, .mmio = &g->mmio, .platform = &platform, .apics = &apics};
 	struct virtio_net_setup s = {.pairs = i == 1 ? 2 : 1,
 				     .spoof = config[i].spoof,
 				     .link = true,
 				     .send = send,
 				     .backend = g,
-				     .mem = &g->mem,
+				     .mem = &g->m.mem,
 				     .kick = kick,
 				     .ctx = g};
 	struct vswitch_port_config port = config[i];
 
 	memcpy(s.mac, port.mac, NET_MAC_SIZE);
-	for (unsigned n = 0; n < PCI_INTX; n++)
-		host.intx[n] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + n};
-	for (unsigned n = 0; n < REGIONS; n++)
-		REQUIRE(guest_mem_add(&g->mem, &(struct guest_region){region[n].gpa, region[n].size,
-								      zeroed_block(i * REGIONS + n, region[n].size),
-								      true}) == 0);
-	REQUIRE(pci_host_init(&g->host, &host) == 0 && virtio_net_init(&g->net, &g->host, &s) == 0);
+	machine_power_on(&g->m, set_intx);
+	(void)machine_add_memory(&g->m, BASE, RINGS, i * REGIONS);
+	(void)machine_add_memory(&g->m, DATA, DATA_SIZE, i * REGIONS + 1);
+	REQUIRE(virtio_net_init(&g->net, &g->m.host, &s) == 0);
 	enable(g);
 	port.owner = g;
 	g->port = vswitch_attach(&sw, &port);
@@ -212,16 +202,6 @@ static void power_on(void)
 
 /* --- what changes a guest's memory --- */
 
-static void put(struct guest *g, uint64_t gpa, const void *bytes, size_t size)
-{
-	(void)!guest_write(&g->mem, GPA(gpa), bytes, size);
-}
-
-static void put16(struct guest *g, uint64_t gpa, uint16_t value)
-{
-	put(g, gpa, &value, sizeof(value));
-}
-
 static struct guest *some_guest(unsigned how)
 {
 	return &guest[how % CARDS];
@@ -230,24 +210,8 @@ static struct guest *some_guest(unsigned how)
 static void write_anything(void)
 {
 	struct guest *g = some_guest((unsigned)next(1));
-	uint64_t gpa = BASE + next(3) % (RINGS + DATA_SIZE);
-	unsigned size = (unsigned)next(1) % 64;
 
-	for (unsigned i = 0; i < size && left; i++) {
-		uint8_t byte = (uint8_t)next(1);
-
-		put(g, gpa + i, &byte, 1);
-	}
-}
-
-/* Makes chains available that begin at the descriptors from `first` on. */
-static void publish(struct guest *g, struct virtqueue *q, unsigned first, unsigned chains)
-{
-	if (q->packed)
-		return;
-	for (unsigned i = 0; i < chains; i++)
-		put16(g, q->driver.value + 4 + 2 * ((first + i) % q->size), (uint16_t)((first + i) % q->size));
-	put16(g, q->driver.value + 2, (uint16_t)(first + chains));
+	put_anything(&g->m, BASE + next(3) % (RINGS + DATA_SIZE));
 }
 
 static void notify(struct guest *g, unsigned n)
@@ -262,8 +226,8 @@ static void put_buffers(struct guest *g, struct virtqueue *q, unsigned count, ui
 		return;
 	count = count < q->size ? count : q->size;
 	for (unsigned i = 0; i < count; i++)
-		put_descriptor(&g->mem, q, q->next_take + i, DATA + i * 0x600, size, 2);
-	publish(g, q, q->next_take, count);
+		put_descriptor(&g->m, q, q->next_take + i, DATA + i * 0x600, size, 2);
+	publish(&g->m, q, q->next_take, count);
 }
 
 static void offer_buffers(void)
@@ -303,8 +267,8 @@ static void make_frame(struct guest *g, unsigned how, uint64_t gpa, uint32_t siz
 		h = (struct header){1, 1, 54, (uint16_t)(how & 128 ? next(2) : 1000), (uint16_t)(at + 22), 16, 0};
 	else if (how & 128)
 		h = (struct header){.flags = 1, .csum_start = (uint16_t)next(1), .csum_offset = (uint16_t)next(1)};
-	put(g, gpa, &h, sizeof(h));
-	put(g, gpa + sizeof(h), frame, size < sizeof(frame) ? size : sizeof(frame));
+	put(&g->m, gpa, &h, sizeof(h));
+	put(&g->m, gpa + sizeof(h), frame, size < sizeof(frame) ? size : sizeof(frame));
 }
 
 static void send_frame(void)
@@ -319,9 +283,9 @@ static void send_frame(void)
 	if (!q->enabled || q->in_flight || q->size < 2)
 		return;
 	make_frame(g, how, gpa, size);
-	put_descriptor(&g->mem, q, q->next_take + 1u, gpa + first, size > first ? size - first + 12 : 1, 0);
-	put_descriptor(&g->mem, q, q->next_take, gpa, first, 1);
-	publish(g, q, q->next_take, 1);
+	put_descriptor(&g->m, q, q->next_take + 1u, gpa + first, size > first ? size - first + 12 : 1, 0);
+	put_descriptor(&g->m, q, q->next_take, gpa, first, 1);
+	publish(&g->m, q, q->next_take, 1);
 	notify(g, n);
 	if (who < 0x80)
 		(void)virtio_pci_work(&g->net.transport, BUDGET, now + 1000);
@@ -340,36 +304,15 @@ static void send_command(void)
 		return;
 	for (unsigned i = 0; i < sizeof(data); i++)
 		data[i] = (uint8_t)next(1);
-	put(g, DATA, data, sizeof(data));
-	put16(g, DATA, command[how / 3 % ARRAY_SIZE(command)]);
-	put_descriptor(&g->mem, q, q->next_take + 1u, DATA + 0x100, 1, 2);
-	put_descriptor(&g->mem, q, q->next_take, DATA, 2 + (uint32_t)next(1) % 30, 1);
-	publish(g, q, q->next_take, 1);
+	put(&g->m, DATA, data, sizeof(data));
+	put16(&g->m, DATA, command[how / 3 % ARRAY_SIZE(command)]);
+	put_descriptor(&g->m, q, q->next_take + 1u, DATA + 0x100, 1, 2);
+	put_descriptor(&g->m, q, q->next_take, DATA, 2 + (uint32_t)next(1) % 30, 1);
+	publish(&g->m, q, q->next_take, 1);
 	notify(g, n);
 }
 
 /* --- what the driver and the machine do --- */
-
-static void set_common(struct guest *g, unsigned offset, unsigned size, uint64_t value)
-{
-	uint64_t at = g->net.transport.pci.bar[2].base + offset;
-	const struct bus_range *r = bus_find(&g->mmio, at, size);
-
-	REQUIRE(r);
-	r->write(r->dev, at, size, value);
-}
-
-static void set_up_queue(struct guest *g, unsigned n, unsigned size)
-{
-	uint64_t area = BASE + 2 * n * PAGE_SIZE;
-
-	set_common(g, 22, 2, n);
-	set_common(g, 24, 2, size);
-	set_common(g, 32, 8, area);
-	set_common(g, 40, 8, area + 0x1000);
-	set_common(g, 48, 8, area + 0x1800);
-	set_common(g, 28, 2, 1);
-}
 
 /* All that a driver does before its first frame, with features as they come, of those that are offered. */
 static void start_card(struct guest *g, unsigned how)
@@ -377,16 +320,8 @@ static void start_card(struct guest *g, unsigned how)
 	static const uint16_t size[] = {64, 8, 3, 2}; /* 3: for packed rings only */
 	uint64_t wanted = how & 0x80 ? next(3) : 0xFFFFFF, offered = g->net.transport.kind->features(&g->net);
 
-	set_common(g, 20, 1, 0);
-	set_common(g, 20, 1, 3);
-	set_common(g, 8, 4, 0);
-	set_common(g, 12, 4, (wanted & offered) | (how & 0x40 ? 0x30000000 : 0));
-	set_common(g, 8, 4, 1);
-	set_common(g, 12, 4, 0x101 | (how & 0x20 ? 4 : 0));
-	set_common(g, 20, 1, 11);
-	for (unsigned n = 0; n < g->net.transport.queues; n++)
-		set_up_queue(g, n, size[how % ARRAY_SIZE(size)]);
-	set_common(g, 20, 1, 15);
+	start_device(&g->m, &g->net.transport, (uint32_t)(wanted & offered) | (how & 0x40 ? 0x30000000 : 0),
+		     0x101 | (how & 0x20 ? 4 : 0), size[how % ARRAY_SIZE(size)], BASE);
 	put_buffers(g, &g->net.transport.queue[0], how & 0x10 ? 4 : 40, 1526);
 }
 
@@ -402,7 +337,7 @@ static void access_config(void)
 	unsigned how = (unsigned)next(1);
 	struct guest *g = some_guest(how);
 	uint64_t at = g->net.transport.pci.bar[2].base + 0x2000 + next(1) % 16;
-	const struct bus_range *r = bus_find(&g->mmio, at, 1);
+	const struct bus_range *r = bus_find(&g->m.mmio, at, 1);
 
 	if (how & 0x80)
 		r->write(r->dev, at, 1u << how % 4, next(1));
@@ -450,8 +385,8 @@ static void reset_queue(void)
 	unsigned how = (unsigned)next(1);
 	struct guest *g = some_guest(how);
 
-	set_common(g, 22, 2, how / 3 % g->net.transport.queues);
-	set_common(g, 58, 2, 1);
+	set_common(&g->m, &g->net.transport, 22, 2, how / 3 % g->net.transport.queues);
+	set_common(&g->m, &g->net.transport, 58, 2, 1);
 }
 
 /* A port goes and comes back: what is on the way to it is lost. */

@@ -11,7 +11,6 @@
 
 #include "hv/clock.h"
 #include "hv/dev/virtio_rng.h"
-#include "hv/pc_map.h"
 #include "tests/fuzz/virtio_fuzz.h"
 
 #define NEVER	  UINT64_MAX
@@ -21,9 +20,7 @@
 #define DATA	  (BASE + 2 * PAGE_SIZE) /* the ring is before it */
 #define RAM_SIZE  (20 * PAGE_SIZE)
 
-static struct bus pio, mmio;
-static struct pci_host host;
-static struct guest_mem mem;
+static struct machine machine;
 static struct virtio_rng rng;
 static uint8_t *ram;
 static uint64_t filled; /* in this turn */
@@ -60,20 +57,12 @@ static void fill(void *source, void *to, size_t size)
 
 static void power_on(void)
 {
-	static const struct platform platform = {.request = request};
-	struct pci_host_setup s = {.pio = &pio, .mmio = &mmio, .platform = &platform, .apics = &apics};
-	struct virtio_rng_setup r = {.fill = fill, .source = &fills, .mem = &mem, .kick = kick, .ctx = &rng};
+	struct virtio_rng_setup r = {.fill = fill, .source = &fills, .mem = &machine.mem, .kick = kick, .ctx = &rng};
 
-	memset(&pio, 0, sizeof(pio));
-	memset(&mmio, 0, sizeof(mmio));
-	memset(&mem, 0, sizeof(mem));
-	ram = zeroed_block(0, RAM_SIZE);
+	machine_power_on(&machine, set_intx);
+	ram = machine_add_memory(&machine, BASE, RAM_SIZE, 0);
 	turns = fills = 0;
-	REQUIRE(!guest_mem_add(&mem, &(struct guest_region){BASE, RAM_SIZE, ram, true}));
-	for (unsigned i = 0; i < PCI_INTX; i++)
-		s.intx[i] = (struct irq_line){set_intx, NULL, PC_GSI_INTX + i};
-	REQUIRE(!pci_host_init(&host, &s));
-	REQUIRE(!virtio_rng_init(&rng, &host, &r));
+	REQUIRE(!virtio_rng_init(&rng, &machine.host, &r));
 }
 
 /* --- what the driver does --- */
@@ -82,7 +71,7 @@ static void access_bar(unsigned bar, uint64_t offset, unsigned size, bool write,
 {
 	const struct pci_bar *b = &rng.transport.pci.bar[bar];
 	uint64_t addr = b->base + offset;
-	const struct bus_range *r = bus_find(b->io ? &pio : &mmio, addr, size);
+	const struct bus_range *r = bus_find(b->io ? &machine.pio : &machine.mmio, addr, size);
 
 	if (!r)
 		return;
@@ -99,21 +88,9 @@ static void access_anything(void)
 	access_bar(how & 16 ? 0 : 2, next(2) & (how & 32 ? 0x3f : 0x3fff), size, how & 0x80, next(size));
 }
 
-static void put(uint64_t gpa, const void *bytes, size_t size)
-{
-	(void)!guest_write(&mem, GPA(gpa), bytes, size);
-}
-
 static void write_anything(void)
 {
-	uint64_t gpa = BASE + next(2) % RAM_SIZE;
-	unsigned size = (unsigned)next(1) % 64;
-
-	for (unsigned i = 0; i < size && left; i++) {
-		uint8_t byte = (uint8_t)next(1);
-
-		put(gpa + i, &byte, 1);
-	}
+	put_anything(&machine, BASE + next(2) % RAM_SIZE);
 }
 
 /* A chain of up to eight buffers is made available, to be written, most times. */
@@ -121,49 +98,24 @@ static void offer(void)
 {
 	const struct virtqueue *q = &rng.transport.queue[0];
 	unsigned how = (unsigned)next(1), parts = 1 + (how & 7);
-	uint16_t first = (uint16_t)q->next_take, index = (uint16_t)(first + 1);
+	uint16_t first = (uint16_t)q->next_take;
 
 	if (!q->enabled)
 		return;
 	for (unsigned i = parts; i-- > 0;) /* the first one last, as a driver does */
-		put_descriptor(&mem, q, (first + i) % q->size, how & 0x80 ? next(3) : DATA + next(2),
+		put_descriptor(&machine, q, (first + i) % q->size, how & 0x80 ? next(3) : DATA + next(2),
 			       (uint32_t)next(how & 0x40 ? 3 : 1),
 			       (uint16_t)((how & 0x38 ? 2 : 0) | (i + 1 < parts ? 1 : 0)));
-	if (!q->packed) {
-		uint16_t head = (uint16_t)(first % q->size);
-
-		put(q->driver.value + 4 + 2 * (first % q->size), &head, sizeof(head));
-		put(q->driver.value + 2, &index, sizeof(index));
-	}
+	publish(&machine, q, first, 1);
 	access_bar(0, 0, 2, true, 0);
 }
 
-static void set_common(unsigned offset, unsigned size, uint64_t value)
-{
-	access_bar(2, offset, size, true, value);
-}
-
-/* All that a driver does before its first buffer. */
 static void start(void)
 {
-	static const uint16_t size[] = {1, 2, 3, 8, 16, 64, 128, 256}; /* 3: for packed rings only */
 	unsigned how = (unsigned)next(1);
 
-	pci_config_write(&rng.transport.pci, PCI_COMMAND, 2, PCI_COMMAND_IO | PCI_COMMAND_MEMORY | PCI_COMMAND_MASTER);
-	set_common(20, 1, 0);
-	set_common(20, 1, 3);
-	set_common(8, 4, 0);
-	set_common(12, 4, how & 2 ? 0x30000000 : 0);
-	set_common(8, 4, 1);
-	set_common(12, 4, 0x101 | (how & 8 ? 4 : 0));
-	set_common(20, 1, 11);
-	set_common(22, 2, 0);
-	set_common(24, 2, size[(how >> 4) % 8]);
-	set_common(32, 8, BASE);
-	set_common(40, 8, BASE + 0x1000);
-	set_common(48, 8, BASE + 0x1800);
-	set_common(28, 2, 1);
-	set_common(20, 1, 15);
+	start_device(&machine, &rng.transport, how & 2 ? 0x30000000 : 0, 0x101 | (how & 8 ? 4 : 0),
+		     some_size[how >> 4 & 7], BASE);
 }
 
 static void change_state(void)
@@ -173,7 +125,7 @@ static void change_state(void)
 	if (how & 1)
 		virtio_pci_reset(&rng.transport);
 	else
-		pci_host_reset(&host);
+		pci_host_reset(&machine.host);
 }
 
 static void work(void)
