@@ -1,13 +1,17 @@
 """Every unit test (cmocka) and, for a moment, every fuzzer and the soak test of VMs' lives: one test for each."""
 # SPDX-License-Identifier: MIT
 import subprocess
+import sys
 
 import pytest
 
 import machine
 
+sys.path[:0] = [str(machine.ROOT / "tests" / "fuzz")]
+import fuzz  # noqa: E402
+
 UNITS = sorted(path.stem for path in (machine.ROOT / "tests" / "unit").glob("test_*.c"))
-FUZZERS = sorted(path.stem for path in (machine.ROOT / "tests" / "fuzz").glob("fuzz_*.c"))
+FUZZERS = fuzz.names()
 FUZZ_RUNS = 20_000
 
 
@@ -29,8 +33,10 @@ def test_unit(name):
 
 @pytest.mark.parametrize("name", FUZZERS)
 def test_fuzzer_for_a_moment(name, tmp_path):
+    """From what is kept in the tree on: all of that is run, whatever the moment allows beyond it."""
+    fuzz.unpack(name, tmp_path / "corpus")
     run_program([machine.BUILD / "fuzz" / name, f"-runs={FUZZ_RUNS}", "-max_total_time=5", "-seed=1",
-                 f"-artifact_prefix={tmp_path}/", "-print_final_stats=1"])
+                 f"-artifact_prefix={tmp_path}/", "-print_final_stats=1", tmp_path / "corpus"])
 
 
 SOAK = machine.BUILD / "soak" / "lifecycle"

@@ -17,6 +17,7 @@ CPU ?= corei7_skylake_x
 MEMORY ?= 512
 BACKEND ?= auto
 FUZZ_SECONDS ?= 60
+FUZZ_MINUTES ?= 60
 SOAK_SECONDS ?= 3600
 # For soak: minutes of random commands, the machine's CPUs, the number that replays a run.
 SOAK_MINUTES ?= 20
@@ -27,7 +28,7 @@ BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
 PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
 export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 
-.PHONY: packages run test test-long unit fuzz soak soak-host usb bench bench-check bench-table scale lint help always
+.PHONY: packages run test test-long unit fuzz fuzz-record soak soak-host usb bench bench-check bench-table scale lint help always
 packages:
 	@tests/install.sh
 
@@ -47,12 +48,13 @@ unit: packages ## only the unit tests, and fuzzers for a moment
 	$(BUILD_NOW) $(UNIT_BIN) $(FUZZ_BIN) $(BUILD)/soak/lifecycle
 	@exec $(PYTEST) tests/test_unit.py
 
-fuzz: packages ## each fuzzer for FUZZ_SECONDS (60)
+fuzz: packages ## each fuzzer for FUZZ_SECONDS (60), from tests/fuzz/corpus and what was found before on
 	$(BUILD_NOW) $(FUZZ_BIN)
-	@for fuzzer in $(FUZZ_BIN); do \
-		corpus=$(BUILD)/corpus/$$(basename $$fuzzer); mkdir -p $$corpus; echo "== $$fuzzer"; \
-		$$fuzzer -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(BUILD)/corpus/ -print_final_stats=1 $$corpus; \
-	done
+	@exec tests/fuzz/fuzz.py run --seconds $(FUZZ_SECONDS) --jobs $(JOBS)
+
+fuzz-record: packages ## each fuzzer until docs/testing.md says that it ran for FUZZ_MINUTES (60); goes on where it was interrupted
+	$(BUILD_NOW) $(FUZZ_BIN)
+	@exec tests/fuzz/fuzz.py record --minutes $(FUZZ_MINUTES) --jobs $(JOBS)
 
 soak-host: packages ## random lives of VMs on a simulated machine, for SOAK_SECONDS (3600), under sanitizers
 	$(BUILD_NOW) $(BUILD)/soak/lifecycle
