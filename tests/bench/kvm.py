@@ -39,7 +39,8 @@ def init_script(runs):
     lines += [f"echo madvise >{LARGE_PAGES}"]
     lines += [f"busybox insmod /{module}.ko" for module in MODULES]
     lines += [f"/kvm /{guest}.elf {vcpus} '{words}'" for guest, vcpus, words in runs]
-    return "\n".join([*lines, "echo kvm-host: done", "busybox poweroff -f", ""])
+    # Not switched off: what still waits for the serial line would be lost.
+    return "\n".join([*lines, "echo kvm-host: done", "exec busybox sleep 86400", ""])
 
 
 def make_initrd(folder, runs):
