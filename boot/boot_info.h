@@ -119,3 +119,4 @@ struct boot_info {
  * map at BOOT_DIRECT_BASE + hpa (writable, no-execute), and the page that switched CR3 identity-mapped.
  */
 #define BOOT_DIRECT_BASE 0xffff800000000000ULL
+#define BOOT_CORE_BASE	 0xffffffff80000000ULL /* linker.ld; the top 2 GiB are what -mcmodel=kernel can reach */

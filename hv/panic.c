@@ -7,6 +7,7 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/slide.h"
 #include "arch/x86/trap.h"
 #include "hv/lib/printf.h"
 #include "hv/log.h"
@@ -59,7 +60,7 @@ static void print_trace(uint64_t rbp)
 			break;
 		if (rip < (uint64_t)__text_start || rip >= (uint64_t)__text_end)
 			break;
-		log_info("  called from 0x%llx", (unsigned long long)rip);
+		log_info("  called from 0x%llx", (unsigned long long)core_linked(rip));
 		if (next <= rbp)
 			break;
 		rbp = next;
@@ -87,6 +88,8 @@ static void print_report(const char *message, uint64_t rbp)
 
 	log_info("PANIC on CPU %u: %s", this_cpu()->index, message);
 	log_info("  Vireo %s", VIREO_VERSION);
+	log_info("  slide 0x%llx, taken off addresses of the core in the lines above and \"called from\"",
+		 (unsigned long long)core_slide());
 	print_pair("cr0", read_cr0(), "cr2", read_cr2(), "cr3", read_cr3());
 	if (fault)
 		print_registers(fault);

@@ -6,6 +6,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/entropy.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/slide.h"
 #include "hv/lib/panic.h"
 
 #define ODD_MIX 0x9e3779b97f4a7c15ULL /* 2^64 over the golden ratio, made odd: spreads low bits over the high ones */
@@ -35,5 +36,5 @@ __attribute__((no_stack_protector)) void canary_init(void)
 void __stack_chk_fail(void)
 {
 	panic("stack smashed: something wrote past an array of the function that ends at 0x%llx",
-	      (unsigned long long)__builtin_return_address(0));
+	      (unsigned long long)core_linked((uint64_t)__builtin_return_address(0)));
 }

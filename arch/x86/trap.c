@@ -8,6 +8,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
 #include "arch/x86/paging.h"
+#include "arch/x86/slide.h"
 #include "hv/lib/panic.h"
 
 /* SDM Vol. 3A Figure 6-8 */
@@ -138,20 +139,21 @@ static bool trap_fix_up(struct trap_frame *frame)
 	return false;
 }
 
+/* Addresses are as build/core.elf has them; the registers that panic() prints are what they were. */
 static _Noreturn void trap_die(struct trap_frame *frame)
 {
 	uint64_t cr2 = read_cr2();
+	unsigned long long address = core_linked(cr2), rip = core_linked(frame->rip), error = frame->error;
 
 	this_cpu()->fault = frame;
 	if (frame->vector == VECTOR_PF)
-		panic("page fault: %s%s at 0x%llx (%s), RIP 0x%llx, error 0x%llx", frame->error & 2 ? "write" : "read",
-		      frame->error & 16 ? " (fetch)" : "", (unsigned long long)cr2, paging_describe(cr2),
-		      (unsigned long long)frame->rip, (unsigned long long)frame->error);
+		panic("page fault: %s%s at 0x%llx (%s), RIP 0x%llx, error 0x%llx", error & 2 ? "write" : "read",
+		      error & 16 ? " (fetch)" : "", address, paging_describe(cr2), rip, error);
 	if (frame->vector == VECTOR_DF) /* as a rule the stack was at its end, and CR2 says where */
-		panic("double fault at RIP 0x%llx, after a page fault at 0x%llx (%s) if there was one",
-		      (unsigned long long)frame->rip, (unsigned long long)cr2, paging_describe(cr2));
+		panic("double fault at RIP 0x%llx, after a page fault at 0x%llx (%s) if there was one", rip, address,
+		      paging_describe(cr2));
 	panic("%s (vector %llu) at RIP 0x%llx, error 0x%llx", trap_name(frame->vector),
-	      (unsigned long long)frame->vector, (unsigned long long)frame->rip, (unsigned long long)frame->error);
+	      (unsigned long long)frame->vector, rip, error);
 }
 
 /*

@@ -4,6 +4,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/vmx/vmcs.h"
+#include "arch/x86/slide.h"
 #include "hv/lib/panic.h"
 
 struct field_row {
@@ -89,7 +90,7 @@ const char *vmx_instruction_error_text(uint64_t number)
  */
 _Noreturn void vmcs_access_failed(vmcs_field_t field, uint64_t value)
 {
-	const void *place = __builtin_return_address(0);
+	const void *place = (const void *)core_linked((uint64_t)__builtin_return_address(0));
 	uint64_t number;
 
 	if (!vmcs_try_read(NULL, VMCS_VM_INSTRUCTION_ERROR, &number))
