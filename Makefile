@@ -45,9 +45,10 @@ $(BUILD)/gen/asm_offsets.inc: arch/x86/vmx/asm_offsets.c $(wildcard arch/x86/*.h
 	$(call say,GEN,$@)
 	$(Q)$(CC) $(CORE_CFLAGS) -fno-lto -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
 
+# --emit-relocs leaves in the file which words hold addresses (for boot/relocations.py); the code is the same without.
 $(BUILD)/core.elf: linker.ld $(CORE_OBJ)
 	$(call say,LD,$@ (link-time optimisation: some seconds))
-	$(Q)$(CC) $(CORE_CFLAGS) -nostdlib -static -no-pie -Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--fatal-warnings,--build-id=none \
+	$(Q)$(CC) $(CORE_CFLAGS) -nostdlib -static -no-pie -Wl,-z,max-page-size=4096,-z,noexecstack,--gc-sections,--fatal-warnings,--build-id=none,--emit-relocs \
 	        -T linker.ld -Wl,-Map,$(BUILD)/core.map -o $@ $(CORE_OBJ)
 
 # Which Vireo it is, for its log and a panic's report. Changes when the commit does, or becomes one with changes.

@@ -22,9 +22,11 @@ $(BUILD)/boot/%.o: boot/%.c
 	$(call say,CC,$<)
 	$(Q)$(CC) $(EFI_CFLAGS) -MMD -MP -c $< -o $@
 
-$(BUILD)/boot/core.stripped.elf: $(BUILD)/core.elf
+# As the loader wants it: without symbols, but with a table of all words that hold addresses.
+$(BUILD)/boot/core.stripped.elf: $(BUILD)/core.elf boot/relocations.py
 	$(call say,STRIP,$@)
 	$(Q)strip --strip-all -o $@ $<
+	$(Q)$(PYTHON) boot/relocations.py $< $@
 
 # CORE_ELF may name another file: tests embed damaged ones.
 CORE_ELF ?= $(BUILD)/boot/core.stripped.elf

@@ -12,7 +12,7 @@
 
 #define BOOT_INFO_MAGIC 0x4f464e494f455249ULL /* "IREOINFO" */
 #ifndef BOOT_INFO_VERSION		      /* a test builds a loader of another version */
-#define BOOT_INFO_VERSION 1
+#define BOOT_INFO_VERSION 2
 #endif
 
 #define BOOT_MAX_MEMORY	  512
@@ -83,6 +83,15 @@ struct boot_framebuffer {
 	uint32_t format; /* 0: blue in the lowest byte (BGRX), 1: red in the lowest byte (RGBX) */
 };
 
+/* Where the loader's random numbers come from. */
+enum boot_random {
+	BOOT_RANDOM_OFF = 0,	  /* aslr = off: there are none, and the core is where it was linked */
+	BOOT_RANDOM_FIRMWARE = 1, /* EFI_RNG_PROTOCOL */
+	BOOT_RANDOM_RDSEED = 2,
+	BOOT_RANDOM_RDRAND = 3,
+	BOOT_RANDOM_TSC = 4, /* nothing better than the time */
+};
+
 struct boot_info {
 	uint64_t magic;
 	uint32_t version;
@@ -94,6 +103,10 @@ struct boot_info {
 	uint64_t entry_tsc;  /* TSC when the loader jumped to the core */
 	uint64_t start_tsc;  /* TSC when firmware started the loader */
 	uint64_t copy_ticks; /* ticks spent reading files */
+
+	uint64_t random; /* where the core shall put what may lie anywhere; 0 when random_source is BOOT_RANDOM_OFF */
+	uint32_t random_source; /* enum boot_random: of this and of where the core itself lies */
+	uint32_t reserved;
 
 	uint64_t rsdp_hpa;   /* ACPI root pointer; 0: none */
 	uint64_t smbios_hpa; /* SMBIOS entry point; 0: none */
@@ -115,8 +128,9 @@ struct boot_info {
 
 /*
  * State on entry to the core (arch/x86/start.asm): long mode, interrupts off, RDI = physical address of boot_info,
- * the loader's page tables: the core's segments at their link addresses with their own permissions, all memory of the
- * map at BOOT_DIRECT_BASE + hpa (writable, no-execute), and the page that switched CR3 identity-mapped.
+ * the loader's page tables: the core's segments with their own permissions, relocated to where they are mapped, which
+ * is a multiple of 2 MiB above where they were linked; all memory of the map at BOOT_DIRECT_BASE + hpa (writable,
+ * no-execute), and the page that switched CR3 identity-mapped.
  */
 #define BOOT_DIRECT_BASE 0xffff800000000000ULL
 #define BOOT_CORE_BASE	 0xffffffff80000000ULL /* linker.ld; the top 2 GiB are what -mcmodel=kernel can reach */

@@ -1,13 +1,16 @@
 /*
- * Loads the embedded core (boot/elf.c) and builds its first page tables (boot/paging.c). Called by boot/main.c.
+ * Loads the embedded core (boot/elf.c), moves it to a random place (boot/aslr.c, boot/relocate.c) and builds its first
+ * page tables (boot/paging.c). Called by boot/main.c.
  * The tables live until the core has built its own; they and the switch page are BOOT_MEMORY_LOADER.
  */
 /* SPDX-License-Identifier: MIT */
 #include "boot/core.h"
 
+#include "boot/aslr.h"
 #include "boot/elf.h"
 #include "boot/pages.h"
 #include "boot/paging.h"
+#include "boot/relocate.h"
 
 #include <cpuid.h>
 #include <efi.h>
@@ -36,6 +39,9 @@ const char *core_load(struct boot_info *info, struct core_entry *entry)
 	if (!memory)
 		return "no memory for the core below 4 GiB";
 	elf_load(core_elf, &image, memory);
+	error = relocate(core_elf, &image, memory, aslr_choose(info, relocate_positions(&image)) * RELOCATE_STEP);
+	if (error)
+		return error;
 	info->core_hpa = (uintptr_t)memory;
 	info->core_size = image.size;
 	entry->address = image.entry;

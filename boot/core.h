@@ -11,7 +11,10 @@ struct core_entry {
 	uint64_t switch_hpa; /* page with the code of boot/switch.asm, identity-mapped by both sets of tables */
 };
 
-/* Copies the embedded core into memory; fills core_hpa, core_size and entry->address. NULL, or what went wrong. */
+/*
+ * Copies the embedded core into memory, for a random place in the address space unless the settings in `info` forbid
+ * it; fills core_hpa, core_size, random, random_source and entry->address. NULL, or what went wrong.
+ */
 const char *core_load(struct boot_info *info, struct core_entry *entry);
 
 /*

@@ -2,7 +2,7 @@
  * Reads the program headers of the embedded core and copies its segments. The file is ours, but a USB stick may have
  * lost bits: every field is checked before it is used. Called by boot/core.c; owns nothing.
  *
- * Not handled on purpose: relocations, section headers, anything but PT_LOAD.
+ * Not handled on purpose: section headers, and with them the linker's relocations (ours: boot/relocate.c).
  */
 /* SPDX-License-Identifier: MIT */
 #include "boot/elf.h"
@@ -81,6 +81,15 @@ static const char *add_segment(struct elf_image *image, const struct program_hea
 	return NULL;
 }
 
+static const char *take_table(struct elf_image *image, const struct program_header *p, uint64_t size)
+{
+	if (p->offset > size || p->filesz > size - p->offset)
+		return DAMAGED "the ELF relocations lie outside of the file: the file is truncated";
+	image->table_offset = p->offset;
+	image->table_size = p->filesz;
+	return NULL;
+}
+
 static bool is_executable(const struct elf_image *image, uint64_t address)
 {
 	for (uint32_t i = 0; i < image->count; i++) {
@@ -105,6 +114,8 @@ const char *elf_parse(const uint8_t *file, uint64_t size, struct elf_image *imag
 	error = check_header(&header, size);
 	for (unsigned i = 0; !error && i < header.phnum; i++) {
 		memcpy(&program, file + header.phoff + i * sizeof program, sizeof program);
+		if (program.type == ELF_RELOCATIONS)
+			error = take_table(image, &program, size);
 		if (program.type != PT_LOAD)
 			continue;
 		error = check_segment(&program, size);

@@ -5,11 +5,15 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "boot/boot_info.h"
+
 #include <stdint.h>
 
 #define ELF_MAX_SEGMENTS 8
-#define ELF_LINK_BASE	 0xffffffff80000000ULL /* the top 2 GiB: what -mcmodel=kernel can reach */
+#define ELF_LINK_BASE	 BOOT_CORE_BASE
 #define ELF_SIZE_MAX	 (16ULL << 20) /* of the image in memory: generous, but bounds what a damaged header asks */
+
+#define ELF_RELOCATIONS 0x61736c72u /* type of the program header that says where the table is: boot/relocate.h */
 
 #define ELF_FLAG_EXEC  1u
 #define ELF_FLAG_WRITE 2u
@@ -26,6 +30,8 @@ struct elf_image {
 	uint64_t base; /* lowest address */
 	uint64_t size; /* from base to the end of the last page */
 	uint64_t entry;
+	uint64_t table_offset; /* table_size bytes of the file are the table of relocations; 0: there is none */
+	uint64_t table_size;
 	uint32_t count;
 	struct elf_segment segment[ELF_MAX_SEGMENTS]; /* ascending, no two on one page */
 };

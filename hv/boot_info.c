@@ -160,6 +160,13 @@ static int check_config(const struct boot_info *info, const struct report *r)
 	return 0;
 }
 
+static int check_random(const struct boot_info *info, const struct report *r)
+{
+	if (info->random_source > BOOT_RANDOM_TSC)
+		return broken(r, "random_source: found %u, expected 0 to %u", info->random_source, BOOT_RANDOM_TSC);
+	return 0;
+}
+
 /* A 32-bit pixel each; hpa 0 says that there is no screen, and the rest is not looked at. */
 static int check_framebuffer(const struct boot_info *info, const struct report *r)
 {
@@ -194,7 +201,8 @@ const struct boot_framebuffer *boot_info_screen(const struct boot_info *info)
 int boot_info_check(const struct boot_info *info, char *error, size_t error_size)
 {
 	static int (*const check[])(const struct boot_info *, const struct report *) = {
-	    check_identity, check_counts, check_memory, check_cpus, check_files, check_config, check_framebuffer,
+	    check_identity, check_counts, check_memory, check_cpus,
+	    check_files,    check_config, check_random, check_framebuffer,
 	};
 	struct report r = {error, error_size};
 	int err = 0;

@@ -82,6 +82,13 @@ static int set_preemption_timer(const struct config_line *l, struct hv_config *h
 	return set_switch(l, &hv->preemption_timer);
 }
 
+/* The loader has acted on it: boot/aslr.c. */
+static int set_aslr(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)vm;
+	return set_switch(l, &hv->aslr);
+}
+
 static int set_log(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	static const char *const words[] = {"info", "debug"};
@@ -134,6 +141,7 @@ static const struct key hv_keys[] = {
     {"apicv", set_apicv, false},
     {"vpid", set_vpid, false},
     {"preemption_timer", set_preemption_timer, false},
+    {"aslr", set_aslr, false},
     {"log", set_log, false},
     {"serial", set_serial, false},
     {"background", set_background, false},
@@ -692,8 +700,12 @@ int config_parse(struct config *config, const struct boot_info *info, const char
 	int err;
 
 	memset(config, 0, sizeof(*config));
-	config->hv = (struct hv_config){
-	    .apicv = true, .vpid = true, .preemption_timer = true, .background = true, .serial_baud = 115200};
+	config->hv = (struct hv_config){.apicv = true,
+					.vpid = true,
+					.preemption_timer = true,
+					.aslr = true,
+					.background = true,
+					.serial_baud = 115200};
 	error[0] = 0;
 	if (info->config_status != BOOT_OK)
 		return explain_status(info, error);

@@ -39,8 +39,9 @@ struct hv_config {
 	bool apicv;	       /* apicv = on|off (on): APIC-register virtualisation and virtual-interrupt delivery */
 	bool vpid;	       /* vpid = on|off (on) */
 	bool preemption_timer; /* preemption_timer = on|off (on) */
-	bool verbose;	       /* log = info|debug (info) */
-	bool background;       /* background = show|hide (show): the output of guests that have not the console */
+	bool aslr; /* aslr = on|off (on): the core at a random address; the loader obeys it, the core only checks it */
+	bool verbose;		     /* log = info|debug (info) */
+	bool background;	     /* background = show|hide (show): the output of guests that have not the console */
 	enum sched_choice scheduler; /* scheduler = share|rr|dedicated (share) */
 	uint64_t serial_baud;	     /* serial = 9600..115200 (115200) */
 };

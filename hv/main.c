@@ -11,6 +11,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/power.h"
 #include "arch/x86/registers.h"
+#include "arch/x86/slide.h"
 #include "arch/x86/smp.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/tsc.h"
@@ -97,6 +98,20 @@ static _Noreturn void refuse_info(const struct boot_info *info, const char *erro
 	if (fb)
 		open_screen(fb, phys_to_virt(HPA(fb->hpa)));
 	stop_machine("started by a loader that does not fit");
+}
+
+/* On our own consoles only, as all of this. */
+static void report_place(const struct boot_info *info)
+{
+	static const char *const from[] = {
+	    [BOOT_RANDOM_OFF] = "aslr = off",
+	    [BOOT_RANDOM_FIRMWARE] = "chosen by firmware's random numbers",
+	    [BOOT_RANDOM_RDSEED] = "chosen by RDSEED",
+	    [BOOT_RANDOM_RDRAND] = "chosen by RDRAND",
+	    [BOOT_RANDOM_TSC] = "chosen by the TSC alone, which can be guessed",
+	};
+
+	log_info("core: slide 0x%llx, %s", (ull)core_slide(), from[info->random_source]);
 }
 
 static const char *on_off(uint64_t bit)
@@ -294,6 +309,7 @@ void hv_main(hpa_t info_hpa)
 	log_info("vireo: core entered; %llu ticks in the loader, %llu of them reading files",
 		 (ull)(info->entry_tsc - info->start_tsc), (ull)info->copy_ticks);
 	log_info("vireo: version %s", VIREO_VERSION);
+	report_place(info);
 	take_memory(info);
 	take_interrupts(info);
 	load_config(info);

@@ -98,14 +98,15 @@ class Machine:
     """One emulated machine. `with Machine("name", image) as machine:` starts and stops it."""
 
     def __init__(self, name, image, *, backend="bochs", cpu="corei7_skylake_x", cpus=1, memory=512,
-                 ignore_bad_msrs=True, quiet=False, storage="nvme", timeout=60, debugger=("c",)):
+                 ignore_bad_msrs=True, quiet=False, storage="nvme", devices=(), timeout=60, debugger=("c",)):
         """memory is in MiB. cpu, ignore_bad_msrs, quiet (no line in Bochs's log for each thing it finds odd, of which a
-        guest can make millions) and debugger (commands: continue) are Bochs's, storage (nvme, usb, ata) is QEMU's.
-        timeout is what expect() waits for at most, in seconds of the machine's clock(), unless told otherwise."""
+        guest can make millions) and debugger (commands: continue) are Bochs's, storage (nvme, usb, ata) and devices
+        (further arguments) are QEMU's. timeout is what expect() waits for at most, in seconds of the machine's clock(),
+        unless told otherwise."""
         self.name, self.image, self.backend = name, pathlib.Path(image), backend
         self.cpu, self.cpus, self.memory = cpu, cpus, memory
         self.ignore_bad_msrs, self.quiet, self.storage, self.timeout = ignore_bad_msrs, quiet, storage, timeout
-        self.debugger = debugger
+        self.debugger, self.devices = debugger, list(devices)
         self.log_path = LOGS / f"{name}.log"
         self.emulator_log = LOGS / f"{name}.{backend}.txt"
         self.serial = None  # pexpect's view of the port
@@ -341,5 +342,5 @@ debug: action=ignore
         return ["qemu-system-x86_64", "-M", "q35", *accelerator, "-smp", str(self.cpus), "-m", str(self.memory),
                 "-bios", OVMF, "-display", "none", "-monitor", "none", "-nic", "none", "-nodefaults", "-vga", "std",
                 "-qmp", "unix:qmp,server=on,wait=off",
-                "-drive", f"file={self.image},if=none,id=disk,format=raw,snapshot=on", *devices,
+                "-drive", f"file={self.image},if=none,id=disk,format=raw,snapshot=on", *devices, *self.devices,
                 "-chardev", f"socket,id=com1,host=127.0.0.1,port={port}", "-serial", "chardev:com1"]

@@ -21,6 +21,7 @@ CORE = machine.BUILD / "core.elf"
 WARM = 200  # calls of the handler before the one that is looked at: in the middle of the guest's loop
 LONGEST = 5000  # instructions
 LINKED_AT = 0xffffffff80000000  # linker.ld; what runs below is the guest
+FIXED = "[hypervisor]\naslr = off\n"  # the core runs where it was linked, and addresses are core.elf's
 
 # Of Bochs's trace: the instruction's linear address.
 STEP = re.compile(r"^\(0\)\.\[\d+\] \[0x[0-9a-f]+\] [0-9a-f]+:([0-9a-f]+) ", re.M)
@@ -38,9 +39,10 @@ def step(handler, guest):
     """The addresses of all instructions from one call to the next."""
     commands = [f"lb {handler:#x}", *["c"] * WARM, "trace on", f"s {LONGEST}", "q"]
     with tempfile.TemporaryDirectory(prefix="vireo-steps-") as folder:
-        image = pathlib.Path(folder) / "steps.img"
-        subprocess.run([machine.ROOT / "boot" / "mkimage.sh", image, machine.ROOT / "guests" / f"{guest}.conf",
-                        machine.BUILD / "guests" / f"{guest}.elf"], check=True)
+        image, conf = pathlib.Path(folder) / "steps.img", pathlib.Path(folder) / "vireo.conf"
+        conf.write_text(FIXED + (machine.ROOT / "guests" / f"{guest}.conf").read_text())
+        subprocess.run([machine.ROOT / "boot" / "mkimage.sh", image, conf, machine.BUILD / "guests" / f"{guest}.elf"],
+                       check=True)
         with machine.Machine("steps", image, timeout=300, debugger=commands) as booted:
             booted.expect(pexpect.EOF)
             return [int(address, 16) for address in STEP.findall(booted.emulator_log.read_text(errors="replace"))]

@@ -155,7 +155,7 @@ def test_boot_info_of_another_version(boot, make_image, tmp_path):
     core = machine.BUILD / "boot" / "core.stripped.elf"
     efi = build_efi(tmp_path, f"CORE_ELF={core}", "CC=gcc -DBOOT_INFO_VERSION=77")
     booted = boot(make_image(GOOD, [], "--efi", efi), backend="qemu", timeout=BOOT_SECONDS)
-    message = r"vireo: boot_info: version: found 77, expected 1; loader and core are not of one build"
+    message = r"vireo: boot_info: version: found 77, expected 2; loader and core are not of one build"
     booted.expect(message)
     booted.expect(HALTED)
     screen.expect(booted, rf"error: {message}.*{HALTED}")

@@ -20,11 +20,30 @@ WALLS = {
 }
 
 
+HEX = "[0-9a-f]"
+
+
 def function_at(address):
     """The name of the core's function, what was inlined there first."""
     core = machine.BUILD / "core.elf"
     said = subprocess.run(["addr2line", "-f", "-e", core, hex(address)], capture_output=True, text=True, check=True)
     return said.stdout.splitlines()[0]
+
+
+def slide_of(said):
+    """How far the core was moved, and who chose it."""
+    found = re.search(r"core: slide (0x\w+), (.*)", said)
+    return int(found[1], 16), found[2]
+
+
+def check_addresses(report, slide):
+    """Of a panic's report: addresses in words are build/core.elf's, registers as they were."""
+    assert f"  slide {slide:#x}, taken off" in report
+    blamed = re.search(rf"RIP 0x({HEX}+)", report.splitlines()[0])
+    if blamed:
+        assert re.search(rf"  rip +{int(blamed[1], 16) + slide:016x} ", report)
+    callers = [function_at(int(address, 16) - 1) for address in re.findall(rf"called from 0x({HEX}+)", report)]
+    assert callers and "??" not in callers, callers
 
 
 @pytest.mark.parametrize("wall", WALLS)
@@ -38,8 +57,45 @@ def test_wall(boot, make_image, wall):
     assert len(re.findall("PANIC", said)) == 1
     found = re.search(rf"PANIC on CPU 0: {message}", said)
     assert found, said[said.index("PANIC"):]
+    slide, chosen = slide_of(said)
+    assert slide and chosen == "chosen by RDSEED"
+    check_addresses(said[said.index("PANIC"):], slide)
     # What is blamed of a call is where it returns to.
     assert function_at(int(found[1], 16) - (wall == "smash")) == function
+
+
+def test_each_boot_is_elsewhere(boot, make_image):
+    """On QEMU, whose random numbers are. No two places are the same but one time in a thousand."""
+    image, places = make_image(rack.section("none"), []), set()
+    for _ in range(3):
+        vireo = boot(image, backend="qemu", timeout=rack.BOOT_SECONDS)
+        rack.wait_for_prompt(vireo)
+        places.add(slide_of(vireo.output())[0])
+        vireo.stop()
+        if len(places) > 1:
+            break
+    assert len(places) > 1, places
+    assert all(place % (2 << 20) == 0 and place < 2 << 30 for place in places)
+
+
+@pytest.mark.parametrize("devices, chosen", [
+    pytest.param([], "RD(SEED|RAND)", id="processor"),
+    pytest.param(["-device", "virtio-rng-pci"], "firmware's random numbers", id="firmware"),
+])
+def test_who_chooses(boot, make_image, devices, chosen):
+    vireo = boot(make_image(rack.section("none"), []), backend="qemu", devices=devices, timeout=rack.BOOT_SECONDS)
+    vireo.expect(f"core: slide 0x{HEX}+, chosen by {chosen}\r")
+
+
+def test_where_it_was_linked(boot, make_image):
+    conf = "[hypervisor]\naslr = off\n" + rack.section("none")
+    vireo = boot(make_image(conf, []), backend="qemu", timeout=rack.BOOT_SECONDS)
+    rack.wait_for_prompt(vireo)
+    vireo.send("crash null\r")
+    vireo.expect("stopped; the machine must be reset")
+    said = vireo.output()
+    assert slide_of(said) == (0, "aslr = off")
+    check_addresses(said[said.index("PANIC"):], 0)
 
 
 # Model of Bochs: what of SMEP, SMAP and UMIP it has, and those bits of CR4.

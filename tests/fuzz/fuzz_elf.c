@@ -49,7 +49,7 @@ static void dress_up(uint8_t how)
 		size_t at = 64 + i * 56;
 
 		if (how & 2)
-			put(at, 1, 4);
+			put(at, file[at] & 15 ? 1 : ELF_RELOCATIONS, 4);
 		if (how & 4)
 			put(at + 4, file[at + 4] & 1 ? 5 : 6, 4);
 		if (how & 8)
@@ -87,6 +87,7 @@ static void check_image(const struct elf_image *image)
 	const struct elf_segment *last = &image->segment[image->count - 1];
 	bool entry = false;
 
+	REQUIRE(image->table_offset <= file_size && image->table_size <= file_size - image->table_offset);
 	REQUIRE(image->count && image->count <= ELF_MAX_SEGMENTS);
 	REQUIRE(image->size && image->size <= ELF_SIZE_MAX && image->size % PAGE == 0);
 	REQUIRE(image->base == image->segment[0].virt && image->base + image->size == end_of(last));

@@ -62,9 +62,9 @@ static void identity(void **s)
 	(void)s;
 	info.magic = 1;
 	fails("boot_info: magic: found 0x0000000000000001, expected 0x4f464e494f455249");
-	info.version = 2;
+	info.version = 1;
 	info.memory_count = 100000;
-	fails("boot_info: version: found 2, expected 1; loader and core are not of one build");
+	fails("boot_info: version: found 1, expected 2; loader and core are not of one build");
 	info.size = 12;
 	assert_int_equal(boot_info_check(&info, error, sizeof(error)), -E_FORMAT);
 	assert_non_null(strstr(error, "boot_info: size: found 12, expected "));
@@ -135,6 +135,8 @@ static void config(void **s)
 	fails("boot_info: config_error: found no end, expected at most 199 characters");
 	info.config_status = 7;
 	fails("boot_info: config_status: found 7, expected 0 to 6");
+	info.random_source = 5;
+	fails("boot_info: random_source: found 5, expected 0 to 4");
 	info.config_size = 65538;
 	fails("boot_info: config_size: found 65538, expected 1 to 65537");
 	info.config_hpa = 0x100000;

@@ -93,7 +93,8 @@ static void defaults(void **s)
 	open_section("vm a");
 	set("kernel", "\\k");
 	assert_int_equal(parse(), 0);
-	assert_true(config.hv.apicv && config.hv.vpid && config.hv.preemption_timer && !config.hv.verbose);
+	assert_true(config.hv.apicv && config.hv.vpid && config.hv.preemption_timer && config.hv.aslr &&
+		    !config.hv.verbose);
 	assert_int_equal(config.hv.serial_baud, 115200);
 	assert_int_equal(config.vm_count, 1);
 	assert_string_equal(vm->error, "");
@@ -115,6 +116,7 @@ static void everything_set(void **s)
 	set("apicv", "off");
 	set("vpid", "off");
 	set("preemption_timer", "off");
+	set("aslr", "off");
 	set("log", "debug");
 	set("serial", "9600");
 	open_section("vm  linux");
@@ -135,7 +137,7 @@ static void everything_set(void **s)
 	set("module", "\\m  one two");
 	set("module", "\\k");
 	assert_int_equal(parse(), 0);
-	assert_false(config.hv.apicv || config.hv.vpid || config.hv.preemption_timer);
+	assert_false(config.hv.apicv || config.hv.vpid || config.hv.preemption_timer || config.hv.aslr);
 	assert_true(config.hv.verbose);
 	assert_int_equal(config.hv.serial_baud, 9600);
 	assert_int_equal(config.vm_count, 3);
@@ -689,7 +691,7 @@ static void bad_hypervisor_lines(void **s)
 	hypervisor_fails(
 	    "colour", "red",
 	    "vireo.conf: hypervisor (line 2): unknown key 'colour', expected one of apicv, vpid, preemption_timer, "
-	    "log, serial, background, scheduler");
+	    "aslr, log, serial, background, scheduler");
 	begin(NULL);
 	open_section("guest a");
 	set("kernel", "\\k");

@@ -211,6 +211,28 @@ static void test_entry(void **state)
 	assert_null(elf_parse(file, FILE_SIZE, &image));
 }
 
+static void test_relocations(void **state)
+{
+	(void)state;
+	assert_null(elf_parse(file, FILE_SIZE, &image));
+	assert_int_equal(image.table_size, 0);
+
+	put(56, 4, 2);
+	put_segment(3, 4, FILE_SIZE - 16, 0, 16, 0);
+	put(header(3), ELF_RELOCATIONS, 4);
+	assert_null(elf_parse(file, FILE_SIZE, &image));
+	assert_int_equal(image.count, 3);
+	assert_int_equal(image.table_offset, FILE_SIZE - 16);
+	assert_int_equal(image.table_size, 16);
+	put(header(3) + 32, 17, 8);
+	expect_error("truncated");
+	put(header(3) + 32, ~0ULL, 8);
+	expect_error("truncated");
+	put(header(3) + 8, ~0ULL - 7, 8);
+	put(header(3) + 32, 16, 8);
+	expect_error("truncated");
+}
+
 static void test_too_many_segments(void **state)
 {
 	(void)state;
@@ -230,6 +252,7 @@ int main(void)
 	    TEST(test_sizes),	    TEST(test_other_machine_or_type),
 	    TEST(test_entry),	    TEST(test_program_headers),
 	    TEST(test_permissions), TEST(test_too_many_segments),
+	    TEST(test_relocations),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
