@@ -2,9 +2,9 @@
  * Where memory lies in the core's address space, and how to get from a physical address to a pointer and back.
  *
  *   ffff8000_00000000  direct map: all RAM of the boot map except the core's own image (paging.c)
- *   ffffc000_00000000  mmio_map(): device registers, framebuffer, firmware tables
- *   ffffe000_00000000  stacks, each with an unmapped page below
- *   ffffffff_80000000  the core's image (linker.ld)
+ *   ffffc000_00000000  mmio_map(): device registers, framebuffer, firmware tables } from a random offset
+ *   ffffe000_00000000  stacks, each with an unmapped page below                   } below 256 GiB on
+ *   ffffffff_80000000  the core's image (linker.ld), a random multiple of 2 MiB higher
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

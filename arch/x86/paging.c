@@ -192,11 +192,19 @@ static int map_direct(const struct boot_info *info)
 	return 0;
 }
 
+/* So that stacks and devices lie elsewhere at each boot: up to 256 GiB on, and some pages within 2 MiB. */
+static uint64_t random_offset(uint64_t bits)
+{
+	return (bits >> 7 & 0x1ffff) * 2 * MIB + (bits & 0x7f) * PAGE_SIZE;
+}
+
 int paging_init(const struct boot_info *info, const struct frame_source *frames)
 {
 	int err;
 
 	source = *frames;
+	next_mmio += random_offset(info->random);
+	next_stack += random_offset(info->random >> 32);
 	max_level = cpu_has(CPUID_PAGE_1G) ? 2 : 1;
 	root = table_new();
 	if (!root)
