@@ -15,7 +15,7 @@
 #define BOOT_INFO_VERSION 2
 #endif
 
-#define BOOT_MAX_MEMORY	  512
+#define BOOT_MAX_MEMORY	  2048 /* firmware of large machines lists more than a thousand */
 #define BOOT_MAX_CPUS	  256
 #define BOOT_MAX_FILES	  64
 #define BOOT_MAX_SETTINGS 512

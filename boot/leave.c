@@ -1,6 +1,6 @@
 /*
- * GetMemoryMap, ExitBootServices, and the translation of firmware's memory types to what the core may do with a range.
- * Called by boot/main.c. UEFI 2.10, 7.2 (table 7.10: memory type usage after ExitBootServices), 7.4.6.
+ * GetMemoryMap, ExitBootServices and the way into the core; what the map says is boot/memory.c's to judge. Called by
+ * boot/main.c. UEFI 2.10, 7.2 (table 7.10: memory type usage after ExitBootServices), 7.4.6.
  */
 /* SPDX-License-Identifier: MIT */
 #include "boot/leave.h"
@@ -11,6 +11,7 @@
 
 #include <efilib.h>
 #include <stdbool.h>
+#include <stddef.h>
 
 #define EXIT_ATTEMPTS 8
 #define MAP_SLACK     16384 /* bytes for descriptors that come up until the end: firmware splits ranges as it likes */
@@ -32,61 +33,42 @@ static EFI_STATUS get_map(void)
 				&version);
 }
 
-static uint32_t translate(uint32_t efi_type)
-{
-	switch (efi_type) {
-	case EfiLoaderCode:
-	case EfiLoaderData:
-	case EfiBootServicesCode:
-	case EfiBootServicesData:
-	case EfiConventionalMemory:
-		return BOOT_MEMORY_FREE;
-	case EfiACPIReclaimMemory:
-		return BOOT_MEMORY_ACPI;
-	case EfiACPIMemoryNVS:
-	case EfiRuntimeServicesCode:
-	case EfiRuntimeServicesData:
-	case EfiPalCode:
-		return BOOT_MEMORY_FIRMWARE;
-	case EfiMemoryMappedIO:
-	case EfiMemoryMappedIOPortSpace:
-		return BOOT_MEMORY_MMIO;
-	default:
-		return BOOT_MEMORY_RESERVED; /* unusable, persistent, unaccepted, or of a later specification */
-	}
-}
+_Static_assert(EfiConventionalMemory == 7 && EfiACPIReclaimMemory == 9 && EfiPalCode == 13 &&
+		   offsetof(EFI_MEMORY_DESCRIPTOR, PhysicalStart) == offsetof(struct memory_descriptor, base) &&
+		   offsetof(EFI_MEMORY_DESCRIPTOR, NumberOfPages) == offsetof(struct memory_descriptor, pages),
+	       "boot/memory.c knows them by number");
 
-/* Paints the descriptors that are free memory, or all the others. What no longer fits is not listed, hence not used. */
-static void paint_descriptors(struct memory_list *list, bool want_free)
-{
-	for (UINTN at = 0; at + map.descriptor_size <= map.size; at += map.descriptor_size) {
-		const EFI_MEMORY_DESCRIPTOR *d = (const EFI_MEMORY_DESCRIPTOR *)(map.buffer + at);
-		uint32_t type = translate(d->Type);
-
-		if ((type == BOOT_MEMORY_FREE) == want_free && d->NumberOfPages < 1ULL << 40)
-			(void)memory_paint(list, d->PhysicalStart, d->NumberOfPages * PAGES_SIZE, type);
-	}
-}
-
-/*
- * Free memory first: where descriptors overlap, the cautious type wins. The loader's claims come last, with room kept
- * for them. No allocation, no output: runs after ExitBootServices, too.
+/* The loader's claims come last, with room kept for them. No allocation, no output: runs after ExitBootServices, too.
  */
-static bool convert_map(struct boot_info *info)
+static bool convert_map(struct boot_info *info, struct memory_faults *faults)
 {
 	struct memory_list list = {info->memory, 0, BOOT_MAX_MEMORY - 2 * PAGES_MAX_CLAIMS};
 	bool ok;
 
-	paint_descriptors(&list, true);
-	paint_descriptors(&list, false);
+	memory_add_map(&list, map.buffer, map.size, map.descriptor_size, faults);
 	list.max = BOOT_MAX_MEMORY;
 	ok = pages_paint_claims(&list);
 	info->memory_count = list.count;
 	return ok;
 }
 
+static void print_faults(const struct memory_faults *faults)
+{
+	if (faults->wrong)
+		Print(L"  memory map: found %d wrong descriptors of %d (the first: type %d at 0x%lx, 0x%lx pages), "
+		      L"expected "
+		      L"whole pages below 2^52; only what they say is not free is believed\r\n",
+		      (UINTN)faults->wrong, map.size / map.descriptor_size, (UINTN)faults->first.type,
+		      faults->first.base, faults->first.pages);
+	if (faults->lost)
+		Print(L"  memory map: found %d ranges too many, expected at most %d; those are not used\r\n",
+		      (UINTN)faults->lost, (UINTN)(BOOT_MAX_MEMORY - 2 * PAGES_MAX_CLAIMS));
+}
+
 const char *leave_prepare(struct boot_info *info)
 {
+	struct memory_faults faults;
+
 	if (get_map() != EFI_BUFFER_TOO_SMALL) /* of size 0: only asks for the size */
 		return "firmware does not tell the size of its memory map";
 	map.buffer_size = map.size + MAP_SLACK;
@@ -94,8 +76,9 @@ const char *leave_prepare(struct boot_info *info)
 		return "no memory for the memory map";
 	if (EFI_ERROR(get_map()) || map.descriptor_size < sizeof(EFI_MEMORY_DESCRIPTOR))
 		return "firmware's memory map can't be read";
-	if (!convert_map(info))
+	if (!convert_map(info, &faults))
 		return "firmware's memory map has too many ranges";
+	print_faults(&faults);
 	return NULL;
 }
 
@@ -117,12 +100,13 @@ static bool exit_boot_services(EFI_HANDLE image)
 
 const char *leave_and_enter(EFI_HANDLE image, struct boot_info *info, const struct core_entry *entry)
 {
+	struct memory_faults faults; /* were said a moment ago */
 	switch_function *enter = (switch_function *)(uintptr_t)entry->switch_hpa;
 
 	if (!exit_boot_services(image))
 		return "firmware refuses ExitBootServices";
 	__asm__ volatile("cli");
-	(void)convert_map(info); /* claims that did not fit a moment ago were an error then */
+	(void)convert_map(info, &faults); /* claims that did not fit a moment ago were an error then */
 	info->entry_tsc = tsc_read();
 	enter((uintptr_t)info, entry->cr3, entry->address);
 	__builtin_unreachable();

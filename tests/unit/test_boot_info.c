@@ -74,9 +74,9 @@ static void counts(void **s)
 {
 	(void)s;
 	info.memory_count = 0;
-	fails("boot_info: memory_count: found 0, expected 1 to 512");
-	info.memory_count = 513;
-	fails("boot_info: memory_count: found 513, expected 1 to 512");
+	fails("boot_info: memory_count: found 0, expected 1 to 2048");
+	info.memory_count = 2049;
+	fails("boot_info: memory_count: found 2049, expected 1 to 2048");
 	info.cpu_count = 257;
 	fails("boot_info: cpu_count: found 257, expected 1 to 256");
 	info.file_count = 65;
