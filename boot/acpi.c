@@ -10,6 +10,8 @@
 #include <string.h>
 
 #define TABLE_MAX	    (1u << 20) /* no root table or MADT comes near; bounds the checksum over a broken length */
+#define RSDP_V1_SIZE	    20u
+#define RSDP_V2_SIZE	    36u
 #define HEADER_SIZE	    36u
 #define MADT_ENTRIES	    44u /* offset of the first interrupt controller structure */
 #define MADT_LOCAL_APIC	    0
@@ -50,21 +52,23 @@ static bool checksum_ok(const uint8_t *p, uint32_t length)
 	return sum == 0;
 }
 
-static const uint8_t *pointer(uint64_t hpa)
+static acpi_readable_fn *is_readable;
+
+static const uint8_t *pointer(uint64_t hpa, uint64_t size)
 {
-	return (const uint8_t *)(uintptr_t)hpa;
+	return hpa && is_readable(hpa, size) ? (const uint8_t *)(uintptr_t)hpa : NULL;
 }
 
 /* The table at `hpa` if it is one with this signature; its length is then at least a header's. */
 static const uint8_t *check_table(uint64_t hpa, const char *signature)
 {
-	const uint8_t *t = pointer(hpa);
+	const uint8_t *t = pointer(hpa, HEADER_SIZE);
 	uint32_t length;
 
 	if (!t || !same(t, signature, 4))
 		return NULL;
 	length = read32(t + 4);
-	if (length < HEADER_SIZE || length > TABLE_MAX || !checksum_ok(t, length))
+	if (length < HEADER_SIZE || length > TABLE_MAX || !pointer(hpa, length) || !checksum_ok(t, length))
 		return NULL;
 	return t;
 }
@@ -85,11 +89,12 @@ static const uint8_t *find_in_root(const uint8_t *root, uint32_t entry_size, con
 
 static const uint8_t *find_table(uint64_t rsdp_hpa, const char *signature)
 {
-	const uint8_t *rsdp = pointer(rsdp_hpa), *root;
+	const uint8_t *rsdp = pointer(rsdp_hpa, RSDP_V1_SIZE), *root;
 
-	if (!rsdp || !same(rsdp, "RSD PTR ", 8) || !checksum_ok(rsdp, 20))
+	if (!rsdp || !same(rsdp, "RSD PTR ", 8) || !checksum_ok(rsdp, RSDP_V1_SIZE))
 		return NULL;
-	if (rsdp[15] >= 2) { /* revision: has the extended part with the XSDT's address */
+	if (rsdp[15] >= 2 &&
+	    pointer(rsdp_hpa, RSDP_V2_SIZE)) { /* revision: has the extended part with the XSDT's address */
 		root = check_table(read64(rsdp + 24), "XSDT");
 		if (root)
 			return find_in_root(root, 8, signature);
@@ -119,12 +124,14 @@ static void add_if_enabled(struct boot_info *info, uint32_t apic_id, uint32_t fl
 		(*absent)++;
 }
 
-uint32_t acpi_find_cpus(uint64_t rsdp_hpa, struct boot_info *info, uint32_t *absent)
+uint32_t acpi_find_cpus(uint64_t rsdp_hpa, acpi_readable_fn *readable, struct boot_info *info, uint32_t *absent)
 {
-	const uint8_t *madt = find_table(rsdp_hpa, "APIC");
 	uint32_t before = info->cpu_count, length;
+	const uint8_t *madt;
 
 	*absent = 0;
+	is_readable = readable;
+	madt = find_table(rsdp_hpa, "APIC");
 	if (!madt)
 		return 0;
 	length = read32(madt + 4);

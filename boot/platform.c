@@ -61,13 +61,53 @@ static void mark_bsp(struct boot_info *info)
 	info->cpu[info->cpu_count++] = (struct boot_cpu){id, BOOT_CPU_BSP};
 }
 
+#define LEGACY_END 0x100000 /* tables of old machines lie below, in ROM that no map lists */
+
+static const uint8_t *memory_map; /* NULL: firmware does not tell */
+static UINTN descriptors, descriptor_size;
+
+/* Up to where memory goes on from `hpa`; there itself if it is none. */
+static uint64_t memory_end(uint64_t hpa)
+{
+	for (UINTN i = 0; i < descriptors; i++) {
+		const EFI_MEMORY_DESCRIPTOR *d = (const EFI_MEMORY_DESCRIPTOR *)(memory_map + i * descriptor_size);
+
+		if (d->Type != EfiMemoryMappedIO && d->Type != EfiMemoryMappedIOPortSpace && hpa >= d->PhysicalStart &&
+		    (hpa - d->PhysicalStart) / EFI_PAGE_SIZE < d->NumberOfPages)
+			return d->PhysicalStart + d->NumberOfPages * EFI_PAGE_SIZE;
+	}
+	return hpa;
+}
+
+/* For acpi_find_cpus(): firmware's page tables may not map what is in none of its ranges. */
+static bool is_memory(uint64_t hpa, uint64_t size)
+{
+	uint64_t end = hpa + size;
+
+	if (!memory_map || end <= LEGACY_END)
+		return true;
+	while (hpa < end) {
+		uint64_t next = memory_end(hpa);
+
+		if (next <= hpa)
+			return false;
+		hpa = next;
+	}
+	return size <= end;
+}
+
 void platform_find_cpus(struct boot_info *info)
 {
 	const CHAR16 *source = L"ACPI";
+	UINT32 version;
 	uint32_t absent;
+	UINTN key;
 
-	if (!acpi_find_cpus(info->rsdp_hpa, info, &absent))
+	memory_map = (const uint8_t *)LibMemoryMap(&descriptors, &key, &descriptor_size, &version);
+	if (!acpi_find_cpus(info->rsdp_hpa, is_memory, info, &absent))
 		source = mp_find_cpus(info) ? L"MP services" : L"no list, this one";
+	if (memory_map)
+		FreePool((void *)memory_map);
 	mark_bsp(info);
 	Print(L"  CPUs: %d (%s)", (UINTN)info->cpu_count, source);
 	if (absent)

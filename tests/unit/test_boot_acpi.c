@@ -88,6 +88,12 @@ static void x2apic(uint32_t id, uint32_t flags)
 	madt_length += 16;
 }
 
+/* The page that there is. */
+static bool readable(uint64_t hpa, uint64_t size)
+{
+	return hpa >= address(0) && size <= 4096 && hpa - address(0) <= 4096 - size;
+}
+
 static int setup(void **state)
 {
 	(void)state;
@@ -109,7 +115,7 @@ static int teardown(void **state)
 static uint32_t find(void)
 {
 	table(MADT, "APIC", madt_length);
-	return acpi_find_cpus(address(RSDP), &info, &absent);
+	return acpi_find_cpus(address(RSDP), readable, &info, &absent);
 }
 
 static void test_both_kinds_of_entry(void **state)
@@ -155,7 +161,7 @@ static void test_rsdt(void **state)
 static void test_nothing_there(void **state)
 {
 	(void)state;
-	assert_int_equal(acpi_find_cpus(0, &info, &absent), 0);
+	assert_int_equal(acpi_find_cpus(0, readable, &info, &absent), 0);
 	lapic(0, 1);
 	low[RSDP + 8]++; /* checksum */
 	assert_int_equal(find(), 0);
@@ -165,9 +171,9 @@ static void test_nothing_there(void **state)
 	low[ROOT + 9]--;
 	table(MADT, "APIC", madt_length);
 	low[MADT + 9]++;
-	assert_int_equal(acpi_find_cpus(address(RSDP), &info, &absent), 0);
+	assert_int_equal(acpi_find_cpus(address(RSDP), readable, &info, &absent), 0);
 	low[MADT + 9]--;
-	assert_int_equal(acpi_find_cpus(address(RSDP), &info, &absent), 1);
+	assert_int_equal(acpi_find_cpus(address(RSDP), readable, &info, &absent), 1);
 }
 
 static void test_lengths(void **state)
@@ -186,9 +192,32 @@ static void test_lengths(void **state)
 	info.cpu_count = 0;
 	madt_length = 0xffffffff;
 	put(MADT + 4, madt_length, 4);
-	assert_int_equal(acpi_find_cpus(address(RSDP), &info, &absent), 0);
+	assert_int_equal(acpi_find_cpus(address(RSDP), readable, &info, &absent), 0);
 	put(MADT + 4, 35, 4);
-	assert_int_equal(acpi_find_cpus(address(RSDP), &info, &absent), 0);
+	assert_int_equal(acpi_find_cpus(address(RSDP), readable, &info, &absent), 0);
+}
+
+/* A root that lists itself and pointers to nowhere, beside the right one. */
+static void test_wild_pointers(void **state)
+{
+	(void)state;
+	lapic(5, 1);
+	put(ROOT + 36, address(ROOT), 8);
+	put(ROOT + 44, 0xfffffffffffffff0, 8);
+	put(ROOT + 52, 0x1000, 8);
+	put(ROOT + 60, address(4095), 8);
+	put(ROOT + 68, address(MADT), 8);
+	table(ROOT, "XSDT", 76);
+	assert_int_equal(find(), 1);
+	assert_int_equal(info.cpu[0].apic_id, 5);
+	info.cpu_count = 0;
+	put(ROOT + 68, 0, 8);
+	table(ROOT, "XSDT", 76);
+	assert_int_equal(find(), 0);
+	put(RSDP + 24, 0xdead000, 8);
+	assert_int_equal(find(), 0);
+	assert_int_equal(acpi_find_cpus(0xdead000, readable, &info, &absent), 0);
+	assert_int_equal(acpi_find_cpus(address(4080), readable, &info, &absent), 0);
 }
 
 static void test_list_is_full(void **state)
@@ -211,6 +240,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    TEST(test_both_kinds_of_entry), TEST(test_disabled_cpus), TEST(test_rsdt),
 	    TEST(test_nothing_there),	    TEST(test_lengths),	      TEST(test_list_is_full),
+	    TEST(test_wild_pointers),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
