@@ -207,9 +207,10 @@ static void start_cpus(const struct boot_info *info)
 
 	smp_start(info, &frames, cpu_main, &report);
 	log_info("cpus: %u online", report.online);
-	if (report.failed)
-		log_error("cpus: %u did not start (first: APIC ID %u); they are left out", report.failed,
-			  report.first_failed);
+	for (unsigned i = 0; i < report.failed; i++)
+		log_error(
+		    "cpus: APIC ID %u: found no answer to INIT and STARTUP in %llu us, expected one; it is left out",
+		    report.failed_id[i], (ull)report.waited_us);
 	if (report.ignored)
 		log_error("cpus: %u ignored (at most %u are used)", report.ignored, MAX_CPUS);
 	sync_clocks();

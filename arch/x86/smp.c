@@ -163,8 +163,7 @@ static void take_roll(struct smp_report *report)
 		uint32_t expected = CPU_STARTING;
 
 		if (atomic_compare_exchange_strong(&cpu->online, &expected, CPU_FAILED)) {
-			if (!report->failed++)
-				report->first_failed = cpu->apic_id;
+			report->failed_id[report->failed++] = cpu->apic_id;
 			continue;
 		}
 		cpu->index = report->online++;
@@ -191,7 +190,8 @@ void smp_start(const struct boot_info *info, const struct frame_source *frames, 
 	ap_cr3 = read_cr3();
 	paging_make_trampoline_tables(HPA(low.value + PAGE_SIZE), low);
 	trampoline_write(low, HPA(low.value + PAGE_SIZE));
-	start_all((uint8_t)(low.value >> PAGE_SHIFT));
+	if (!start_all((uint8_t)(low.value >> PAGE_SHIFT)))
+		report->waited_us = INIT_DELAY_US + STARTUP_DELAY_US + ANSWER_US;
 	take_roll(report);
 	released = true;
 	if (!report->failed) /* a late one may still be in there */

@@ -5,21 +5,24 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+#include "arch/x86/cpu.h"
 #include "arch/x86/memory.h"
 #include "boot/boot_info.h"
 #include "hv/lib/types.h"
 
 struct smp_report {
-	unsigned online;       /* CPUs that run, the BSP included */
-	unsigned failed;       /* did not answer */
-	unsigned ignored;      /* beyond MAX_CPUS, or no memory for them */
-	uint32_t first_failed; /* APIC ID, when failed > 0 */
+	unsigned online;	      /* CPUs that run, the BSP included */
+	unsigned ignored;	      /* beyond MAX_CPUS, or no memory for them */
+	unsigned failed;	      /* did not answer */
+	uint32_t failed_id[MAX_CPUS]; /* their APIC IDs */
+	uint64_t waited_us;	      /* for an answer, when failed > 0 */
 };
 
 /*
  * Every CPU of info->cpu that answers calls `entry` on a stack of its own, with interrupts off, GDT, IDT, LAPIC and
  * this_cpu() ready, once all have answered or their deadline (100 ms) has passed: cpu_count() is right then.
- * Returns at the same moment.
+ * Returns at the same moment. What was set aside for a CPU that did not answer (stacks, record, the page that it would
+ * start in) is never used again: should it answer later, it finds itself given up, and stops for good.
  */
 void smp_start(const struct boot_info *info, const struct frame_source *frames, void (*entry)(void),
 	       struct smp_report *report);
