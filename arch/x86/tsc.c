@@ -9,6 +9,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
 #include "hv/lib/math.h"
+#include "hv/lib/printf.h"
 
 #define PIT_HZ		1193182
 #define PIT_CHANNEL_2	0x42
@@ -23,7 +24,7 @@
 #define PM_HZ	  3579545
 #define PM_CLOCKS ((uint32_t)((uint64_t)PM_HZ * TSC_WINDOW_US / 1000000))
 
-#define POLL_MAX 4000000 /* a window takes 130,000 polls where an IN is cheapest */
+#define POLL_MAX 4000000u /* a window takes 130,000 polls where an IN is cheapest */
 #define WINDOWS	 9
 #define PM_READS 20
 #define PRECISE	 1000 /* 1/1000 of the window */
@@ -185,30 +186,71 @@ static bool pm_measure(struct window *w)
 	return true;
 }
 
+/* A reference that jumps about may have gone no way at all in a window. */
 static uint64_t window_hz(const struct window *w, uint64_t clock_hz)
 {
-	uint64_t hz = mul_div(w->ticks, clock_hz, w->clocks);
-
-	if (hz < HZ_MIN || hz > HZ_MAX)
-		return 0;
-	lapic_timer_set_rate(mul_div(w->lapic, clock_hz, w->clocks), hz);
-	return hz;
+	return w->clocks ? mul_div(w->ticks, clock_hz, w->clocks) : 0;
 }
 
-uint64_t tsc_calibrate(void)
+static bool is_possible(uint64_t hz)
+{
+	return hz >= HZ_MIN && hz <= HZ_MAX;
+}
+
+static bool use(const struct window *w, uint64_t clock_hz)
+{
+	uint64_t hz = window_hz(w, clock_hz);
+
+	if (!is_possible(hz))
+		return false;
+	lapic_timer_set_rate(mul_div(w->lapic, clock_hz, w->clocks), hz);
+	measured_hz = hz;
+	return true;
+}
+
+/* Of one reference, appended at `at`: what was found, what was expected. */
+static size_t explain(char *text, size_t size, size_t at, const char *name, const struct window *w, uint64_t clock_hz)
+{
+	if (at >= size)
+		return at;
+	if (!w)
+		return at + (size_t)snprintf(text + at, size - at,
+					     "%s: found no step in %u looks, expected one in %u us", name, POLL_MAX,
+					     TSC_WINDOW_US);
+	return at + (size_t)snprintf(text + at, size - at, "%s: found a TSC of %llu Hz, expected %llu to %llu", name,
+				     (unsigned long long)window_hz(w, clock_hz), HZ_MIN, HZ_MAX);
+}
+
+static void explain_both(char *why, size_t size, const struct window *pit, const struct window *pm)
+{
+	unsigned bits;
+	size_t at = explain(why, size, 0, "the 8254", pit, PIT_HZ);
+
+	if (at < size)
+		at += (size_t)snprintf(why + at, size - at, "; ");
+	if (acpi_pm_timer(&bits))
+		explain(why, size, at, "the ACPI PM timer", pm, PM_HZ);
+	else if (at < size)
+		snprintf(why + at, size - at, "found no ACPI PM timer");
+}
+
+uint64_t tsc_calibrate(char *why, size_t size)
 {
 	struct window pit, pm;
-	bool have_pit;
+	bool have_pit, have_pm;
 
+	measured_hz = 0;
 	lapic_timer_start_count();
 	have_pit = pit_measure(&pit);
-	if (have_pit && is_precise(&pit))
-		measured_hz = window_hz(&pit, PIT_HZ);
-	else if (pm_measure(&pm) && (!have_pit || pm.error < pit.error))
-		measured_hz = window_hz(&pm, PM_HZ);
-	else if (have_pit)
-		measured_hz = window_hz(&pit, PIT_HZ);
-	return measured_hz;
+	if (have_pit && is_precise(&pit) && use(&pit, PIT_HZ))
+		return measured_hz;
+	have_pm = pm_measure(&pm);
+	if (have_pm && (!have_pit || pm.error < pit.error) && use(&pm, PM_HZ))
+		return measured_hz;
+	if ((have_pit && use(&pit, PIT_HZ)) || (have_pm && use(&pm, PM_HZ)))
+		return measured_hz;
+	explain_both(why, size, have_pit ? &pit : NULL, have_pm ? &pm : NULL);
+	return 0;
 }
 
 void tsc_delay_us(uint64_t us)
