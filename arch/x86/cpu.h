@@ -6,6 +6,7 @@
 #pragma once
 
 #include "arch/x86/gdt.h"
+#include "arch/x86/mce.h"
 #include "hv/lib/types.h"
 
 #include <stdatomic.h>
@@ -29,10 +30,12 @@ struct cpu {
 	struct cpu *self; /* offset 0: this_cpu() reads it through GS */
 	uint32_t index;	  /* 0: BSP; dense */
 	uint32_t apic_id;
-	uint64_t stack_top;		/* where the run loop's stack starts; the VMX host RSP may use it */
-	_Atomic uint32_t online;	/* enum cpu_online */
+	uint64_t stack_top;	 /* where the run loop's stack starts; the VMX host RSP may use it */
+	_Atomic uint32_t online; /* enum cpu_online */
 	_Atomic uint32_t nmi_pending;	/* NMIs that arrived on this CPU; only counted: no device of ours raises one */
-	const struct trap_frame *fault; /* registers of the trap that led to panic(), for its report */
+	_Atomic uint32_t machine_checks; /* those that it could go on after, */
+	struct mce_bank mce;		 /* and what the last one was about */
+	const struct trap_frame *fault;	 /* registers of the trap that led to panic(), for its report */
 	struct virt_vcpu *held; /* the vCPU that was loaded last: the registers that Vireo does not use are still its */
 	struct gdt gdt;
 	struct tss tss;
