@@ -8,6 +8,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/ioapic.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/mce.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/power.h"
 #include "arch/x86/registers.h"
@@ -34,6 +35,7 @@
 #include "hv/run.h"
 #include "hv/sched/sched.h"
 #include "hv/shell/shell.h"
+#include "hv/stray.h"
 #include "hv/vms.h"
 #include "version.h"
 
@@ -209,6 +211,7 @@ static void cpu_main(void)
 {
 	char why[200];
 
+	mce_init_this();
 	tsc_sync_answer();
 	while (!atomic_load(&machine_ready))
 		cpu_pause();
@@ -344,12 +347,14 @@ void hv_main(hpa_t info_hpa)
 	log_info("vireo: version %s", VIREO_VERSION);
 	report_place(info);
 	take_memory(info);
+	mce_init_this();
 	take_interrupts(info);
 	load_config(info);
 	guests = enable_virtualization();
 	if (guests)
 		start_cpus(info);
 	pcpu_init(cpu_count());
+	stray_init();
 	sched_init(schedulers[config.hv.scheduler], cpu_count(), clock_hz() / 1000);
 	console_init(&shell_console, config.hv.background);
 	vms_init(info, guests);

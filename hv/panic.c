@@ -36,6 +36,11 @@ static void print_pair(const char *a, uint64_t va, const char *b, uint64_t vb, c
 		 (unsigned long long)vc);
 }
 
+static void print_line(const char *text)
+{
+	log_info("  %s", text);
+}
+
 static void print_registers(const struct trap_frame *f)
 {
 	print_pair("rip", f->rip, "rsp", f->rsp, "rfl", f->rflags);
@@ -93,6 +98,8 @@ static void print_report(const char *message, uint64_t rbp)
 	print_pair("cr0", read_cr0(), "cr2", read_cr2(), "cr3", read_cr3());
 	if (fault)
 		print_registers(fault);
+	if (fault && fault->vector == VECTOR_MC)
+		mce_dump(print_line);
 	print_trace(fault ? fault->rbp : rbp);
 	print_events();
 	log_info("stopped; the machine must be reset");

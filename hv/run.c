@@ -4,6 +4,7 @@
 
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/trap.h"
 #include "arch/x86/virt.h"
 #include "hv/clock.h"
 #include "hv/exit/doorbell.h"
@@ -122,6 +123,11 @@ static void dump_line(void *ctx, const char *text)
 /* The processor refused the entry: the doctor says which rule broke, and the VM is over. */
 static NOINLINE void entry_refused(struct vcpu *v)
 {
+	if (virt_refused_by_machine_check(&v->virt)) {
+		vm_kill(v, "a machine check came while it was entered%s",
+			trap_guest_machine_check() ? "" : ", and data is lost");
+		return;
+	}
 	virt_explain_refusal(&v->virt, refuse_line, v);
 	virt_dump(dump_line, v);
 	vm_kill(v, "the processor refused to enter the guest");

@@ -32,7 +32,9 @@ struct cpu {
 	uint32_t apic_id;
 	uint64_t stack_top;	 /* where the run loop's stack starts; the VMX host RSP may use it */
 	_Atomic uint32_t online; /* enum cpu_online */
-	_Atomic uint32_t nmi_pending;	/* NMIs that arrived on this CPU; only counted: no device of ours raises one */
+	/* What came without being asked for (trap.h), written by this CPU. */
+	_Atomic uint32_t nmis, strays, spurious;
+	_Atomic uint32_t stray_vector;	 /* the last one */
 	_Atomic uint32_t machine_checks; /* those that it could go on after, */
 	struct mce_bank mce;		 /* and what the last one was about */
 	const struct trap_frame *fault;	 /* registers of the trap that led to panic(), for its report */

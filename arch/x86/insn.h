@@ -270,15 +270,11 @@ static inline void hlt(void)
 	__asm__ volatile("hlt" : : : "memory");
 }
 
-#ifdef VIREO_HOST /* a simulated CPU does both */
+/* Sleeps, with interrupts on, until one comes; one that is pending already counts, NMIs do, too. isr.asm. */
 void cpu_wait_for_interrupt(void);
+#ifdef VIREO_HOST /* a simulated CPU does it */
 void cpu_take_interrupts(void);
 #else
-/* STI shadows one instruction: an interrupt that is pending when HLT starts ends it, so that none is slept through. */
-static inline void cpu_wait_for_interrupt(void)
-{
-	__asm__ volatile("sti; hlt; cli" : : : "memory");
-}
 /* Lets in the interrupts that are pending now, and no later ones. */
 static inline void cpu_take_interrupts(void)
 {
@@ -286,12 +282,13 @@ static inline void cpu_take_interrupts(void)
 }
 #endif
 
-/* An NMI or #MC that ended guest mode was not delivered: run the host's handler now. Its IRET unblocks NMIs again. */
+/* An NMI that ended guest mode was not delivered: run the host's handler now. Its IRET unblocks NMIs again. */
 static inline void cpu_deliver_nmi(void)
 {
 	__asm__ volatile("int $2" : : : "memory");
 }
-static inline void cpu_deliver_machine_check(void)
+/* As if a machine check had come here. */
+static inline void cpu_raise_machine_check(void)
 {
 	__asm__ volatile("int $18" : : : "memory");
 }

@@ -9,6 +9,7 @@ DEFAULT REL
 extern trap_handle
 extern irq_handle
 global isr_entry_points
+global cpu_wait_for_interrupt, cpu_wait_hlt, cpu_wait_end
 
 section .text
 
@@ -94,6 +95,18 @@ isr_common:
 	pop rax
 	add rsp, 16             ; vector and error code
 	iretq
+
+; STI shadows one instruction: an interrupt that is pending when HLT starts ends it, so that none is slept through. An NMI
+; between the two ends the shadow: after its IRET the interrupt would be handled first, and HLT then wait for another
+; one. Hence trap.c lets an NMI that comes there return behind HLT. SDM Vol. 2B STI.
+align 16
+cpu_wait_for_interrupt:
+	sti
+cpu_wait_hlt:
+	hlt
+cpu_wait_end:
+	cli
+	ret
 
 section .rodata
 align 8

@@ -15,6 +15,7 @@ enum {
 	REG_TPR = 0x80,
 	REG_EOI = 0xb0,
 	REG_SVR = 0xf0,
+	REG_ISR = 0x100, /* eight, 16 bytes apart, with 32 vectors each */
 	REG_ESR = 0x280,
 	REG_LVT_CMCI = 0x2f0,
 	REG_ICR = 0x300,
@@ -141,6 +142,11 @@ void lapic_eoi(void)
 	lapic_write(REG_EOI, 0);
 }
 
+bool lapic_in_service(unsigned vector)
+{
+	return ready && (lapic_read(REG_ISR + vector / 32 * 0x10) >> vector % 32 & 1);
+}
+
 /*
  * x2APIC: one MSR, and a fence since WRMSR there does not order earlier stores (SDM Vol. 3A 11.12.3). xAPIC: the
  * previous IPI has to be gone, then the low half sends; it can't reach IDs above 255.
@@ -163,6 +169,10 @@ static void send(uint32_t apic_id, uint32_t command)
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 {
 	send(apic_id, ICR_ASSERT | vector);
+}
+void lapic_send_nmi(uint32_t apic_id)
+{
+	send(apic_id, ICR_ASSERT | ICR_NMI);
 }
 void lapic_send_nmi_to_others(void)
 {

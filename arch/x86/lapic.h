@@ -14,8 +14,11 @@ int lapic_init(void) MUST_CHECK;
 int lapic_init_this(void) MUST_CHECK;
 uint32_t lapic_id(void);
 void lapic_eoi(void);
+/* Is an interrupt of this CPU's with that vector (16 to 255) waiting for its EOI? */
+bool lapic_in_service(unsigned vector);
 
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector);
+void lapic_send_nmi(uint32_t apic_id);
 void lapic_send_nmi_to_others(void); /* all but self */
 void lapic_send_init(uint32_t apic_id);
 void lapic_send_startup(uint32_t apic_id, uint8_t page); /* real-mode start at page * 4096 */

@@ -1,12 +1,15 @@
 /*
  * The IDT and what happens behind it: trap.h. NMIs are only counted here, since they may come at any instruction:
- * no lock, no output, no exception that would unblock NMIs early (SDM Vol. 3A 6.7.1).
+ * no lock, no output, no exception that would unblock NMIs early (SDM Vol. 3A 6.7.1). Nothing is signalled by an NMI
+ * but panic(), so one that comes between the last look and VMRESUME is complete when its handler returns.
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/trap.h"
 #include "arch/x86/cpu.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
+#include "arch/x86/mce.h"
+#include "arch/x86/msr.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/slide.h"
 #include "hv/lib/panic.h"
@@ -23,6 +26,9 @@ struct gate {
 };
 #define GATE_INTERRUPT 0x8e /* present, DPL 0, clears IF */
 
+/* Vectors below 32 that push an error code, as isr.asm has them: SDM Vol. 3A Table 6-1, and 29, 30 of other vendors. */
+#define HAS_ERROR 0x60227d00u
+
 struct guarded {
 	uint64_t fault, resume;
 };
@@ -34,13 +40,15 @@ struct handler {
 
 extern const uint64_t isr_entry_points[256];
 extern const struct guarded __extable_start[], __extable_end[]; /* linker.ld */
+extern const uint8_t cpu_wait_hlt[], cpu_wait_end[];		/* isr.asm */
 void trap_handle(struct trap_frame *frame);
 
 _Static_assert(E_FAULT == 7, "guarded.asm returns it");
 
 static RO_AFTER_INIT struct gate idt[256] __attribute__((aligned(16)));
 static RO_AFTER_INIT struct handler handlers[256];
-static _Atomic bool stop_on_nmi;
+static RO_AFTER_INIT void (*notice)(void);
+static _Atomic(struct cpu *) reporter; /* the one that panics */
 
 static void idt_set(unsigned vector, uint8_t ist)
 {
@@ -81,13 +89,18 @@ uint64_t idt_base(void)
 
 void irq_register(unsigned vector, void (*call)(void *ctx), void *ctx)
 {
-	ASSERT(vector >= VECTOR_LEGACY && vector < 256);
+	ASSERT(vector >= VECTOR_DEVICE && vector < VECTOR_SPURIOUS);
 	handlers[vector] = (struct handler){.call = call, .ctx = ctx};
+}
+
+void trap_set_notice(void (*call)(void))
+{
+	notice = call;
 }
 
 void trap_stop_on_nmi(void)
 {
-	stop_on_nmi = true;
+	reporter = this_cpu();
 }
 
 const char *trap_name(uint64_t vector)
@@ -118,12 +131,30 @@ const char *trap_name(uint64_t vector)
 	return vector < 32 && names[vector] ? names[vector] : "unexpected vector";
 }
 
-static void trap_nmi(void)
+static void give_notice(void)
 {
-	if (stop_on_nmi)
-		for (;;)
-			__asm__ volatile("cli; hlt");
-	this_cpu()->nmi_pending++;
+	if (notice)
+		notice();
+}
+
+/* Where sleep was about to begin it does not: cpu_wait_for_interrupt(). */
+static void skip_sleep(struct trap_frame *frame)
+{
+	if (frame->rip == (uint64_t)cpu_wait_hlt)
+		frame->rip = (uint64_t)cpu_wait_end;
+}
+
+static void trap_nmi(struct trap_frame *frame)
+{
+	const struct cpu *speaks = reporter;
+
+	while (speaks && speaks != this_cpu()) {
+		cli();
+		hlt();
+	}
+	skip_sleep(frame);
+	this_cpu()->nmis++;
+	give_notice();
 }
 
 static bool trap_fix_up(struct trap_frame *frame)
@@ -156,25 +187,93 @@ static _Noreturn void trap_die(struct trap_frame *frame)
 	      (unsigned long long)frame->vector, rip, error);
 }
 
+static _Noreturn void panic_machine_check(const struct mce_bank *worst)
+{
+	uint64_t cap;
+	char text[MCE_TEXT_MAX];
+
+	mce_describe(worst, rdmsr_safe(MSR_MCG_CAP, &cap) ? 0 : cap, text);
+	panic("machine check: %s", worst->status ? text : "the interrupted code can't go on, and no bank says why");
+}
+
+/* Its IRET would let the next NMI into the NMI handler that was interrupted, on the same stack. */
+static bool is_on_nmi_stack(uint64_t rsp)
+{
+	return this_cpu()->tss.ist[IST_NMI - 1] - rsp < CPU_IST_STACK_SIZE;
+}
+
+/* In the core nothing can be given up. */
+static void trap_machine_check(struct trap_frame *frame)
+{
+	struct mce_bank worst;
+
+	if (mce_take(&worst) >= MCE_USED || is_on_nmi_stack(frame->rsp)) {
+		this_cpu()->fault = frame;
+		panic_machine_check(&worst);
+	}
+	skip_sleep(frame);
+	give_notice();
+}
+
+bool trap_guest_machine_check(void)
+{
+	struct mce_bank worst;
+	enum mce_severity severity = mce_take(&worst);
+
+	if (severity == MCE_FATAL)
+		panic_machine_check(&worst);
+	give_notice();
+	return severity < MCE_USED;
+}
+
 /*
- * The spurious vector and the 8259s' take no EOI: nothing is in service for them (SDM Vol. 3A 11.9). Vectors without a
- * handler are acknowledged and forgotten: a kick is one, and so is what a device raises before its driver is there.
+ * Nobody handles it: a device that firmware or a driver told a wrong vector, or none at all. The local APIC's spurious
+ * interrupt and the 8259s' own (IRQ 7 and 15) are not in service and take no EOI (SDM Vol. 3A 11.9); an interrupt of
+ * the same vector is, and would block all lower ones without.
  */
+static NOINLINE void irq_stray(unsigned vector)
+{
+	struct cpu *cpu = this_cpu();
+	bool in_service = lapic_in_service(vector);
+
+	if (in_service)
+		lapic_eoi();
+	if (!in_service && (vector == VECTOR_SPURIOUS || (vector & ~15u) == VECTOR_LEGACY)) {
+		cpu->spurious++;
+	} else {
+		cpu->strays++;
+		cpu->stray_vector = vector;
+	}
+	give_notice();
+}
+
 void irq_handle(unsigned vector)
 {
 	const struct handler *h = &handlers[vector];
 
-	if (h->call)
-		h->call(h->ctx);
-	if (vector != VECTOR_SPURIOUS && vector >= VECTOR_LEGACY + 16)
-		lapic_eoi();
+	if (!h->call) {
+		irq_stray(vector);
+		return;
+	}
+	h->call(h->ctx);
+	lapic_eoi();
+}
+
+/* The local APIC takes vectors from 16 on (SDM Vol. 3A 11.5.2). The stubs of some of those expect an error code. */
+static bool is_interrupt(uint64_t vector)
+{
+	return vector >= 16 && vector < 32 && !(HAS_ERROR >> vector & 1) && lapic_in_service((unsigned)vector);
 }
 
 /* Called by isr.asm for every exception. */
 void trap_handle(struct trap_frame *frame)
 {
 	if (frame->vector == VECTOR_NMI)
-		trap_nmi();
+		trap_nmi(frame);
+	else if (is_interrupt(frame->vector))
+		irq_stray((unsigned)frame->vector);
+	else if (frame->vector == VECTOR_MC)
+		trap_machine_check(frame);
 	else if (!trap_fix_up(frame))
 		trap_die(frame);
 }

@@ -212,6 +212,8 @@ void virt_vcpu_flush(const struct virt_vcpu *v);
  * entry, which is not an exit; ask virt_explain_refusal.
  */
 int virt_enter(struct virt_vcpu *v, struct exit *exit) MUST_CHECK;
+/* Did it fail because a machine check came? */
+bool virt_refused_by_machine_check(const struct virt_vcpu *v);
 /* The entry doctor's verdict after virt_enter failed: one line for each broken rule. */
 void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx);
 /* Bounds the next entry to `ticks` TSC ticks, at most VIRT_LONGEST_BOUND, which a timer of 32 bits can count. */

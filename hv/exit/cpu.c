@@ -150,7 +150,8 @@ enum outcome exit_exception(struct vcpu *v, const struct exit *exit)
 	case VECTOR_AC:
 		return vcpu_raise(v, VECTOR_AC, true, 0);
 	case VECTOR_MC:
-		cpu_deliver_machine_check();
+		if (!trap_guest_machine_check())
+			return vm_kill(v, "machine check: data that it used is lost");
 		return OUTCOME_RETRY;
 	default:
 		return vm_kill(v, "exception %u (%s), which does not exit", vector, trap_name(vector));

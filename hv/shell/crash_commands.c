@@ -3,6 +3,7 @@
  * For tests/boot/test_walls.py, and for who wants to know whether a new machine's report can be read.
  */
 /* SPDX-License-Identifier: MIT */
+#include "arch/x86/insn.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/shell/shell.h"
@@ -63,9 +64,15 @@ static void write_sealed(void)
 	*(volatile uint8_t *)__ro_after_init_start = 0xcc;
 }
 
+/* Not a wall, but the same kind of end. */
+static void raise_machine_check(void)
+{
+	cpu_raise_machine_check();
+}
+
 static const struct wall walls[] = {
-    {"smash", smash_stack}, {"depth", exhaust_stack},	  {"null", read_null},
-    {"text", write_text},   {"constant", write_constant}, {"sealed", write_sealed},
+    {"smash", smash_stack},	  {"depth", exhaust_stack}, {"null", read_null},	  {"text", write_text},
+    {"constant", write_constant}, {"sealed", write_sealed}, {"mce", raise_machine_check},
 };
 
 static void run_crash(struct shell_call *call)
@@ -76,11 +83,11 @@ static void run_crash(struct shell_call *call)
 		walls[i].run_into();
 		panic("there is no wall: crash %s did no harm", walls[i].name);
 	}
-	shell_error(call, "found %.40s, expected smash, depth, null, text, constant or sealed", call->word[1]);
+	shell_error(call, "found %.40s, expected smash, depth, null, text, constant, sealed or mce", call->word[1]);
 }
 
 const struct shell_command shell_crash_commands[] = {
-    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed", 1, 1,
-     SHELL_WORDS_NONE, run_crash},
+    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed, mce", 1,
+     1, SHELL_WORDS_NONE, run_crash},
     {0},
 };

@@ -55,12 +55,16 @@ static uint64_t fake_xgetbv(uint32_t index)
 	return live_xcr0;
 }
 
-#define read_dr(n)		    ((uint64_t)DR6_INIT + (n)-6)
-#define write_dr(n, value)	    ((void)(n), (void)(value))
-#define xgetbv			    fake_xgetbv
-#define cpu_deliver_nmi()	    abort()
-#define cpu_deliver_machine_check() abort()
+#define read_dr(n)	   ((uint64_t)DR6_INIT + (n)-6)
+#define write_dr(n, value) ((void)(n), (void)(value))
+#define xgetbv		   fake_xgetbv
+#define cpu_deliver_nmi()  abort()
 #include "hv/exit/cpu.c"
+
+bool trap_guest_machine_check(void)
+{
+	abort();
+}
 
 /* #GP is what the handler has to see to: what comes here is valid. */
 int xsetbv_safe(uint32_t index, uint64_t value)

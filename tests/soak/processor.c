@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/x86/trap.h"
 #include "arch/x86/virt.h"
 #include "hv/pc_map.h"
 #include "hv/pcpu.h"
@@ -338,6 +339,18 @@ void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const cha
 	line(ctx, "as the soak test wanted");
 }
 
+/* A machine check among them: the rest is the same. */
+bool virt_refused_by_machine_check(const struct virt_vcpu *v)
+{
+	(void)here_of(v);
+	return sim_chance(100);
+}
+
+bool trap_guest_machine_check(void)
+{
+	return !sim_chance(500);
+}
+
 void virt_dump(void (*line)(void *ctx, const char *text), void *ctx)
 {
 	line(ctx, "a field");
@@ -377,7 +390,7 @@ uint32_t virt_exit_number(void)
 }
 uint32_t virt_exit_interrupt_info(void)
 {
-	return VECTOR_AC | 3u << 8 | 1u << 31;
+	return (sim_chance(50) ? VECTOR_MC : VECTOR_AC) | 3u << 8 | 1u << 31;
 }
 
 /* --- registers ---------------------------------------------------------------------------------------------------- */

@@ -25,6 +25,7 @@ void pv_take_eoi(struct vcpu *v)
 
 static uint64_t host_dr6, host_xcr0;
 static unsigned host_nmis, host_mces;
+static bool guest_is_lost;
 static int xsetbv_error;
 
 static uint64_t fake_read_dr(unsigned n)
@@ -43,11 +44,10 @@ static uint64_t fake_xgetbv(uint32_t index)
 	return host_xcr0;
 }
 
-#define read_dr			    fake_read_dr
-#define write_dr		    fake_write_dr
-#define xgetbv			    fake_xgetbv
-#define cpu_deliver_nmi()	    host_nmis++
-#define cpu_deliver_machine_check() host_mces++
+#define read_dr		  fake_read_dr
+#define write_dr	  fake_write_dr
+#define xgetbv		  fake_xgetbv
+#define cpu_deliver_nmi() host_nmis++
 #include "hv/exit/cpu.c"
 
 int xsetbv_safe(uint32_t index, uint64_t value)
@@ -56,6 +56,11 @@ int xsetbv_safe(uint32_t index, uint64_t value)
 	if (!xsetbv_error)
 		host_xcr0 = value;
 	return xsetbv_error;
+}
+bool trap_guest_machine_check(void)
+{
+	host_mces++;
+	return !guest_is_lost;
 }
 const char *trap_name(uint64_t vector)
 {
@@ -89,6 +94,7 @@ static int setup(void **state)
 	host_dr6 = DR6_INIT;
 	host_xcr0 = 1;
 	host_nmis = host_mces = 0;
+	guest_is_lost = false;
 	xsetbv_error = 0;
 	return guest_mem_add(&vm.mem, &region);
 }
@@ -433,6 +439,8 @@ static void other_exceptions(void **state)
 	assert_int_equal(exception(3, VECTOR_MC), OUTCOME_RETRY);
 	assert_int_equal(host_nmis, 1);
 	assert_int_equal(host_mces, 1);
+	guest_is_lost = true;
+	assert_int_equal(exception(3, VECTOR_MC), OUTCOME_KILL);
 	assert_int_equal(fake.exceptions, 0);
 	assert_int_equal(exception(3, VECTOR_PF), OUTCOME_KILL);
 }

@@ -148,6 +148,16 @@ bool exit_doorbell(struct vcpu *v, const struct exit *exit)
 	return true;
 }
 void virt_advance(void) {}
+bool virt_refused_by_machine_check(const struct virt_vcpu *v)
+{
+	(void)v;
+	return false;
+}
+bool trap_guest_machine_check(void)
+{
+	fail_msg("a machine check");
+	return false;
+}
 void virt_explain_refusal(struct virt_vcpu *v, void (*line)(void *ctx, const char *text), void *ctx)
 {
 	(void)v, (void)line, (void)ctx;

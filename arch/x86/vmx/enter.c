@@ -58,6 +58,12 @@ int virt_enter(struct virt_vcpu *v, struct exit *exit)
 	return 0;
 }
 
+/* SDM Vol. 3C 27.9. A VMLAUNCH that fails so does not count as one (27.8), so the VMCS is in neither state for us. */
+bool virt_refused_by_machine_check(const struct virt_vcpu *v)
+{
+	return !v->refused_early && virt_exit_number() == EXIT_ENTRY_FAIL_MACHINE_CHECK;
+}
+
 uint32_t virt_exit_number(void)
 {
 	return (uint32_t)vmcs_read(VMCS_EXIT_REASON) & EXIT_REASON_BASIC_MASK;

@@ -172,9 +172,11 @@ void virt_set_cr3(uint64_t cr3)
 	vmcs_write(VMCS_GUEST_CR3, cr3);
 }
 
+/* MCE is the machine's: with the guest's own 0 in it a machine check would shut the processor down (SDM Vol.
+ * 3B 16.10.4). */
 void virt_set_cr4(struct virt_vcpu *v, uint64_t cr4)
 {
-	vmcs_write(VMCS_GUEST_CR4, cr4 | vmx.caps.cr4_fixed0);
+	vmcs_write(VMCS_GUEST_CR4, (cr4 & ~CR4_MCE) | (read_cr4() & CR4_MCE) | vmx.caps.cr4_fixed0);
 	vmcs_write(VMCS_CR4_READ_SHADOW, cr4);
 	virt_vcpu_flush(v);
 }

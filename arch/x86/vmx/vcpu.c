@@ -102,10 +102,11 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	vmcs_write(VMCS_CR0_GUEST_HOST_MASK, VMX_CR0_OWNED);
 	/*
 	 * The guest toggles CR4 bits freely that change nothing for us. PAE, LA57 and PCIDE decide how CR3 is read,
-	 * VMXE and SMXE are not the guest's, and what the processor has but the guest must not see would go through
-	 * unchecked.
+	 * VMXE and SMXE are not the guest's, MCE stays as the machine needs it, and what the processor has but the
+	 * guest must not see would go through unchecked.
 	 */
-	vmcs_write(VMCS_CR4_GUEST_HOST_MASK, ~(s->cr4_guest & ~(CR4_PAE | CR4_LA57 | CR4_PCIDE | CR4_VMXE | CR4_SMXE)));
+	vmcs_write(VMCS_CR4_GUEST_HOST_MASK,
+		   ~(s->cr4_guest & ~(CR4_PAE | CR4_LA57 | CR4_PCIDE | CR4_VMXE | CR4_SMXE | CR4_MCE)));
 }
 
 /* What is the same on every CPU; the rest is virt_load's. */
