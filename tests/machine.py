@@ -279,6 +279,10 @@ class Machine:
         keys = [{"type": "qcode", "data": name} for name in names]
         return {"execute": "send-key", "arguments": {"keys": keys, "hold-time": KEY_HOLD_MS}}
 
+    def monitor(self, line):
+        """A line for QEMU's monitor, for what only that can do."""
+        self._qmp({"execute": "human-monitor-command", "arguments": {"command-line": line}})
+
     def _qmp(self, *commands):
         """Tells QEMU's monitor. It has one visitor at a time, so nobody stays connected."""
         with socket.socket(socket.AF_UNIX) as qmp:

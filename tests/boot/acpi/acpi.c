@@ -2,8 +2,9 @@
  * A UEFI application for the test bed: Bochs' firmware finds no ACPI tables (OVMF takes them from QEMU), so this
  * program installs a set that describes Bochs' i440FX/PIIX4 machine and then starts \EFI\vireo\BOOTX64.EFI. Where
  * \vireo\loadoptions.txt exists, its text becomes that image's load options: a Linux kernel with its EFI stub in that
- * place boots natively with this command line. A file \vireo\lock-vmx makes this firmware one that has VT-x switched
- * off. Never part of a Vireo installation. ACPI 6.5, chapter 5.2.
+ * place boots natively with this command line. Files whose names alone count make this firmware worse: \vireo\lock-vmx
+ * has VT-x switched off, \vireo\ghost-cpu lists a processor that is not there, \vireo\shred-memory cuts memory into
+ * more than a thousand ranges. Never part of a Vireo installation. ACPI 6.5, chapter 5.2.
  */
 /* SPDX-License-Identifier: MIT */
 #include "boot/mp.h"
@@ -12,6 +13,7 @@
 
 #include <efi.h>
 #include <efilib.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -21,6 +23,10 @@
 #define LAPIC_BASE  0xfee00000u
 #define MAX_CPUS    64
 #define MAX_OPTIONS 2048
+
+#define GHOST_ID    0xc0
+#define SHRED_PAGES 3 /* of which the first is taken */
+#define SHREDS	    600
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table);
 
@@ -186,6 +192,32 @@ static void make_fadt(struct tables *t, const struct facs *facs)
 	seal(&f->h, "FACP", sizeof *f, 3);
 }
 
+static EFI_HANDLE boot_device;
+
+static EFI_FILE_HANDLE open_file(EFI_HANDLE device, CHAR16 *path)
+{
+	EFI_FILE_HANDLE root = LibOpenRoot(device), file;
+
+	if (!root || EFI_ERROR(root->Open(root, &file, path, EFI_FILE_MODE_READ, 0)))
+		return NULL;
+	return file;
+}
+
+static bool file_exists(const CHAR16 *path)
+{
+	return open_file(boot_device, (CHAR16 *)path);
+}
+
+static unsigned add_cpu(struct madt *m, unsigned count, uint8_t apic_id, uint32_t flags)
+{
+	m->cpu[count].type = 0;
+	m->cpu[count].length = 8;
+	m->cpu[count].processor = (uint8_t)count;
+	m->cpu[count].apic = apic_id;
+	m->cpu[count].flags = flags;
+	return count + 1;
+}
+
 /* The MP services protocol knows the CPUs even where ACPI does not. Answers the number entered. */
 static unsigned list_cpus(struct madt *m)
 {
@@ -197,19 +229,14 @@ static unsigned list_cpus(struct madt *m)
 	if (EFI_ERROR(BS->LocateProtocol(&guid, NULL, (void **)&mp)) ||
 	    EFI_ERROR(mp->get_number_of_processors(mp, &all, &enabled)))
 		all = 0;
-	for (UINTN i = 0; i < all && count < MAX_CPUS; i++) {
+	for (UINTN i = 0; i < all && count < MAX_CPUS - 1; i++) {
 		struct mp_processor_info cpu = {0};
 
 		if (EFI_ERROR(mp->get_processor_info(mp, i, &cpu)))
 			continue;
-		m->cpu[count].type = 0;
-		m->cpu[count].length = 8;
-		m->cpu[count].processor = (uint8_t)count;
-		m->cpu[count].apic = (uint8_t)cpu.processor_id;
-		m->cpu[count].flags = cpu.status & MP_CPU_ENABLED ? 1 : 0;
-		count++;
+		count = add_cpu(m, count, (uint8_t)cpu.processor_id, cpu.status & MP_CPU_ENABLED ? 1 : 0);
 	}
-	return count;
+	return file_exists(L"\\vireo\\ghost-cpu") ? add_cpu(m, count, GHOST_ID, 1) : count;
 }
 
 static uint8_t ioapic_id(void)
@@ -276,24 +303,29 @@ static EFI_STATUS install_tables(void)
 	return BS->InstallConfigurationTable(&guid, &t->rsdp);
 }
 
-static EFI_FILE_HANDLE open_file(EFI_HANDLE device, CHAR16 *path)
-{
-	EFI_FILE_HANDLE root = LibOpenRoot(device), file;
-
-	if (!root || EFI_ERROR(root->Open(root, &file, path, EFI_FILE_MODE_READ, 0)))
-		return NULL;
-	return file;
-}
-
 /* IA32_FEATURE_CONTROL: locked until reset, VMX off (SDM Vol. 3C 24.7). The boot CPU only. */
-static void lock_vmx(EFI_HANDLE device)
+static void lock_vmx(void)
 {
-	static CHAR16 path[] = L"\\vireo\\lock-vmx";
-
-	if (!open_file(device, path))
+	if (!file_exists(L"\\vireo\\lock-vmx"))
 		return;
 	__asm__ volatile("wrmsr" : : "c"(0x3a), "a"(1), "d"(0));
 	Print(L"VMX is locked off\r\n");
+}
+
+/* Of a run of pages that are not free every third one is kept: as many ranges, and as many between them. */
+static void shred_memory(void)
+{
+	EFI_PHYSICAL_ADDRESS run;
+	UINTN descriptors, key, size;
+	UINT32 version;
+
+	if (!file_exists(L"\\vireo\\shred-memory") ||
+	    EFI_ERROR(BS->AllocatePages(AllocateAnyPages, EfiReservedMemoryType, SHREDS * SHRED_PAGES, &run)))
+		return;
+	for (unsigned i = 0; i < SHREDS; i++)
+		BS->FreePages(run + (i * SHRED_PAGES + 1) * EFI_PAGE_SIZE, SHRED_PAGES - 1);
+	if (LibMemoryMap(&descriptors, &key, &size, &version))
+		Print(L"memory is shred: %d descriptors\r\n", descriptors);
 }
 
 /* ASCII to UTF-16, up to the first line end. Answers the number of bytes with the final zero; 0: no such file. */
@@ -344,16 +376,22 @@ static EFI_STATUS start_next(EFI_HANDLE image)
 		return status;
 	next->LoadOptionsSize = read_options(self->DeviceHandle, options);
 	next->LoadOptions = next->LoadOptionsSize ? options : NULL;
-	lock_vmx(self->DeviceHandle);
+	lock_vmx();
+	shred_memory();
 	announce_start();
 	return BS->StartImage(handle, NULL, NULL);
 }
 
 EFI_STATUS efi_main(EFI_HANDLE image, EFI_SYSTEM_TABLE *system_table)
 {
+	EFI_LOADED_IMAGE *self;
 	EFI_STATUS status;
 
 	InitializeLib(image, system_table);
+	status = BS->HandleProtocol(image, &LoadedImageProtocol, (void **)&self);
+	if (EFI_ERROR(status))
+		return status;
+	boot_device = self->DeviceHandle;
 	status = install_tables();
 	Print(L"ACPI tables for the test bed: %r\r\n", status);
 	if (!EFI_ERROR(status))
