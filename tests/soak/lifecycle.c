@@ -443,7 +443,7 @@ static void configure_all(struct vm_config *c, bool balloon)
 					    {.kind = DISK_READ_ONLY, .file = file, .size = 512}};
 
 	*c = (struct vm_config){.name = "vm0", .protocol = PROTOCOL_FLAT, .kernel = &soak.info.file[0], .cmdline = ""};
-	c->vcpus = 3;
+	c->vcpus = sched_policy() == &policy_dedicated && cpu_count() < 3 ? cpu_count() : 3;
 	c->memory = 5 * MIB;
 	c->load_address = c->entry = GUEST_CODE;
 	c->weight = CONFIG_WEIGHT_DEFAULT;
