@@ -2,7 +2,8 @@
  * Disks in memory: disk.h. Without an overlay a disk is its file's bytes. An overlay is a table with a word for each
  * cluster: where its memory is, or that the cluster is zero, or that what lies below shows through. The table is there
  * from the start, 8 bytes for each 64 KiB; the memory of clusters is cut from the promised chunks, one after the other,
- * and reused when a cluster was zeroed. Chunks go back when the disk does.
+ * and reused when a cluster was zeroed. Chunks go back when the disk does; what they hold is reached by this CPU's
+ * window to a chunk, one cluster at a time.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/disk.h"
@@ -10,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "arch/x86/memory.h"
+#include "arch/x86/window.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/phys.h"
@@ -96,13 +98,28 @@ static uint64_t part_size(uint64_t offset, uint64_t size)
 	return left < size ? left : size;
 }
 
+/* Of the first word of a cluster that was given back: the next such one, or 0. */
+static uint64_t read_link(uint64_t hpa)
+{
+	uint64_t link = *(uint64_t *)window_open_chunk(HPA(hpa));
+
+	window_close_chunk();
+	return link;
+}
+
+static void write_link(uint64_t hpa, uint64_t link)
+{
+	*(uint64_t *)window_open_chunk(HPA(hpa)) = link;
+	window_close_chunk();
+}
+
 /* Memory for a cluster, holding anything; 0: the promise is used up. */
 static uint64_t take_memory(struct disk *d)
 {
 	uint64_t hpa = d->spare, index = d->cut / CLUSTERS_PER_CHUNK, zeroed;
 
 	if (hpa) {
-		d->spare = *(uint64_t *)phys_to_virt(HPA(hpa));
+		d->spare = read_link(hpa);
 	} else {
 		if (index == d->chunks)
 			return 0;
@@ -117,7 +134,7 @@ static uint64_t take_memory(struct disk *d)
 
 static void give_memory(struct disk *d, uint64_t hpa)
 {
-	*(uint64_t *)phys_to_virt(HPA(hpa)) = d->spare;
+	write_link(hpa, d->spare);
 	d->spare = hpa;
 	d->used--;
 }
@@ -133,7 +150,8 @@ static void copy_below(const struct disk *d, uint64_t entry, uint64_t offset, ui
 
 /*
  * Where `offset` lies in memory of its own, of which the caller overwrites `size` bytes within the cluster: all but
- * these hold what they should. NULL: the promise is used up, nothing has changed.
+ * these hold what they should. NULL: the promise is used up, nothing has changed. Otherwise the caller
+ * calls window_close_chunk() when it has written.
  */
 static uint8_t *open_cluster(struct disk *d, uint64_t offset, uint64_t size)
 {
@@ -142,13 +160,13 @@ static uint8_t *open_cluster(struct disk *d, uint64_t offset, uint64_t size)
 	uint8_t *host;
 
 	if (has_memory(was))
-		return (uint8_t *)phys_to_virt(HPA(was)) + (offset - start);
+		return (uint8_t *)window_open_chunk(HPA(was)) + (offset - start);
 	*entry = take_memory(d);
 	if (!*entry) {
 		*entry = was;
 		return NULL;
 	}
-	host = phys_to_virt(HPA(*entry));
+	host = window_open_chunk(HPA(*entry));
 	copy_below(d, was, start, host, offset - start);
 	copy_below(d, was, end, host + (end - start), start + DISK_CLUSTER - end);
 	return host + (offset - start);
@@ -175,7 +193,14 @@ static int zero_part(struct disk *d, uint64_t offset, uint64_t size)
 	if (!host)
 		return -E_NOMEM;
 	memset(host, 0, size);
+	window_close_chunk();
 	return 0;
+}
+
+static void read_cluster(uint64_t entry, uint64_t offset, uint8_t *to, uint64_t count)
+{
+	memcpy(to, (uint8_t *)window_open_chunk(HPA(entry)) + offset % DISK_CLUSTER, count);
+	window_close_chunk();
 }
 
 /* --- the overlay -------------------------------------------------------------------------------------------------- */
@@ -190,7 +215,7 @@ static int overlay_read(void *ctx, uint64_t offset, void *to, size_t size)
 		uint64_t count = part_size(offset, size), entry = *entry_of(d, offset);
 
 		if (has_memory(entry))
-			memcpy(at, (uint8_t *)phys_to_virt(HPA(entry)) + offset % DISK_CLUSTER, count);
+			read_cluster(entry, offset, at, count);
 		else
 			copy_below(d, entry, offset, at, count);
 		offset += count;
@@ -213,6 +238,7 @@ static int overlay_write(void *ctx, uint64_t offset, const void *from, size_t si
 		if (!host)
 			return -E_NOMEM;
 		memcpy(host, at, count);
+		window_close_chunk();
 		offset += count;
 		at += count;
 		size -= count;

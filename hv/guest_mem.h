@@ -35,9 +35,12 @@ int guest_read(const struct guest_mem *mem, gpa_t src, void *dst, size_t size) M
 int guest_write(const struct guest_mem *mem, gpa_t dst, const void *src, size_t size) MUST_CHECK;
 int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size) MUST_CHECK;
 
-/* A pointer to `size` bytes at `gpa` inside one region and in one piece, or NULL. Valid until this CPU lets go of
+/*
+ * A pointer to `size` bytes at `gpa` inside one region and in one piece, or NULL. Valid until this CPU lets go of
  * everything (hv/pcpu.h), then the guest may have given the memory away; for longer in its first 2 MiB, and where the
- * holder sees to it (virtqueue_uses). The guest may change what is behind it at any time: read once, check, use. */
+ * holder sees to it (virtqueue_uses), but then only while the CPU has the VM's memory open (vm_open_memory). The guest
+ * may change what is behind it at any time: read once, check, use.
+ */
 void *guest_map(const struct guest_mem *mem, gpa_t gpa, size_t size);
 /* A piece that was found: for who has many addresses to look up, which lie near each other mostly. {0}: none yet. */
 struct guest_near {

@@ -14,15 +14,33 @@
 #define INDEX_OF(offset) ((offset) % GIB / PHYS_CHUNK)
 
 /*
- * What a chunk is, in its leaf, and a page of a split chunk, in its table: where it lies, or one of the small numbers;
- * the lowest bits of an address say what it is about. A thing that LEAVES is in a batch: the guest sees it no more, but
- * old translations and pointers may lead there. If it is touched in that time it comes back as it is.
+ * What a chunk is, in its leaf, and a page of a split chunk, in its table. The processor reads them, too: a leaf is a
+ * page directory, a table a page table of the VM's window (SDM Vol. 3A 4.5.4). So what is there has an address and is
+ * PRESENT, and the rest is said by bits that the processor ignores. It never writes here, since all is marked as
+ * accessed and written from the start.
+ *
+ * A thing that LEAVES is in a batch: the guest sees it no more, but old translations and pointers may lead there, which
+ * is why it stays present until it is settled. If it is touched in that time it comes back as it is.
+ *
+ * The first chunk is present as a whole from creation on, though it is filled in pieces: what is not filled yet, and
+ * may hold somebody's old bytes, can be seen in the window, but nobody asks for it there, and the guest sees none of
+ * it.
  */
-#define PROMISED 0ULL	/* not there: it is taken when it is touched */
-#define AWAY	 BIT(0) /* without an address: given away, nobody's promise */
-#define LEAVES	 BIT(1)
-#define TABLE	 BIT(2) /* of a chunk: the address of its table */
-#define ADDRESS	 (~(PAGE_SIZE - 1))
+#define PROMISED 0ULL	 /* not there: it is taken when it is touched */
+#define AWAY	 BIT(9)	 /* not there: given away, nobody's promise */
+#define PRESENT	 BIT(0)	 /* there */
+#define LEAVES	 BIT(10) /* there, still */
+#define LARGE	 BIT(7)	 /* of a chunk that is present: without it, the address is that of its table */
+#define ADDRESS	 0x000ffffffffff000ULL
+
+#define WRITABLE BIT(1)
+#define ACCESSED BIT(5)
+#define WRITTEN	 BIT(6)
+#define NO_CODE	 BIT(63)
+
+#define IS_TABLE (PRESENT | WRITABLE | ACCESSED) /* what grants all; also that of a leaf, in ram->leaves */
+#define IS_PAGE	 (PRESENT | WRITABLE | ACCESSED | WRITTEN | NO_CODE)
+#define IS_CHUNK (IS_PAGE | LARGE)
 
 _Static_assert(CHUNKS_PER_LEAF * sizeof(uint64_t) == PAGE_SIZE, "a leaf is a page");
 _Static_assert(PAGES * sizeof(uint64_t) == PAGE_SIZE, "a table is a page");
@@ -40,15 +58,27 @@ static void put(entry_t *entry, uint64_t value)
 	atomic_store_explicit(entry, value, memory_order_release);
 }
 
-/* There, and the guest sees it. */
+/* Of a chunk. */
+static bool is_split(uint64_t entry)
+{
+	return (entry & (PRESENT | LARGE)) == PRESENT;
+}
+
+/* A page, or a chunk that is not split: there, and the guest sees it. */
 static bool is_there(uint64_t entry)
 {
-	return (entry & ADDRESS) && !(entry & ~ADDRESS);
+	return (entry & (PRESENT | LEAVES)) == PRESENT;
+}
+
+/* An entry of ram->leaves is a leaf's address and IS_TABLE, and never changes. */
+static entry_t *leaf_of(const struct guest_ram *ram, uint64_t gib)
+{
+	return phys_to_virt(HPA(ram->leaves[gib] - IS_TABLE));
 }
 
 static entry_t *chunk_entry(struct guest_ram *ram, uint64_t offset)
 {
-	return &ram->leaf[LEAF_OF(offset)][INDEX_OF(offset)];
+	return &leaf_of(ram, LEAF_OF(offset))[INDEX_OF(offset)];
 }
 
 static entry_t *table_of(uint64_t entry)
@@ -61,46 +91,68 @@ static entry_t *page_entry(uint64_t entry, uint64_t offset)
 	return &table_of(entry)[offset % PHYS_CHUNK / PAGE_SIZE];
 }
 
-static void zero(struct guest_ram *ram, hpa_t hpa, uint64_t from, uint64_t end)
+/* Of a whole chunk, which is in nobody's hands yet, from one byte to another. */
+static void zero_chunk(struct guest_ram *ram, hpa_t chunk, uint64_t from, uint64_t end)
 {
 	uint64_t start = clock_now();
 
 	if (from >= end)
 		return;
-	memset((uint8_t *)phys_to_virt(hpa) + from, 0, end - from);
+	memset((uint8_t *)window_open_chunk(chunk) + from, 0, end - from);
+	window_close_chunk();
+	ram->zero_ticks += clock_now() - start;
+}
+
+static void zero_frame(struct guest_ram *ram, hpa_t frame)
+{
+	uint64_t start = clock_now();
+
+	memset(phys_to_virt(frame), 0, PAGE_SIZE);
 	ram->zero_ticks += clock_now() - start;
 }
 
 /* --- creation ----------------------------------------------------------------------------------------------------- */
 
+static uint64_t *new_table(void)
+{
+	hpa_t page = phys_alloc(1, 1);
+
+	return hpa_is_none(page) ? NULL : memset(phys_to_virt(page), 0, PAGE_SIZE);
+}
+
 static int create_leaves(struct guest_ram *ram)
 {
-	for (uint64_t i = 0; i <= (ram->size - 1) / GIB; i++) {
-		hpa_t page = phys_alloc(1, 1);
+	ram->leaves = new_table();
+	if (!ram->leaves)
+		return -E_NOMEM;
+	for (uint64_t i = 0; i <= LEAF_OF(ram->size - 1); i++) {
+		const uint64_t *leaf = new_table();
 
-		if (hpa_is_none(page))
+		if (!leaf)
 			return -E_NOMEM;
-		ram->leaf[i] = phys_to_virt(page);
-		memset(phys_to_virt(page), 0, PAGE_SIZE);
+		ram->leaves[i] = virt_to_phys(leaf).value | IS_TABLE;
 	}
-	return 0;
+	return window_create(&ram->window, virt_to_phys(ram->leaves));
 }
 
 int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ram_view *view, void *ctx)
 {
 	uint64_t chunks = guest_ram_cost(size) / PHYS_CHUNK;
+	int err;
 
 	*ram = (struct guest_ram){.view = view, .ctx = ctx, .first = HPA_NONE};
 	if (!chunks || chunks > GUEST_RAM_MAX_GIB * CHUNKS_PER_LEAF || phys_reserve(chunks))
 		return -E_NOMEM;
 	ram->size = chunks * PHYS_CHUNK;
 	ram->whole = chunks;
-	if (create_leaves(ram)) {
+	err = create_leaves(ram);
+	if (err) {
 		guest_ram_destroy(ram);
-		return -E_NOMEM;
+		return err;
 	}
 	ram->first = phys_take_chunk(&ram->first_zeroed);
 	ram->touched = 1;
+	put(chunk_entry(ram, 0), ram->first.value | IS_CHUNK);
 	return 0;
 }
 
@@ -125,7 +177,7 @@ static void drop_table(struct guest_ram *ram, uint64_t entry)
 	for (unsigned i = 0; i < PAGES; i++) {
 		uint64_t page = look(&table[i]);
 
-		if (page & ADDRESS)
+		if (page & PRESENT)
 			phys_free(HPA(page & ADDRESS), 1);
 		else if (page == PROMISED)
 			phys_unreserve_frames(1);
@@ -140,13 +192,13 @@ static void drop_chunk(struct guest_ram *ram, entry_t *place)
 {
 	uint64_t entry = look(place);
 
-	if (entry & TABLE) {
+	if (is_split(entry)) {
 		drop_table(ram, entry);
 		put(place, AWAY);
-	} else if (entry & ADDRESS) {
+	} else if (entry & PRESENT) {
+		put(place, PROMISED);
 		phys_give_chunk(HPA(entry & ADDRESS));
 		ram->touched--;
-		put(place, PROMISED);
 	}
 }
 
@@ -186,16 +238,26 @@ void guest_ram_reset(struct guest_ram *ram)
 	ram->joined = 0;
 }
 
+static void free_leaves(struct guest_ram *ram)
+{
+	if (!ram->leaves)
+		return;
+	for (uint64_t i = 0; i < GUEST_RAM_MAX_GIB && ram->leaves[i]; i++)
+		phys_free(HPA(ram->leaves[i] & ADDRESS), 1);
+	phys_free(virt_to_phys(ram->leaves), 1);
+}
+
 void guest_ram_destroy(struct guest_ram *ram)
 {
 	if (!ram->size)
 		return;
+	if (ram->window.entry)
+		window_destroy(&ram->window);
 	drop_chunks(ram);
 	if (!hpa_is_none(ram->first))
 		phys_give_chunk(ram->first);
 	phys_unreserve(ram->whole);
-	for (uint64_t i = 0; i < GUEST_RAM_MAX_GIB && ram->leaf[i]; i++)
-		phys_free(virt_to_phys(ram->leaf[i]), 1);
+	free_leaves(ram);
 	ram->size = 0;
 }
 
@@ -215,7 +277,7 @@ static int fill_piece(struct guest_ram *ram, uint64_t offset)
 
 	if (atomic_load_explicit(&ram->first_filled, memory_order_relaxed) & bit)
 		return 0;
-	zero(ram, ram->first, start > ram->first_zeroed ? start : ram->first_zeroed, start + GUEST_RAM_PIECE);
+	zero_chunk(ram, ram->first, start > ram->first_zeroed ? start : ram->first_zeroed, start + GUEST_RAM_PIECE);
 	err = show(ram, offset, GUEST_RAM_PIECE, ram->first.value + start);
 	if (err)
 		return err;
@@ -230,14 +292,14 @@ static int take_chunk(struct guest_ram *ram, uint64_t offset, entry_t *place)
 	hpa_t chunk = phys_take_chunk(&zeroed);
 	int err;
 
-	zero(ram, chunk, zeroed, PHYS_CHUNK);
+	zero_chunk(ram, chunk, zeroed, PHYS_CHUNK);
 	err = show(ram, offset, PHYS_CHUNK, chunk.value);
 	if (err) {
 		phys_give_chunk(chunk);
 		return err;
 	}
 	ram->touched++;
-	put(place, chunk.value);
+	put(place, chunk.value | IS_CHUNK);
 	return 0;
 }
 
@@ -247,7 +309,7 @@ static int take_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
 	hpa_t frame = phys_take_frame();
 	int err;
 
-	zero(ram, frame, 0, PAGE_SIZE);
+	zero_frame(ram, frame);
 	err = show(ram, offset, PAGE_SIZE, frame.value);
 	if (err) {
 		phys_free(frame, 1);
@@ -256,21 +318,21 @@ static int take_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
 		return err;
 	}
 	ram->frames++;
-	put(place, frame.value);
+	put(place, frame.value | IS_PAGE);
 	return 0;
 }
 
 /* A page that leaves: nobody else has it yet. */
 static int keep_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
 {
-	uint64_t frame = look(place) & ADDRESS;
-	int err = show(ram, offset, PAGE_SIZE, frame);
+	uint64_t page = look(place);
+	int err = show(ram, offset, PAGE_SIZE, page & ADDRESS);
 
 	if (err)
 		return err;
 	ram->away--;
 	ram->frames++;
-	put(place, frame);
+	put(place, page & ~LEAVES);
 	return 0;
 }
 
@@ -296,7 +358,10 @@ static int fill_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
 	return take_page(ram, offset, place);
 }
 
-/* A chunk gets a table in which each page is `value`, or for an address, follows the one before. */
+/*
+ * A chunk gets a table in which each page is what the chunk was: `value`. One that is there stays where it is, so a
+ * processor that still has the chunk as one translation is not wrong.
+ */
 static int make_table(struct guest_ram *ram, entry_t *place, uint64_t value)
 {
 	hpa_t table = phys_alloc(1, 1);
@@ -310,8 +375,8 @@ static int make_table(struct guest_ram *ram, entry_t *place, uint64_t value)
 	}
 	page = phys_to_virt(table);
 	for (unsigned i = 0; i < PAGES; i++)
-		put(&page[i], value & ADDRESS ? value + i * PAGE_SIZE : value);
-	put(place, table.value | TABLE);
+		put(&page[i], value & PRESENT ? ((value & ADDRESS) + i * PAGE_SIZE) | IS_PAGE : value);
+	put(place, table.value | IS_TABLE);
 	ram->split++;
 	return 0;
 }
@@ -323,14 +388,14 @@ static int fill(struct guest_ram *ram, uint64_t offset)
 	uint64_t entry = look(place);
 	int err;
 
-	if (entry & TABLE)
+	if (is_split(entry))
 		return fill_page(ram, offset, page_entry(entry, offset));
 	if (is_there(entry))
 		return 0;
 	if (entry & LEAVES) {
 		err = show(ram, offset, PHYS_CHUNK, entry & ADDRESS);
 		if (!err)
-			put(place, entry & ADDRESS);
+			put(place, entry & ~LEAVES);
 		return err;
 	}
 	if (entry == PROMISED)
@@ -341,27 +406,29 @@ static int fill(struct guest_ram *ram, uint64_t offset)
 
 /* --- what is there ------------------------------------------------------------------------------------------------ */
 
+static bool is_filled(const struct guest_ram *ram, uint64_t offset)
+{
+	return atomic_load_explicit(&ram->first_filled, memory_order_acquire) & 1U << (offset / GUEST_RAM_PIECE);
+}
+
 /* Where the filled unit that holds `offset` begins in the host's memory; NULL: it is not there. */
-static uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
+static inline uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
 {
 	uint64_t entry, unit = PHYS_CHUNK;
 
 	if (offset < PHYS_CHUNK) {
 		*before = offset % GUEST_RAM_PIECE;
 		*left = GUEST_RAM_PIECE - *before;
-		if (!(atomic_load_explicit(&ram->first_filled, memory_order_acquire) &
-		      1U << (offset / GUEST_RAM_PIECE)))
-			return NULL;
-		return (uint8_t *)phys_to_virt(ram->first) + offset;
+		return is_filled(ram, offset) ? guest_ram_first(ram, offset) : NULL;
 	}
 	entry = look(chunk_entry(ram, offset));
-	if (entry & TABLE) {
+	if (is_split(entry)) {
 		entry = look(page_entry(entry, offset));
 		unit = PAGE_SIZE;
 	}
 	*before = offset & (unit - 1);
 	*left = unit - *before;
-	return is_there(entry) ? (uint8_t *)phys_to_virt(HPA(entry)) + *before : NULL;
+	return is_there(entry) ? window_at(&ram->window, offset, HPA((entry & ADDRESS) + *before)) : NULL;
 }
 
 /* The guest may give the page away again between filling and finding: that is another touch. */
@@ -378,11 +445,33 @@ NOINLINE static uint8_t *touch(struct guest_ram *ram, uint64_t offset, uint64_t 
 	return host;
 }
 
+/* The window last: what was lost before the entry was read is known then (window_lost). */
 FLATTEN uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
 {
 	uint8_t *host = find(ram, offset, before, left);
 
-	return host ? host : touch(ram, offset, before, left);
+	if (!host)
+		host = touch(ram, offset, before, left);
+	window_enter(&ram->window);
+	return host;
+}
+
+hpa_t guest_ram_find(struct guest_ram *ram, uint64_t offset)
+{
+	uint64_t entry;
+
+	if (offset < PHYS_CHUNK)
+		return is_filled(ram, offset) ? HPA(ram->first.value + offset) : HPA_NONE;
+	entry = look(chunk_entry(ram, offset));
+	if (!is_split(entry))
+		return is_there(entry) ? HPA((entry & ADDRESS) + offset % PHYS_CHUNK) : HPA_NONE;
+	entry = look(page_entry(entry, offset));
+	return is_there(entry) ? HPA((entry & ADDRESS) + offset % PAGE_SIZE) : HPA_NONE;
+}
+
+uint8_t *guest_ram_first(const struct guest_ram *ram, uint64_t offset)
+{
+	return window_at(&ram->window, offset, HPA(ram->first.value + offset));
 }
 
 uint64_t guest_ram_taken(const struct guest_ram *ram)
@@ -409,7 +498,7 @@ static int split_chunk(struct guest_ram *ram, entry_t *place)
 		phys_promise_frames();
 		return 0;
 	}
-	phys_split_chunk(HPA(entry));
+	phys_split_chunk(HPA(entry & ADDRESS));
 	ram->touched--;
 	ram->frames += PAGES;
 	return 0;
@@ -446,8 +535,10 @@ static bool is_all(const entry_t *table, uint64_t value)
 }
 
 /*
- * Nothing is there of a split chunk: it needs no table any more. Who found the table before may still read it, so it is
- * kept until `settle`; the link in its first entry reads as a page that is not there, as all the others do.
+ * Nothing is there of a split chunk: it needs no table any more. Who found the table before may still read it, this
+ * file or a processor, so it is kept until `settle`; the link in its first entry reads as a page that is not there, as
+ * all the others do. A processor that goes on by it would not find what comes into its place: the caller says
+ * window_lost().
  */
 static void join(struct guest_ram *ram, uint64_t offset, entry_t *place, uint64_t value)
 {
@@ -467,7 +558,7 @@ static void give_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 	entry_t *place = chunk_entry(ram, offset);
 	uint64_t entry = look(place);
 
-	if (entry == AWAY || entry & LEAVES || (!(entry & TABLE) && split_chunk(ram, place)))
+	if (entry == AWAY || entry & LEAVES || (!is_split(entry) && split_chunk(ram, place)))
 		return;
 	for (entry = look(place); offset < end; offset += PAGE_SIZE)
 		give_page(ram, offset, page_entry(entry, offset));
@@ -480,7 +571,7 @@ static int want_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 
 	if (look(place) == AWAY)
 		err = make_table(ram, place, AWAY);
-	if (err || !(look(place) & TABLE))
+	if (err || !is_split(look(place)))
 		return err;
 	for (uint64_t at = offset; at < end && !err; at += PAGE_SIZE) {
 		page = page_entry(look(place), at);
@@ -491,6 +582,7 @@ static int want_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 	}
 	if (!err && is_all(table_of(look(place)), PROMISED) && phys_promise_chunk() == 0) {
 		join(ram, offset, place, PROMISED);
+		window_lost(&ram->window);
 		ram->whole++;
 	}
 	return err;
@@ -501,8 +593,9 @@ static void settle_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 {
 	entry_t *place = chunk_entry(ram, offset), *page;
 	uint64_t entry = look(place);
+	hpa_t frame;
 
-	if (!(entry & TABLE)) {
+	if (!is_split(entry)) {
 		if (entry & LEAVES)
 			drop_chunk(ram, place);
 		return;
@@ -511,8 +604,9 @@ static void settle_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 		page = page_entry(entry, at);
 		if (!(look(page) & LEAVES))
 			continue;
-		phys_free(HPA(look(page) & ADDRESS), 1);
+		frame = HPA(look(page) & ADDRESS);
 		put(page, AWAY);
+		phys_free(frame, 1);
 	}
 	if (is_all(table_of(entry), AWAY))
 		join(ram, offset, place, AWAY);
@@ -574,7 +668,7 @@ void guest_ram_discard(struct guest_ram *ram, uint64_t offset, struct guest_ram_
 		return;
 	spin_lock(&ram->lock);
 	entry = look(chunk_entry(ram, offset));
-	if (is_there(entry)) {
+	if (is_there(entry) && !is_split(entry)) {
 		put(chunk_entry(ram, offset), entry | LEAVES);
 		(void)!ram->view->hide(ram->ctx, ALIGN_DOWN(offset, PHYS_CHUNK), PHYS_CHUNK);
 		add_range(batch, ALIGN_DOWN(offset, PHYS_CHUNK), PHYS_CHUNK);
@@ -582,12 +676,21 @@ void guest_ram_discard(struct guest_ram *ram, uint64_t offset, struct guest_ram_
 	spin_unlock(&ram->lock);
 }
 
+bool guest_ram_is_forgotten(const struct guest_ram *ram, const struct cpu *cpu)
+{
+	return !ram->old_table || window_is_forgotten(&ram->window, cpu);
+}
+
 bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_batch *batch)
 {
 	return !batch->count && !ram->joined;
 }
 
-/* First what the last call has left: tables that nobody has found since. */
+/*
+ * First what the last call has left: tables that nobody has found since. A frame is free as soon as nobody holds a
+ * pointer to it: a CPU whose TLB still has it goes by that no more, since it looks at the stamp first
+ * (guest_ram_reach).
+ */
 void guest_ram_settle(struct guest_ram *ram, struct guest_ram_batch *batch)
 {
 	spin_lock(&ram->lock);
@@ -600,6 +703,8 @@ void guest_ram_settle(struct guest_ram *ram, struct guest_ram_batch *batch)
 		for (; at < end; at = chunk_end(at, end))
 			settle_pages(ram, at, chunk_end(at, end));
 	}
+	if (batch->count)
+		window_lost(&ram->window);
 	batch->count = 0;
 	spin_unlock(&ram->lock);
 }

@@ -6,12 +6,16 @@
  * What the guest has no use for it gives back (its balloon, hv/vm_balloon.h). A chunk of which a page was given away is
  * split: it has a table of pages, each of which is promised, there, or away. An away page is nobody's promise any more;
  * the guest has to ask for it again, or touches it and gets one if one is free. The first chunk is never given back.
+ *
+ * The tables in which this is written down are those by which the processor finds the memory, in the VM's window
+ * (arch/x86/window.h): there are no others, and nothing has to be kept in step.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
 #include <stdatomic.h>
 
+#include "arch/x86/window.h"
 #include "hv/lib/spinlock.h"
 #include "hv/lib/types.h"
 
@@ -35,19 +39,20 @@ struct guest_ram {
 	struct spinlock lock; /* one fills, and `show` changes page tables, at a time; what is there is found without */
 	const struct guest_ram_view *view;
 	void *ctx;
-	uint64_t size;				    /* bytes, whole chunks */
-	uint64_t whole;				    /* chunks that are promised or taken as a whole */
-	uint64_t touched;			    /* of them taken */
-	uint64_t split;				    /* chunks that have a table of pages */
-	uint64_t joined;			    /* since `settle` was called: chunks that have none any more, and */
-	uint64_t old_table;			    /* the last such table, which is linked to the others; 0: none */
-	uint64_t frames;			    /* pages that are there of split chunks */
-	uint64_t away;				    /* pages that were given away */
-	uint64_t zero_ticks;			    /* spent zeroing since the last start */
-	hpa_t first;				    /* the first chunk, there from creation on */
-	uint64_t first_zeroed;			    /* bytes from its start that are zero though nobody filled them */
-	_Atomic uint32_t first_filled;		    /* its pieces, one bit each */
-	_Atomic(uint64_t) *leaf[GUEST_RAM_MAX_GIB]; /* a page for each GiB: what its chunks are (guest_ram.c) */
+	uint64_t size;		       /* bytes, whole chunks */
+	uint64_t whole;		       /* chunks that are promised or taken as a whole */
+	uint64_t touched;	       /* of them taken */
+	uint64_t split;		       /* chunks that have a table of pages */
+	uint64_t joined;	       /* since `settle` was called: chunks that have none any more, and */
+	uint64_t old_table;	       /* the last such table, which is linked to the others; 0: none */
+	uint64_t frames;	       /* pages that are there of split chunks */
+	uint64_t away;		       /* pages that were given away */
+	uint64_t zero_ticks;	       /* spent zeroing since the last start */
+	hpa_t first;		       /* the first chunk, there from creation on */
+	uint64_t first_zeroed;	       /* bytes from its start that are zero though nobody filled them */
+	_Atomic uint32_t first_filled; /* its pieces, one bit each */
+	uint64_t *leaves;	       /* a page for each GiB, as a PDPT: what its chunks are (guest_ram.c) */
+	struct window window;	       /* on which the hypervisor sees all this */
 };
 
 /* What is being given back: the guest sees it no more, but who looked it up before may still reach it. */
@@ -64,23 +69,33 @@ static inline uint64_t guest_ram_cost(uint64_t size)
 	return ALIGN_UP(size, 2 * MIB);
 }
 
-/* `size`: a multiple of 4 KiB, at most GUEST_RAM_MAX_GIB. -E_NOMEM: nothing is kept. `view` must outlive it. */
+/*
+ * `size`: a multiple of 4 KiB, at most GUEST_RAM_MAX_GIB. -E_NOMEM, or -E_EXIST: there are WINDOWS VMs. Nothing is kept
+ * then. `view` must outlive it. Boot CPU.
+ */
 int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ram_view *view, void *ctx) MUST_CHECK;
-/* No vCPU runs. Also for one that was zeroed only, or whose creation failed. Calls nothing of the view. */
+/*
+ * No vCPU runs, and no CPU has the window open. Also for one that was zeroed only, or whose creation failed. Calls
+ * nothing of the view. Boot CPU.
+ */
 void guest_ram_destroy(struct guest_ram *ram);
 /*
  * All of it reads as zero again, and is not there until it is touched. What was away is promised again, but for chunks
- * that no memory is free for: those stay away. No vCPU runs, and the guest sees none of it.
+ * that no memory is free for: those stay away. No vCPU runs, the guest sees none of it, and no CPU has the window open.
  */
 void guest_ram_reset(struct guest_ram *ram);
 
 /*
  * The host's view of `offset`, filled if it was not there. In one piece with it are *left bytes from there on, and
  * *before bytes in front of it. NULL: the guest's page tables found no memory, or the page is away and there is no
- * other. Any CPU; takes the lock when it has to fill. What it answers holds until the caller's CPU lets go of
- * everything (hv/pcpu.h), but for the first chunk.
+ * other. Any CPU; takes the lock when it has to fill, and opens the window. What it answers holds until the caller's
+ * CPU lets go of everything (hv/pcpu.h); in the first chunk for ever, while the window is open.
  */
 uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left);
+/* Where it lies, if it is there: HPA_NONE otherwise. It may be elsewhere the next moment if the guest has a balloon. */
+hpa_t guest_ram_find(struct guest_ram *ram, uint64_t offset);
+/* A pointer into the first chunk, whether it is filled there or not: good while the window is open. */
+uint8_t *guest_ram_first(const struct guest_ram *ram, uint64_t offset);
 
 /*
  * The guest has no use for [offset, offset + size), multiples of 4 KiB: its pages are away. What is there of them goes
@@ -97,12 +112,14 @@ int guest_ram_want(struct guest_ram *ram, uint64_t offset, uint64_t size) MUST_C
 void guest_ram_discard(struct guest_ram *ram, uint64_t offset, struct guest_ram_batch *batch);
 /*
  * What was put into the batch, or wanted, since the last of these calls is reached by nobody any more: the vCPUs have
- * renewed (virt_renew), and the CPUs have let go. Gives it back, but for what the guest has touched again, and empties
- * the batch. Also good after a reset in between. Once may not be enough: is_settled() says whether anything is left,
- * which takes the same wait again.
+ * renewed (virt_renew), the CPUs have let go, and have forgotten what the window showed (guest_ram_is_forgotten). Gives
+ * it back, but for what the guest has touched again, and empties the batch. Also good after a reset in between. Once
+ * may not be enough: is_settled() says whether anything is left, which takes the same wait again.
  */
 void guest_ram_settle(struct guest_ram *ram, struct guest_ram_batch *batch);
 bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_batch *batch);
+/* Does the CPU walk no table that the next settling frees? */
+bool guest_ram_is_forgotten(const struct guest_ram *ram, const struct cpu *cpu);
 
 /* Bytes that are taken, and that were given away. Any CPU, without the lock: a moment's view. */
 uint64_t guest_ram_taken(const struct guest_ram *ram);

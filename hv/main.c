@@ -47,6 +47,7 @@ static RO_AFTER_INIT struct config config;
 static const struct sched_ops *const schedulers[] = {
     [SCHEDULER_SHARE] = &policy_share, [SCHEDULER_RR] = &policy_rr, [SCHEDULER_DEDICATED] = &policy_dedicated};
 static const struct frame_source frames = {phys_alloc, phys_alloc_low, phys_free};
+static const struct phys_view direct_map = {paging_show_chunk, paging_hide_chunk};
 
 /* The other CPUs wait for the first, turn VT-x on, count themselves and join the loop. */
 static _Atomic bool machine_ready;
@@ -137,6 +138,7 @@ static void take_memory(const struct boot_info *info)
 {
 	if (phys_init(info) || paging_init(info, &frames))
 		stop_machine("no memory for the core's own tables");
+	phys_set_view(&direct_map);
 	if (info->framebuffer.hpa)
 		open_screen(&info->framebuffer, mmio_map(HPA(info->framebuffer.hpa), info->framebuffer.size, MAP_WC));
 	check_pages();

@@ -104,3 +104,21 @@ bool pcpu_wait_is_over(struct pcpu_wait *wait)
 	}
 	return over;
 }
+
+void pcpu_close_window(const struct window *w)
+{
+	window_close_all(this_pcpu()->current);
+	for (unsigned i = 0; i < cpu_count(); i++)
+		if (window_is_open(w, pcpus[i].cpu))
+			pcpu_attention(&pcpus[i], ATTENTION_WINDOWS);
+	for (unsigned i = 0; i < cpu_count(); i++)
+		while (window_is_open(w, pcpus[i].cpu))
+			__builtin_ia32_pause();
+}
+
+void pcpu_ask_to_forget(const struct window *w)
+{
+	for (unsigned i = 0; i < cpu_count(); i++)
+		if (!window_is_forgotten(w, pcpus[i].cpu))
+			pcpu_attention(&pcpus[i], ATTENTION_WINDOWS);
+}

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 
 #include "arch/x86/cpu.h"
+#include "arch/x86/window.h"
 #include "hv/timer.h"
 
 struct vcpu;
@@ -17,6 +18,7 @@ struct work;
 enum {
 	ATTENTION_RESCHEDULE = 1, /* the turn is over: ask the policy again who runs */
 	ATTENTION_WORK = 2,	  /* the work list is not empty */
+	ATTENTION_WINDOWS = 4,	  /* somebody waits for it to close its windows, or to forget what they showed */
 };
 
 struct pcpu {
@@ -72,3 +74,11 @@ struct pcpu_wait {
 };
 void pcpu_wait_begin(struct pcpu_wait *wait);
 bool pcpu_wait_is_over(struct pcpu_wait *wait);
+
+/*
+ * No CPU has the window open any more. Nobody is left who could open it again: its VM's vCPUs, devices and their peers
+ * are gone. Holding no lock, and this CPU no pointer into any window but its current vCPU's. Waits as short.
+ */
+void pcpu_close_window(const struct window *w);
+/* Asks the CPUs to forget what the window showed before the last loss: window_is_forgotten() says when they have. */
+void pcpu_ask_to_forget(const struct window *w);

@@ -7,6 +7,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/phys.h"
 #include "arch/x86/memory.h"
+#include "arch/x86/window.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/spinlock.h"
 #include "hv/lib/string.h"
@@ -46,10 +47,11 @@ static struct pool low, high;
 static uint64_t total; /* frames */
 static struct chunk *chunks;
 static struct list split, clean, dirty;
-static uint64_t split_free;	 /* free frames of split chunks */
-static uint64_t free_chunks;	 /* those promised included */
-static uint64_t reserved;	 /* chunks of them */
-static uint64_t reserved_frames; /* beside those: single frames, of chunks that are split or can be */
+static uint64_t split_free;			   /* free frames of split chunks */
+static uint64_t free_chunks;			   /* those promised included */
+static uint64_t reserved;			   /* chunks of them */
+static uint64_t reserved_frames;		   /* beside those: single frames, of chunks that are split or can be */
+static RO_AFTER_INIT const struct phys_view *view; /* NULL: none yet */
 
 /* --- frames ------------------------------------------------------------------------------------------------------- */
 
@@ -176,6 +178,20 @@ static void chunk_freed(uint32_t index)
 	list_push(&dirty, index);
 }
 
+/* A whole chunk is split. Before a frame of it has an owner. */
+static void show(uint32_t index)
+{
+	if (view)
+		view->show(chunk_hpa(index));
+}
+
+/* And is whole again, or was all the time. */
+static void hide(uint32_t index)
+{
+	if (view)
+		view->hide(chunk_hpa(index));
+}
+
 /* A split chunk got frames back. */
 static void frames_freed(uint32_t index, uint64_t count)
 {
@@ -188,6 +204,7 @@ static void frames_freed(uint32_t index, uint64_t count)
 	if (c->free == CHUNK_FRAMES) {
 		list_remove(&split, index);
 		split_free -= CHUNK_FRAMES;
+		hide(index);
 		chunk_freed(index);
 	}
 }
@@ -225,6 +242,7 @@ static bool split_one(void)
 	index = pop_free(&dirty, &clean);
 	chunks[index].state = CHUNK_SPLIT;
 	chunks[index].free = CHUNK_FRAMES;
+	show(index);
 	list_push(&split, index);
 	return true;
 }
@@ -321,6 +339,7 @@ int phys_init(const struct boot_info *info)
 	high = (struct pool){0};
 	split.head = clean.head = dirty.head = NO_CHUNK;
 	split_free = free_chunks = reserved = reserved_frames = 0;
+	view = NULL;
 	high_extent(info);
 	bitmap_size = high.count / 8;
 	table_size = high.count / CHUNK_FRAMES * sizeof(struct chunk);
@@ -335,6 +354,16 @@ int phys_init(const struct boot_info *info)
 	pool_mark(&high, room.value / PAGE_SIZE - high.first, frames, false);
 	sort_chunks();
 	return 0;
+}
+
+void phys_set_view(const struct phys_view *v)
+{
+	spin_lock(&lock);
+	view = v;
+	for (uint32_t i = 0; i < high.count / CHUNK_FRAMES; i++)
+		if (chunks[i].state != CHUNK_SPLIT)
+			hide(i);
+	spin_unlock(&lock);
 }
 
 /* --- use ---------------------------------------------------------------------------------------------------------- */
@@ -569,6 +598,7 @@ void phys_split_chunk(hpa_t hpa)
 	pool_mark(&high, at, CHUNK_FRAMES, false);
 	chunks[index].state = CHUNK_SPLIT;
 	chunks[index].free = 0;
+	show(index);
 	spin_unlock(&lock);
 }
 
@@ -595,7 +625,8 @@ bool phys_zero_page(bool (*go_on)(void *ctx), void *ctx)
 	if (index == NO_CHUNK)
 		return false;
 	c = &chunks[index];
-	c->zeroed = (uint16_t)zero_steps(c, phys_to_virt(chunk_hpa(index)), go_on, ctx);
+	c->zeroed = (uint16_t)zero_steps(c, window_open_chunk(chunk_hpa(index)), go_on, ctx);
+	window_close_chunk();
 	spin_lock(&lock);
 	list_push(c->zeroed == PHYS_CHUNK / ZERO_STEP ? &clean : &dirty, index);
 	spin_unlock(&lock);

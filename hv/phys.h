@@ -1,7 +1,7 @@
 /*
  * Physical memory. At or above 1 MiB it is seen as chunks of 2 MiB: whole ones back guests' memory and are promised
  * before they are taken; small things (tables, vCPUs) are cut from chunks that are split. Wholly free chunks are zeroed
- * while a CPU is idle. One lock, a leaf, protects it all. Pure, given phys_to_virt().
+ * while a CPU is idle. One lock, a leaf, protects it all. Pure, given phys_to_virt() and window_open_chunk().
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -13,6 +13,17 @@
 
 /* Takes every BOOT_MEMORY_FREE range of info; bitmap and chunk table lie in the first one that holds them. -E_NOMEM. */
 int phys_init(const struct boot_info *info) MUST_CHECK;
+
+/* What becomes of a chunk in the hypervisor's own address space; called under the lock. */
+struct phys_view {
+	void (*show)(hpa_t chunk); /* it was whole, and is cut into frames from now on */
+	void (*hide)(hpa_t chunk); /* it is whole again: nobody has a frame of it */
+};
+/*
+ * From here on phys_to_virt() is good for frames, and no longer for whole chunks, free or taken: those are reached by
+ * windows (arch/x86/window.h). Hides all that are whole. `view` must live for ever. Without it nothing is hidden.
+ */
+void phys_set_view(const struct phys_view *view);
 
 /* Frames that hold `size` bytes. */
 static inline uint64_t phys_pages(uint64_t size)
@@ -49,7 +60,7 @@ hpa_t phys_take_frame(void);
 /* The promise of one chunk becomes that of its 512 frames; and back: -E_NOMEM, no whole chunk is there for it. */
 void phys_promise_frames(void);
 int phys_promise_chunk(void) MUST_CHECK;
-/* A chunk that was taken becomes 512 frames in use, which phys_free() gives back one by one. */
+/* A chunk that was taken becomes 512 frames in use, which phys_free() gives back one by one: all of them are shown. */
 void phys_split_chunk(hpa_t hpa);
 
 /*

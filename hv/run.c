@@ -72,6 +72,21 @@ static NOINLINE void run_timers(struct pcpu *p, uint64_t now, uint64_t due)
 	trace(TRACE_TIMER, p->current, 0, due);
 	p->armed = TIMER_NEVER;
 	timer_queue_run(&p->timers, now);
+	window_close_others();
+}
+
+/* What other CPUs, or this one, have left for it. It holds no pointer into a window that is not its vCPU's. */
+static NOINLINE void run_asked(struct pcpu *p)
+{
+	uint32_t asked = atomic_fetch_and(&p->attention, ~(uint32_t)(ATTENTION_WORK | ATTENTION_WINDOWS));
+
+	if (asked & ATTENTION_WINDOWS)
+		window_close_all(p->current);
+	if (asked & ATTENTION_WORK) {
+		work_run(p);
+		cpu_take_interrupts(); /* there may be work without end: what is typed still comes through */
+	}
+	window_close_others();
 }
 
 /* Timers and work that are due; may set requests of the current vCPU. */
@@ -81,11 +96,8 @@ static inline void run_due(struct pcpu *p, uint64_t now)
 
 	if (due <= now)
 		run_timers(p, now, due);
-	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_WORK) {
-		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_WORK);
-		work_run(p);
-		cpu_take_interrupts(); /* there may be work without end: what is typed still comes through */
-	}
+	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & (ATTENTION_WORK | ATTENTION_WINDOWS))
+		run_asked(p);
 }
 
 /* Before the handler, so that a report tells of the exit that led to it. */
@@ -311,6 +323,7 @@ _Noreturn void run_loop(void)
 	longest_turn = clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
 	if (sched_policy() == &policy_dedicated) /* a vCPU owns its CPU */
 		longest_turn = VIRT_LONGEST_BOUND;
+	window_close_others(); /* of the loaders that ran before */
 	for (;;) {
 		struct vcpu *v;
 		bool runnable;

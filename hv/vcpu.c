@@ -336,6 +336,7 @@ void vcpu_come_back(struct vcpu *v)
 void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
 	vlapic_set_queue(&v->lapic, &p->timers);
+	window_make_home(&v->vm->ram.window); /* what it shares with its guest is there (hv/pv.c, hv/code.c) */
 	load(v);
 	pv_runs(v);
 	vcpu_look_again(v);

@@ -65,6 +65,7 @@ static void on_vga_timer(struct timer *timer)
 {
 	struct pc *pc = CONTAINER_OF(timer, struct pc, vga_timer);
 
+	vm_open_memory(CONTAINER_OF(pc, struct vm, pc));
 	vga_refresh(&pc->vga);
 	timer_set(timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
 }
@@ -91,7 +92,7 @@ static int create_pc(struct vm *vm, char *why, size_t size)
 	    .timers = &pcpu_at(0)->timers,
 	    .lock = &vm->lock,
 	    .apics = &vm->apic_bus,
-	    .vga_text = (uint8_t *)phys_to_virt(vm->ram.first) + PC_VGA_TEXT,
+	    .vga_text = guest_ram_first(&vm->ram, PC_VGA_TEXT),
 	    .ioapic_page = phys_to_virt(vm->ioapic_page),
 	    .memory = vm_memory_low(vm),
 	    .unix_seconds = vm->unix_seconds,
@@ -429,8 +430,7 @@ static void on_restart(struct timer *timer)
 		return;
 	}
 	vm->begun = clock_now();
-	vm_memory_hide(vm);
-	guest_ram_reset(&vm->ram);
+	vm_memory_reset(vm);
 	if (power_up(vm, why) == 0) {
 		vm_start(vm);
 		return;
@@ -465,8 +465,10 @@ static void on_finish(struct work *work)
 	}
 	pcpu_synchronize(); /* nobody looks at its vCPUs or works for its devices any more */
 	spin_lock(&vm->lock);
-	if (vm->pc.vga_open)
+	if (vm->pc.vga_open) {
+		vm_open_memory(vm);
 		vga_refresh(&vm->pc.vga);
+	}
 	spin_unlock(&vm->lock);
 	report_end(vm);
 	if (atomic_load(&vm->end) == VM_RESTARTS) {

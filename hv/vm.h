@@ -122,6 +122,14 @@ void vm_first_entry(struct vcpu *v);
 /* A vCPU is in HLT with interrupts off: if that goes for all, nothing in the VM can move any more. */
 void vm_check_halted(struct vm *vm);
 /*
+ * From here on, until it lets go (hv/pcpu.h), this CPU may use what a device or a chip of the VM remembers of its
+ * memory. A vCPU of the VM has it open anyway; who works for it beside that, calls this first. Any CPU.
+ */
+static inline void vm_open_memory(struct vm *vm)
+{
+	window_enter(&vm->ram.window);
+}
+/*
  * After memory was taken away from the VM: asks its vCPUs to forget what they know of it; and have all of them, since
  * the space had this generation (virt_space_generation)? Any CPU.
  */

@@ -39,8 +39,10 @@ void vm_device_rest(struct vm_device *d, uint64_t until)
 static bool work_a_turn(struct vm_device *d, uint64_t from)
 {
 	uint64_t until = from + clock_from_ns(TURN_NS);
-	bool more = d->turn ? d->turn(d, TURN_BYTES, until) : virtio_pci_work(d->transport, TURN_BYTES, until);
+	bool more;
 
+	vm_open_memory(d->vm);
+	more = d->turn ? d->turn(d, TURN_BYTES, until) : virtio_pci_work(d->transport, TURN_BYTES, until);
 	d->ticks += clock_now() - from;
 	return more;
 }

@@ -86,11 +86,24 @@ static void begin_to_settle(struct balloon_device *d)
 	d->generation = virt_space_generation(vm->space);
 	pcpu_wait_begin(&d->wait);
 	vm_renew(vm);
+	if (vm->ram.old_table)
+		pcpu_ask_to_forget(&vm->ram.window);
+}
+
+/* A processor walks tables without our asking, so what it knows of them is asked of each. */
+static bool all_have_forgotten(const struct vm *vm)
+{
+	for (unsigned i = 0; i < cpu_count(); i++)
+		if (!guest_ram_is_forgotten(&vm->ram, cpu_at(i)))
+			return false;
+	return true;
 }
 
 static bool nobody_is_left(struct balloon_device *d)
 {
-	return vm_has_renewed(d->device.vm, d->generation) && pcpu_wait_is_over(&d->wait);
+	struct vm *vm = d->device.vm;
+
+	return vm_has_renewed(vm, d->generation) && pcpu_wait_is_over(&d->wait) && all_have_forgotten(vm);
 }
 
 /* True: there is more to do. What was asked of others is answered soon, so that this turn is taken again at once. */

@@ -62,7 +62,10 @@ static enum net_verdict net_deliver(void *from, void *to, struct net_packet *pac
 	struct net_device *d = to;
 
 	(void)from;
-	return vm_runs(d->device.vm) ? virtio_net_receive(&d->net, packet, tagged, tci) : NET_REFUSED;
+	if (!vm_runs(d->device.vm))
+		return NET_REFUSED;
+	vm_open_memory(d->device.vm);
+	return virtio_net_receive(&d->net, packet, tagged, tci);
 }
 
 static const struct vswitch_ops switch_ops = {.grab = net_grab, .release = net_release, .deliver = net_deliver};

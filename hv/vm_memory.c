@@ -6,6 +6,7 @@
 #include "hv/lib/printf.h"
 #include "hv/log.h"
 #include "hv/pc_map.h"
+#include "hv/pcpu.h"
 #include "hv/phys.h"
 
 #define LOW_RAM_MAX ((uint64_t)PC_HOLE) /* RAM below the device registers under 4 GiB */
@@ -140,12 +141,19 @@ void vm_memory_discard(struct vm *vm, gpa_t gpa, struct guest_ram_batch *batch)
 		guest_ram_discard(&vm->ram, offset, batch);
 }
 
-void vm_memory_hide(struct vm *vm)
+hpa_t vm_memory_find(struct vm *vm, gpa_t gpa)
+{
+	return guest_ram_find(&vm->ram, ram_offset(gpa.value));
+}
+
+void vm_memory_reset(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->mem.count; i++)
 		if (virt_space_unmap(vm->space, GPA(vm->mem.region[i].gpa), vm->mem.region[i].size))
 			panic("vm %s: memory can't be unmapped", vm->config->name);
 	virt_space_settle(vm->space);
+	pcpu_close_window(&vm->ram.window);
+	guest_ram_reset(&vm->ram);
 }
 
 static int add_memory(struct vm *vm, uint64_t gpa, uint64_t size, bool ram)
@@ -183,7 +191,13 @@ static int map_apics(struct vm *vm)
 
 int vm_memory_create(struct vm *vm, char *why, size_t size)
 {
-	if (guest_ram_create(&vm->ram, vm->config->memory, &ram_view, vm)) {
+	int err = guest_ram_create(&vm->ram, vm->config->memory, &ram_view, vm);
+
+	if (err == -E_EXIST) {
+		snprintf(why, size, "there are %d VMs, which is as many as there can be at a time", WINDOWS);
+		return -E_EXIST;
+	}
+	if (err) {
 		snprintf(why, size,
 			 "memory: found %llu MiB, expected at most %llu MiB, what is free in whole chunks of 2 MiB",
 			 (unsigned long long)(vm->config->memory / MIB),
@@ -210,5 +224,7 @@ void vm_memory_destroy(struct vm *vm)
 		phys_free(vm->apic_access, 1);
 	if (!hpa_is_none(vm->ioapic_page))
 		phys_free(vm->ioapic_page, 1);
+	if (vm->ram.window.entry)
+		pcpu_close_window(&vm->ram.window);
 	guest_ram_destroy(&vm->ram);
 }

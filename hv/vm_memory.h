@@ -8,11 +8,13 @@
 
 #include "hv/vm.h"
 
-/* As vm->config says. 0, or -E_NOMEM with `why`; then, too, vm_memory_destroy() gives back what there is. */
+/* As vm->config says. 0, or negative with `why`; then, too, vm_memory_destroy() gives back what there is. */
 int vm_memory_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 void vm_memory_destroy(struct vm *vm);
-/* The guest sees none of its memory any more, until it touches it again. No vCPU runs. */
-void vm_memory_hide(struct vm *vm);
+/* All of it is zero again, and not there until it is touched. No vCPU runs, no device works. Holding no lock. */
+void vm_memory_reset(struct vm *vm);
+/* Where RAM is that is there, and stays there as long as the VM does if it has no balloon; else HPA_NONE. */
+hpa_t vm_memory_find(struct vm *vm, gpa_t gpa);
 /*
  * What a balloon does with the RAM in [gpa, gpa + size), multiples of 4 KiB; what is none is left out. Device lock
  * held, any CPU. guest_ram_give, _want (-E_NOMEM), _discard.

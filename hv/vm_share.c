@@ -8,6 +8,7 @@
 #include "hv/lib/string.h"
 #include "hv/phys.h"
 #include "hv/share.h"
+#include "hv/vm_memory.h"
 
 /* A VM's part in it. */
 struct vm_share {
@@ -217,11 +218,10 @@ uint32_t vm_share_take(struct vm *vm)
 /* Where pages of the VM's RAM are, which stay there as long as it does; HPA_NONE: some of them are not. */
 static hpa_t find_ram(struct vm *vm, uint64_t gpa, uint64_t pages)
 {
-	uint8_t *host = NULL;
-
-	if (gpa % PAGE_SIZE == 0 && guest_is_ram(&vm->mem, GPA(gpa), pages * PAGE_SIZE))
-		host = guest_map(&vm->mem, GPA(gpa), pages * PAGE_SIZE);
-	return host ? virt_to_phys(host) : HPA_NONE;
+	if (gpa % PAGE_SIZE || !guest_is_ram(&vm->mem, GPA(gpa), pages * PAGE_SIZE) ||
+	    !guest_map(&vm->mem, GPA(gpa), pages * PAGE_SIZE))
+		return HPA_NONE;
+	return vm_memory_find(vm, GPA(gpa)); /* in one chunk, which is never split: without a balloon */
 }
 
 int vm_share_grant(struct vm *vm, uint64_t peer, uint64_t slot, uint64_t gpa, uint64_t pages, bool writable)

@@ -25,6 +25,17 @@ enum cpu_online {
 struct trap_frame;
 
 struct virt_vcpu;
+struct window;
+
+#define WINDOWS 208 /* to guests' memory, one for each VM: what there are addresses for (memory.h) */
+
+/* What this CPU sees of guests' memory: window.h. Owner CPU only, but for `seen`, which others read. */
+struct cpu_windows {
+	_Atomic uint64_t seen[WINDOWS]; /* stamp of each when it was opened or the TLB last emptied; 0: closed */
+	struct window *home;		/* stays open: that of the vCPU that was loaded last; NULL: none */
+	unsigned foreign;		/* so many are open beside it: */
+	uint8_t slot[WINDOWS];		/* these */
+};
 
 struct cpu {
 	struct cpu *self; /* offset 0: this_cpu() reads it through GS */
@@ -39,6 +50,8 @@ struct cpu {
 	struct mce_bank mce;		 /* and what the last one was about */
 	const struct trap_frame *fault;	 /* registers of the trap that led to panic(), for its report */
 	struct virt_vcpu *held; /* the vCPU that was loaded last: the registers that Vireo does not use are still its */
+	uint64_t *root;		/* its PML4: the core's upper half, and the windows that it has open */
+	struct cpu_windows windows;
 	struct gdt gdt;
 	struct tss tss;
 };

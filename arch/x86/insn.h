@@ -138,6 +138,10 @@ static inline void write_cr4(uint64_t value)
 {
 	__asm__ volatile("mov %0, %%cr4" : : "r"(value) : "memory");
 }
+static inline void invlpg(const void *p)
+{
+	__asm__ volatile("invlpg (%0)" : : "r"(p) : "memory");
+}
 
 /* XCR0. CR4.OSXSAVE must be set. xsetbv_safe() of trap.h survives a value that the processor refuses. */
 static inline uint64_t xgetbv(uint32_t index)

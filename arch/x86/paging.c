@@ -4,6 +4,8 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpuid.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/window.h"
+#include "hv/lib/panic.h"
 #include "hv/lib/spinlock.h"
 #include "hv/lib/string.h"
 
@@ -11,6 +13,7 @@
 #define PTE_W	 BIT(1)
 #define PTE_PWT	 BIT(3)
 #define PTE_PCD	 BIT(4)
+#define PTE_A	 BIT(5)
 #define PTE_PS	 BIT(7) /* above level 0: a large page */
 #define PTE_NX	 BIT(63)
 #define PTE_ADDR 0x000ffffffffff000ULL
@@ -23,6 +26,7 @@
 #define ENTRIES	       512
 #define LEVEL_SHIFT(l) (PAGE_SHIFT + 9 * (l))
 #define LEVEL_SIZE(l)  BIT(LEVEL_SHIFT(l))
+#define SHARED_END(b)  ((b) + LEVEL_SIZE(TOP_LEVEL)) /* all CPUs have one entry of the PML4 for what begins there */
 
 /* linker.ld, start.asm */
 extern uint8_t __core_start[], __text_start[], __text_end[], __rodata_start[], __rodata_end[], __data_start[],
@@ -33,8 +37,9 @@ static uint8_t *const boot_guards[] = {boot_stacks, boot_ist_stacks, boot_ist_st
 				       boot_ist_stacks + 2 * (PAGE_SIZE + CPU_IST_STACK_SIZE)};
 
 static RO_AFTER_INIT struct frame_source source;
-static RO_AFTER_INIT uint64_t *root;
-static RO_AFTER_INIT unsigned max_level; /* of a leaf: 2 where the processor has 1 GiB pages, else 1 */
+static RO_AFTER_INIT uint64_t *root;	     /* the BSP's */
+static RO_AFTER_INIT uint64_t *chunk_window; /* the page directory at CHUNK_BASE: two entries for each CPU */
+static RO_AFTER_INIT unsigned max_level;     /* of a leaf: 2 where the processor has 1 GiB pages, else 1 */
 
 /* Protects the tables and the two cursors below. frame_source's own lock is taken under it. */
 static struct spinlock lock;
@@ -169,7 +174,10 @@ static uint64_t direct_flags(uint32_t type)
 	}
 }
 
-/* Neighbours with the same rights are mapped as one, which is what makes large pages possible. */
+/*
+ * Neighbours with the same rights are mapped as one, which is what makes large pages possible: none larger than a
+ * chunk, since chunks leave and come back one by one.
+ */
 static int map_direct(const struct boot_info *info)
 {
 	for (uint32_t i = 0, next; i < info->memory_count; i = next) {
@@ -185,6 +193,8 @@ static int map_direct(const struct boot_info *info)
 		}
 		if (!flags)
 			continue;
+		if (end > WINDOW_BASE - DIRECT_BASE)
+			return -E_NOMEM;
 		err = map_range(DIRECT_BASE + base, base, end - base, flags);
 		if (err)
 			return err;
@@ -198,6 +208,23 @@ static uint64_t random_offset(uint64_t bits)
 	return (bits >> 7 & 0x1ffff) * 2 * MIB + (bits & 0x7f) * PAGE_SIZE;
 }
 
+/* The table of `level` on the way to an address, made when there is none. */
+static uint64_t *make_table(uint64_t va, unsigned level)
+{
+	uint64_t *table = root;
+
+	for (unsigned l = TOP_LEVEL; table && l > level; l--)
+		table = table_descend(&table[table_index(va, l)]);
+	return table;
+}
+
+/* All PML4s get these: from here on the BSP's changes no more, but for its windows. */
+static int make_shared_tables(void)
+{
+	chunk_window = make_table(CHUNK_BASE, 1);
+	return chunk_window && make_table(MMIO_BASE, 2) && make_table(STACK_BASE, 2) ? 0 : -E_NOMEM;
+}
+
 int paging_init(const struct boot_info *info, const struct frame_source *frames)
 {
 	int err;
@@ -205,7 +232,7 @@ int paging_init(const struct boot_info *info, const struct frame_source *frames)
 	source = *frames;
 	next_mmio += random_offset(info->random);
 	next_stack += random_offset(info->random >> 32);
-	max_level = cpu_has(CPUID_PAGE_1G) ? 2 : 1;
+	max_level = 1;
 	root = table_new();
 	if (!root)
 		return -E_NOMEM;
@@ -213,8 +240,88 @@ int paging_init(const struct boot_info *info, const struct frame_source *frames)
 	if (!err)
 		err = map_direct(info);
 	if (!err)
-		write_cr3(virt_to_phys(root).value);
-	return err;
+		err = make_shared_tables();
+	if (err)
+		return err;
+	max_level = cpu_has(CPUID_PAGE_1G) ? 2 : 1;
+	this_cpu()->root = root;
+	write_cr3(virt_to_phys(root).value);
+	return 0;
+}
+
+uint64_t *paging_new_root(void)
+{
+	uint64_t *copy = table_new();
+
+	if (!copy)
+		return NULL;
+	memcpy(&copy[ENTRIES / 2], &root[ENTRIES / 2], PAGE_SIZE / 2);
+	memset(&copy[table_index(WINDOW_BASE, TOP_LEVEL)], 0, WINDOWS * sizeof(*copy));
+	return copy;
+}
+
+/* --- chunks and windows ------------------------------------------------------------------------------------------- */
+
+_Static_assert(WINDOW_SIZE == LEVEL_SIZE(TOP_LEVEL) && MMIO_BASE - WINDOW_BASE >= WINDOWS * WINDOW_SIZE,
+	       "an entry of the PML4 for each window");
+_Static_assert(2 * MAX_CPUS <= ENTRIES, "chunk_window has room for all");
+
+/* One aligned store, as the processor reads it: tables that other CPUs walk. */
+static void set_entry(uint64_t *entry, uint64_t value)
+{
+	__atomic_store_n(entry, value, __ATOMIC_RELEASE);
+}
+
+/* map_direct() has made all tables. */
+static uint64_t *direct_entry(hpa_t chunk)
+{
+	uint64_t va = DIRECT_BASE + chunk.value, *table = root;
+
+	for (unsigned l = TOP_LEVEL; l > 1; l--)
+		table = table_at(table[table_index(va, l)]);
+	return &table[table_index(va, 1)];
+}
+
+void paging_show_chunk(hpa_t hpa)
+{
+	set_entry(direct_entry(hpa), hpa.value | PAGE_RW | PTE_PS);
+}
+
+void paging_hide_chunk(hpa_t hpa)
+{
+	ASSERT(*direct_entry(hpa) & PTE_PS);
+	set_entry(direct_entry(hpa), 0);
+	invlpg(phys_to_virt(hpa));
+}
+
+uint64_t paging_window_entry(hpa_t pdpt)
+{
+	return pdpt.value | PAGE_RW | PTE_A;
+}
+
+void paging_set_window(unsigned slot, uint64_t entry)
+{
+	set_entry(&this_cpu()->root[table_index(WINDOW_BASE, TOP_LEVEL) + slot], entry);
+}
+
+/* Every second entry: behind each CPU's chunk is nothing. */
+static unsigned chunk_index(void)
+{
+	return 2 * this_cpu()->index;
+}
+
+void *window_open_chunk(hpa_t hpa)
+{
+	uint64_t chunk = ALIGN_DOWN(hpa.value, LEVEL_SIZE(1));
+
+	set_entry(&chunk_window[chunk_index()], chunk | PAGE_RW | PTE_PS);
+	return (uint8_t *)(CHUNK_BASE + chunk_index() * LEVEL_SIZE(1)) + (hpa.value - chunk);
+}
+
+void window_close_chunk(void)
+{
+	set_entry(&chunk_window[chunk_index()], 0);
+	invlpg((void *)(CHUNK_BASE + chunk_index() * LEVEL_SIZE(1)));
 }
 
 static uint64_t mmio_flags(enum map_type type)
@@ -237,14 +344,17 @@ void *mmio_map(hpa_t hpa, uint64_t size, enum map_type type)
 	uint64_t va;
 	int err;
 
-	if (!size || end <= first || end > PTE_ADDR || size > STACK_BASE - MMIO_BASE)
+	if (!size || end <= first || end > PTE_ADDR)
 		return NULL;
 	spin_lock(&lock);
 	va = next_mmio;
 	if (end - first >= 2 * MIB)
 		va = ALIGN_UP(va, 2 * MIB) + (first & (2 * MIB - 1));
-	next_mmio = va + (end - first) + PAGE_SIZE;
-	err = map_range(va, first, end - first, mmio_flags(type));
+	err = end - first < SHARED_END(MMIO_BASE) - va ? 0 : -E_NOMEM;
+	if (!err) {
+		next_mmio = va + (end - first) + PAGE_SIZE;
+		err = map_range(va, first, end - first, mmio_flags(type));
+	}
 	spin_unlock(&lock);
 	return err ? NULL : (void *)(va + (hpa.value - first));
 }
@@ -253,7 +363,7 @@ const void *paging_map_firmware(hpa_t hpa, uint64_t size)
 {
 	uint64_t first = ALIGN_DOWN(hpa.value, PAGE_SIZE);
 
-	if (hpa.value + size < hpa.value || hpa.value + size > MMIO_BASE - DIRECT_BASE)
+	if (hpa.value + size < hpa.value || hpa.value + size > WINDOW_BASE - DIRECT_BASE)
 		return NULL;
 	for (uint64_t page = first; page < hpa.value + size; page += PAGE_SIZE)
 		if (hpa_is_none(paging_lookup(phys_to_virt(HPA(page)))))
@@ -272,7 +382,7 @@ uint64_t stack_map(uint64_t pages)
 	spin_lock(&lock);
 	base = next_stack + PAGE_SIZE;
 	top = base + pages * PAGE_SIZE;
-	next_stack = top;
+	next_stack = top; /* MAX_CPUS times some pages: far from SHARED_END(STACK_BASE) */
 	err = map_range(base, frames.value, pages * PAGE_SIZE, PAGE_RW);
 	spin_unlock(&lock);
 	return err ? 0 : top;
@@ -327,6 +437,10 @@ const char *paging_describe(uint64_t va)
 		return "mapped";
 	if (is_within(va, boot_stacks, boot_stacks_end) || (va >= STACK_BASE && va < next_stack))
 		return "the guard page under a stack";
+	if (va >= WINDOW_BASE && va < WINDOW_BASE + WINDOWS * WINDOW_SIZE)
+		return "a VM's memory, to which no window is open here";
+	if (va >= DIRECT_BASE && va < WINDOW_BASE)
+		return "not mapped: no RAM, or a guest's, or free";
 	return "not mapped";
 }
 

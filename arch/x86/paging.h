@@ -1,9 +1,9 @@
 /*
  * The core's own page tables, which replace the loader's: segments with the permissions of linker.ld, the direct map
- * without execution and without the core's image, device registers, stacks with guard pages. All CPUs share one set;
- * mappings are only ever added, so no TLB shoot-down exists; only paging_seal() takes a right away, before other CPUs
- * run. Used by hv/main.c at start and by drivers. SDM Vol.
- * 3A 4.5.
+ * without execution and without the core's image, device registers, stacks with guard pages. Each CPU has a PML4 of its
+ * own, for its windows to guests' memory (window.h); all below is one set that they share. Of that, mappings are only
+ * added, so that no TLB shoot-down exists, with two exceptions: paging_seal() takes a right away before other CPUs run,
+ * and chunks of RAM leave the direct map. Used by hv/main.c at start and by drivers. SDM Vol. 3A 4.5.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -19,6 +19,21 @@ enum map_type {
 
 /* Builds the tables from info->memory and switches to them. `frames` lives on. -E_NOMEM. Once, on the BSP. */
 int paging_init(const struct boot_info *info, const struct frame_source *frames) MUST_CHECK;
+
+/* A PML4 for another CPU: the upper half of the BSP's as it is now, no window open. NULL: no memory. */
+uint64_t *paging_new_root(void) MUST_CHECK;
+
+/*
+ * The whole chunk of 2 MiB at `hpa`, all of it BOOT_MEMORY_FREE, comes into the direct map, where all is at first, or
+ * leaves it. Another CPU may keep the translation of one that left until it loads CR3 the next time: nothing but
+ * speculation, or a mistake, goes by it, and it leads where it always led. Whoever calls sees to the order.
+ */
+void paging_show_chunk(hpa_t hpa);
+void paging_hide_chunk(hpa_t hpa);
+
+/* For window.c: what opens a window by its PDPT; puts that, or 0, into the PML4 of the CPU that runs this. */
+uint64_t paging_window_entry(hpa_t pdpt);
+void paging_set_window(unsigned slot, uint64_t entry);
 
 /* Address space for [hpa, hpa + size), any alignment; never unmapped. NULL: out of memory, or the range wraps. */
 void *mmio_map(hpa_t hpa, uint64_t size, enum map_type type) MUST_CHECK;

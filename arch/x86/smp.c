@@ -41,7 +41,6 @@ struct smp_slot smp_slots[MAX_CPUS];
 uint32_t smp_slot_count;
 
 static RO_AFTER_INIT void (*ap_entry)(void);
-static RO_AFTER_INIT uint64_t ap_cr3;
 static _Atomic bool released;
 
 /* Where a CPU other than the BSP enters C. */
@@ -49,7 +48,7 @@ void smp_ap_main(struct cpu *cpu)
 {
 	uint32_t expected = CPU_STARTING;
 
-	write_cr3(ap_cr3);
+	write_cr3(virt_to_phys(cpu->root).value);
 	cpu_init_this(cpu);
 	if (lapic_init_this() || !atomic_compare_exchange_strong(&cpu->online, &expected, CPU_ONLINE))
 		return;
@@ -58,7 +57,8 @@ void smp_ap_main(struct cpu *cpu)
 	ap_entry();
 }
 
-/* Its record and four stacks. What is left half-made when memory runs out stays so: the machine is at its end then. */
+/* Its record, page tables and four stacks. What is left half-made when memory runs out stays so: the machine is at its
+ * end then. */
 static struct cpu *cpu_create(const struct frame_source *frames)
 {
 	hpa_t page = frames->alloc(1, 1);
@@ -67,11 +67,12 @@ static struct cpu *cpu_create(const struct frame_source *frames)
 	if (hpa_is_none(page))
 		return NULL;
 	cpu = memset(phys_to_virt(page), 0, PAGE_SIZE);
+	cpu->root = paging_new_root();
 	cpu->stack_top = stack_map(CPU_STACK_PAGES);
 	cpu->tss.ist[IST_NMI - 1] = stack_map(CPU_IST_STACK_SIZE / PAGE_SIZE);
 	cpu->tss.ist[IST_DF - 1] = stack_map(CPU_IST_STACK_SIZE / PAGE_SIZE);
 	cpu->tss.ist[IST_MC - 1] = stack_map(CPU_IST_STACK_SIZE / PAGE_SIZE);
-	if (!cpu->stack_top || !cpu->tss.ist[0] || !cpu->tss.ist[1] || !cpu->tss.ist[2])
+	if (!cpu->root || !cpu->stack_top || !cpu->tss.ist[0] || !cpu->tss.ist[1] || !cpu->tss.ist[2])
 		return NULL;
 	cpu->online = CPU_STARTING;
 	return cpu;
@@ -187,7 +188,6 @@ void smp_start(const struct boot_info *info, const struct frame_source *frames, 
 		return;
 	}
 	ap_entry = entry;
-	ap_cr3 = read_cr3();
 	paging_make_trampoline_tables(HPA(low.value + PAGE_SIZE), low);
 	trampoline_write(low, HPA(low.value + PAGE_SIZE));
 	if (!start_all((uint8_t)(low.value >> PAGE_SHIFT)))

@@ -4,9 +4,11 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
+#include "arch/x86/memory.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/shell/shell.h"
+#include "hv/vms.h"
 
 extern uint8_t __text_start[], __rodata_start[], __ro_after_init_start[]; /* linker.ld */
 
@@ -70,9 +72,38 @@ static void raise_machine_check(void)
 	cpu_raise_machine_check();
 }
 
+/* The first that runs; NULL: none, and there is nothing to break. */
+static struct vm *any_vm(void)
+{
+	struct vms_entry *e = vms_first();
+
+	while (e && !e->vm)
+		e = e->next;
+	return e ? e->vm : NULL;
+}
+
+/* By its physical address, where the direct map has Vireo's own. */
+static void read_guest(void)
+{
+	struct vm *vm = any_vm();
+
+	if (vm)
+		null = *(volatile uint64_t *)phys_to_virt(vm->ram.first);
+}
+
+/* Where devices find it, but no device works on this CPU, and no vCPU of the VM has run here last. */
+static void read_window(void)
+{
+	struct vm *vm = any_vm();
+
+	if (vm)
+		null = *(volatile uint64_t *)guest_ram_first(&vm->ram, 0);
+}
+
 static const struct wall walls[] = {
-    {"smash", smash_stack},	  {"depth", exhaust_stack}, {"null", read_null},	  {"text", write_text},
-    {"constant", write_constant}, {"sealed", write_sealed}, {"mce", raise_machine_check},
+    {"smash", smash_stack}, {"depth", exhaust_stack},	  {"null", read_null},
+    {"text", write_text},   {"constant", write_constant}, {"sealed", write_sealed},
+    {"guest", read_guest},  {"window", read_window},	  {"mce", raise_machine_check},
 };
 
 static void run_crash(struct shell_call *call)
@@ -83,11 +114,13 @@ static void run_crash(struct shell_call *call)
 		walls[i].run_into();
 		panic("there is no wall: crash %s did no harm", walls[i].name);
 	}
-	shell_error(call, "found %.40s, expected smash, depth, null, text, constant, sealed or mce", call->word[1]);
+	shell_error(call, "found %.40s, expected smash, depth, null, text, constant, sealed, guest, window or mce",
+		    call->word[1]);
 }
 
 const struct shell_command shell_crash_commands[] = {
-    {"crash", "WALL", "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed, mce", 1,
-     1, SHELL_WORDS_NONE, run_crash},
+    {"crash", "WALL",
+     "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed, guest, window, mce", 1, 1,
+     SHELL_WORDS_NONE, run_crash},
     {0},
 };

@@ -8,6 +8,7 @@ import pytest
 
 import machine
 import rack
+from conftest import ROOT
 
 # Wall: what the panic says, with the address that it blames; the function that address must lie in.
 WALLS = {
@@ -17,6 +18,14 @@ WALLS = {
     "text": (r"page fault: write at 0xffffffff8\w+ \(code\), RIP 0x(\w+), error 0x3", "write_text"),
     "constant": (r"page fault: write at 0xffffffff8\w+ \(constants\), RIP 0x(\w+), error 0x3", "write_constant"),
     "sealed": (r"page fault: write at 0xffffffff8\w+ \(read-only since start-up\), RIP 0x(\w+), error 0x3", "write_sealed"),
+}
+
+# The same for walls between Vireo and a guest that runs, on CPU 1.
+GUEST_WALLS = {
+    "guest": (r"page fault: read at 0xffff80\w+ \(not mapped: no RAM, or a guest's, or free\), RIP 0x(\w+), error 0x0",
+              "read_guest"),
+    "window": (r"page fault: read at 0xffff90\w+ \(a VM's memory, to which no window is open here\), RIP 0x(\w+), error 0x0",
+               "read_window"),
 }
 
 
@@ -46,22 +55,38 @@ def check_addresses(report, slide):
     assert callers and "??" not in callers, callers
 
 
-@pytest.mark.parametrize("wall", WALLS)
-def test_wall(boot, make_image, wall):
-    message, function = WALLS[wall]
-    vireo = boot(make_image(rack.section("none"), []))
-    rack.wait_for_prompt(vireo)
+def run_into(vireo, wall, message, function):
+    """What is blamed of a call is where it returns to."""
     vireo.send(f"crash {wall}\r")
     vireo.expect("stopped; the machine must be reset")
     said = vireo.output()
     assert len(re.findall("PANIC", said)) == 1
     found = re.search(rf"PANIC on CPU 0: {message}", said)
     assert found, said[said.index("PANIC"):]
-    slide, chosen = slide_of(said)
-    assert slide and chosen == "chosen by RDSEED"
-    check_addresses(said[said.index("PANIC"):], slide)
-    # What is blamed of a call is where it returns to.
+    check_addresses(said[said.index("PANIC"):], slide_of(said)[0])
     assert function_at(int(found[1], 16) - (wall == "smash")) == function
+
+
+@pytest.mark.parametrize("wall", WALLS)
+def test_wall(boot, make_image, wall):
+    vireo = boot(make_image(rack.section("none"), []))
+    rack.wait_for_prompt(vireo)
+    slide, chosen = slide_of(vireo.output())
+    assert slide and chosen == "chosen by RDSEED"
+    run_into(vireo, wall, *WALLS[wall])
+
+
+@pytest.mark.parametrize("wall", GUEST_WALLS)
+def test_guest_wall(boot, make_image, tmp_path, wall):
+    """The guest's memory was filled on CPU 0, by its loader; from then on it is none of that CPU's business."""
+    idle = tmp_path / "idle.bin"
+    subprocess.run(["nasm", "-f", "bin", "-o", idle, ROOT / "tests" / "guest" / "idle.asm"], check=True)
+    guest = "[vm away]\nprotocol = flat\nmode = protected\nkernel = idle.bin\nmemory = 4M\ncpus = 1\nautostart = off\n"
+    vireo = boot(make_image(guest, [idle]), cpus=2)
+    rack.wait_for_prompt(vireo)
+    vireo.shell("start away")
+    vireo.expect("vm away: first instruction")
+    run_into(vireo, wall, *GUEST_WALLS[wall])
 
 
 def test_each_boot_is_elsewhere(boot, make_image):

@@ -28,6 +28,7 @@
 #include "tests/soak/processor.h"
 #include "tests/soak/sched_peek.h"
 #include "tests/soak/sim.h"
+#include "tests/soak/walker.h"
 
 #define COMMANDS     1000 /* of an episode, on an average */
 #define DEFINITIONS  12
@@ -679,6 +680,7 @@ static void look(void)
 	for (unsigned i = 0; i < soak.definitions; i++)
 		if (soak.def[i].entry)
 			check_definition(&soak.def[i]);
+	walker_look();
 	if (sim_chance(soak.draining ? 20 : 80))
 		sim_interrupt();
 	if (!soak.draining && soak.commands >= soak.most_commands) {

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "arch/x86/memory.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/virt.h"
 #include "hv/pc_map.h"
@@ -664,12 +665,10 @@ static void check_entry(const struct soft *s)
 /* VMs that lend memory have no balloon: their chunks are whole. */
 static bool is_in(const struct guest_ram *ram, uint64_t hpa)
 {
-	uint64_t chunk = ALIGN_DOWN(hpa, PHYS_CHUNK);
+	const uint64_t frame = 0x000ffffffffff000ULL, *leaf = phys_to_virt(HPA(ram->leaves[0] & frame));
 
-	if (ram->first.value == chunk)
-		return true;
-	for (uint64_t i = 1; i < ram->size / PHYS_CHUNK && i < 512; i++)
-		if (atomic_load(&ram->leaf[0][i]) == chunk)
+	for (uint64_t i = 0; i < ram->size / PHYS_CHUNK && i < 512; i++)
+		if ((leaf[i] & frame) == ALIGN_DOWN(hpa, PHYS_CHUNK))
 			return true;
 	return false;
 }

@@ -3,7 +3,8 @@
  * away is free for others, and what it wants again is there, or not.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/guest_ram.c hv/guest_mem.c hv/phys.c */
+/* links: hv/guest_ram.c hv/guest_mem.c hv/phys.c arch/x86/window.c */
+#include "arch/x86/paging.h"
 #include "hv/guest_mem.h"
 #include "hv/guest_ram.h"
 #include "hv/lib/panic.h"
@@ -88,6 +89,64 @@ static void settle(void *ctx, uint64_t joined)
 
 static const struct guest_ram_view view = {show, hide, split, settle};
 
+/* --- the processors that look into the window --- */
+
+static struct cpu cpus[2];
+static unsigned here;
+static uint64_t roots[2][WINDOWS];
+static unsigned flushes;
+
+struct cpu *this_cpu(void)
+{
+	return &cpus[here];
+}
+struct cpu *cpu_at(unsigned index)
+{
+	return &cpus[index];
+}
+unsigned cpu_count(void)
+{
+	return 2;
+}
+uint64_t paging_window_entry(hpa_t pdpt)
+{
+	return pdpt.value | 1;
+}
+void paging_set_window(unsigned slot, uint64_t entry)
+{
+	roots[here][slot] = entry;
+}
+void paging_flush(void)
+{
+	flushes++;
+}
+
+/* Where the processor finds `offset` of the window, as SDM Vol. 3A 4.5.4 says; 0: nowhere. */
+static uint64_t walk(uint64_t offset)
+{
+	uint64_t entry = roots[here][ram.window.slot];
+
+	for (unsigned shift = 30; entry & 1; shift -= 9) {
+		entry = ((const uint64_t *)(entry & 0x000ffffffffff000ULL))[offset >> shift & 511];
+		if (!(entry & 1))
+			return 0;
+		assert_true((entry & 0x1e) == 2); /* writable, the kernel's, write-back */
+		assert_true(entry & BIT(5));	  /* nothing is left for the processor to write */
+		if (shift == 12 || (shift == 21 && entry & BIT(7))) {
+			assert_true((entry & BIT(6)) && (entry & BIT(63)) && (shift == 21 || !(entry & BIT(7))));
+			return (entry & 0x000ffffffffff000ULL) + offset % BIT(shift);
+		}
+	}
+	return 0;
+}
+
+static void close_all(void)
+{
+	for (here = 2; here-- > 0;)
+		window_close_all(false);
+	here = 0;
+}
+
 /* All memory is dirty at start. */
 static int setup(void **state)
 {
@@ -112,6 +171,7 @@ static int setup(void **state)
 static void reset(void)
 {
 	memset(visible, 0, sizeof(visible));
+	close_all();
 	guest_ram_reset(&ram);
 }
 
@@ -132,7 +192,7 @@ static void is_filled_when_touched(void **state)
 
 	(void)state;
 	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
-	assert_true(before - phys_free_bytes() == guest_ram_cost(SIZE) + PAGE_SIZE);
+	assert_true(before - phys_free_bytes() == guest_ram_cost(SIZE) + 2 * PAGE_SIZE);
 	assert_int_equal(ram.touched, 1);
 	assert_int_equal(shown[0], 0);
 	*reach(5) = 1;
@@ -145,7 +205,9 @@ static void is_filled_when_touched(void **state)
 	assert_int_equal(ram.touched, 2);
 	assert_int_equal(shown[SIZE / GUEST_RAM_PIECE], 1);
 	assert_int_equal(shown[PHYS_CHUNK / GUEST_RAM_PIECE], 0);
-	assert_true(before - phys_free_bytes() == guest_ram_cost(SIZE) + PAGE_SIZE); /* touching costs nothing more */
+	assert_true(before - phys_free_bytes() ==
+		    guest_ram_cost(SIZE) + 2 * PAGE_SIZE); /* touching costs nothing more */
+	close_all();
 	guest_ram_destroy(&ram);
 	assert_true(phys_free_bytes() == before);
 }
@@ -169,6 +231,7 @@ static void is_zero_after_reset(void **state)
 		assert_int_equal(ram.touched, 1);
 		assert_ptr_equal(reach(0xb8000), first); /* the VGA's mirror keeps a pointer */
 	}
+	close_all();
 	guest_ram_destroy(&ram);
 }
 
@@ -180,6 +243,7 @@ static void needs_memory(void **state)
 	assert_int_equal(guest_ram_create(&ram, ARENA, &view, &ram), -E_NOMEM);
 	assert_int_equal(guest_ram_create(&ram, 0, &view, &ram), -E_NOMEM);
 	assert_int_equal(guest_ram_create(&ram, (GUEST_RAM_MAX_GIB + 1) * GIB, &view, &ram), -E_NOMEM);
+	close_all();
 	guest_ram_destroy(&ram);
 	assert_true(phys_free_bytes() == before);
 	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
@@ -190,6 +254,7 @@ static void needs_memory(void **state)
 	refuse = false;
 	assert_int_equal(*reach(4 * MIB), 0);
 	assert_int_equal(*reach(0), 0);
+	close_all();
 	guest_ram_destroy(&ram);
 	assert_true(phys_free_bytes() == before);
 }
@@ -204,6 +269,7 @@ static void a_thousand_lives_leave_nothing_behind(void **state)
 		*reach(i * 7919 % ((1 + i % 40) * MIB)) = 1;
 		if (i % 3 == 0)
 			reset();
+		close_all();
 		guest_ram_destroy(&ram);
 		memset(visible, 0, sizeof(visible));
 		assert_true(phys_free_bytes() == before);
@@ -247,6 +313,7 @@ static void give(uint64_t offset, uint64_t size)
 
 static void destroy(uint64_t before)
 {
+	close_all();
 	guest_ram_destroy(&ram);
 	assert_true(phys_free_bytes() == before);
 }
@@ -471,6 +538,84 @@ static void a_restart_has_its_memory_again(void **state)
 	destroy(before);
 }
 
+static void stale_translations_are_not_gone_by(void **state)
+{
+	uint64_t before = phys_free_bytes(), stamp;
+
+	(void)state;
+	create();
+	touch(CHUNK(3));
+	assert_true(window_is_open(&ram.window, &cpus[0]) && !window_is_open(&ram.window, &cpus[1]));
+	assert_true(walk(CHUNK(3)) && walk(0) && !walk(CHUNK(4)));
+	here = 1;
+	touch(CHUNK(3));
+	here = 0;
+	stamp = ram.window.stamp;
+	guest_ram_give(&ram, CHUNK(3), PAGE_SIZE, &batch);
+	assert_true(walk(CHUNK(3)) && ram.window.stamp == stamp); /* old pointers are good until it is settled */
+	flushes = 0;
+	settle_all();
+	assert_true(!walk(CHUNK(3)) && ram.window.stamp > stamp);
+	assert_false(window_is_forgotten(&ram.window, &cpus[0]) || window_is_forgotten(&ram.window, &cpus[1]));
+	touch(CHUNK(3) + PAGE_SIZE);
+	assert_int_equal(flushes, 1);
+	touch(CHUNK(3) + PAGE_SIZE);
+	assert_int_equal(flushes, 1);
+	assert_true(window_is_forgotten(&ram.window, &cpus[0]) && !window_is_forgotten(&ram.window, &cpus[1]));
+	assert_true(guest_ram_is_forgotten(&ram, &cpus[1])); /* it walks nothing that is freed */
+	stamp = ram.window.stamp;
+	assert_int_equal(guest_ram_want(&ram, CHUNK(3), PAGE_SIZE), 0);
+	assert_true(ram.window.stamp == stamp); /* promised, but the others are there: it keeps its table */
+	guest_ram_give(&ram, CHUNK(4), PHYS_CHUNK / 2, &batch); /* promised, and never there */
+	assert_int_equal(guest_ram_want(&ram, CHUNK(4), PHYS_CHUNK / 2), 0);
+	assert_true(ram.window.stamp > stamp && ram.old_table); /* which a processor may still walk */
+	assert_false(guest_ram_is_forgotten(&ram, &cpus[1]));
+	here = 1;
+	window_close_all(true); /* it has no home */
+	assert_true(!window_is_open(&ram.window, &cpus[1]) && guest_ram_is_forgotten(&ram, &cpus[1]));
+	here = 0;
+	window_enter(&ram.window);
+	assert_true(guest_ram_is_forgotten(&ram, &cpus[0]));
+	settle_all();
+	destroy(before);
+}
+
+/* As when vCPUs of two VMs take turns on a CPU that also works for a third. */
+static void a_cpu_has_open_what_it_needs(void **state)
+{
+	static struct window w[WINDOWS + 1];
+	const struct cpu_windows *mine = &cpus[0].windows;
+
+	(void)state;
+	for (unsigned i = 0; i < WINDOWS; i++)
+		assert_int_equal(window_create(&w[i], HPA((i + 1) * PAGE_SIZE)), 0);
+	assert_int_equal(window_create(&w[WINDOWS], HPA(PAGE_SIZE)), -E_EXIST);
+	window_make_home(&w[5]);
+	window_enter(&w[5]);
+	assert_true(roots[0][5] == (6 * PAGE_SIZE | 1) && !mine->foreign);
+	window_enter(&w[63]);
+	window_enter(&w[7]);
+	assert_true(roots[0][63] && roots[0][7] && mine->foreign == 2);
+	flushes = 0;
+	window_close_others();
+	window_close_others();
+	assert_true(!roots[0][63] && !roots[0][7] && roots[0][5] && flushes == 1);
+	window_enter(&w[7]);
+	window_enter(&w[200]);
+	window_make_home(&w[7]); /* one that is open already */
+	assert_true(!roots[0][200] && !mine->foreign);
+	assert_true(roots[0][7] && !roots[0][5] && !window_is_open(&w[5], &cpus[0]));
+	window_lost(&w[7]);
+	window_close_all(true);
+	assert_true(roots[0][7] && window_is_forgotten(&w[7], &cpus[0]));
+	window_close_all(false);
+	assert_true(!roots[0][7] && !mine->home);
+	for (unsigned i = 0; i < WINDOWS; i++)
+		window_destroy(&w[i]);
+	assert_int_equal(window_create(&w[WINDOWS], HPA(PAGE_SIZE)), 0);
+	window_destroy(&w[WINDOWS]);
+}
+
 /* Against a plain model: what each page reads as, and whether it may have been lost. */
 static void anything_goes(void **state)
 {
@@ -507,6 +652,7 @@ static void anything_goes(void **state)
 			host = guest_ram_reach(&ram, at, &front, &left);
 			assert_non_null(host);
 			assert_true(visible[first] == (uint64_t)host);
+			assert_true(walk(at) == (uint64_t)host && guest_ram_find(&ram, at).value == walk(at));
 			assert_int_equal(*host, stamp[first]);
 			*host = stamp[first] = (uint8_t)(1 + rand() % 255);
 		}
@@ -545,6 +691,7 @@ static void accesses_fill(void **state)
 	assert_non_null(guest_map(&mem, GPA(MIB + 4), MIB - 4)); /* pieces of one chunk lie together */
 	assert_non_null(guest_map(&mem, GPA(8 * MIB), 2 * MIB));
 	assert_null(guest_map(&mem, GPA(8 * MIB), 2 * MIB + 1));
+	close_all();
 	guest_ram_destroy(&ram);
 }
 
@@ -572,6 +719,7 @@ static void many_touch_at_once(void **state)
 		assert_int_equal(*(uint32_t *)(void *)reach(at), 4);
 	for (uint64_t at = 0; at < SIZE; at += GUEST_RAM_PIECE)
 		assert_int_equal(shown[at / GUEST_RAM_PIECE], 1);
+	close_all();
 	guest_ram_destroy(&ram);
 }
 
@@ -590,6 +738,8 @@ int main(void)
 	    cmocka_unit_test_setup(what_is_discarded_is_promised_still, setup),
 	    cmocka_unit_test_setup(pages_stay_when_there_is_no_memory_for_tables, setup),
 	    cmocka_unit_test_setup(a_restart_has_its_memory_again, setup),
+	    cmocka_unit_test_setup(stale_translations_are_not_gone_by, setup),
+	    cmocka_unit_test_setup(a_cpu_has_open_what_it_needs, setup),
 	    cmocka_unit_test_setup(anything_goes, setup),
 	    cmocka_unit_test_setup(accesses_fill, setup),
 	    cmocka_unit_test_setup(many_touch_at_once, setup),

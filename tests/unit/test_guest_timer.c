@@ -15,6 +15,7 @@
 #include "hv/guest_timer.h"
 #include "hv/pcpu.h"
 #include "hv/trace.h"
+#include "tests/fake_window.h"
 
 #define VECTOR 0x41
 

@@ -411,6 +411,68 @@ static void a_taken_chunk_is_split(void **state)
 	assert_int_equal(phys_free_bytes(), before);
 }
 
+/* What is in the direct map. All of it at first. */
+static bool hidden[ARENA / PHYS_CHUNK];
+static unsigned hidden_count;
+
+static void show(hpa_t chunk)
+{
+	bool *h = &hidden[(chunk.value - base) / PHYS_CHUNK];
+
+	assert_true(*h && chunk.value % PHYS_CHUNK == 0);
+	*h = false;
+	hidden_count--;
+}
+
+static void hide(hpa_t chunk)
+{
+	bool *h = &hidden[(chunk.value - base) / PHYS_CHUNK];
+
+	assert_true(!*h && in_free_range(chunk.value, PHYS_CHUNK));
+	*h = true;
+	hidden_count++;
+}
+
+static bool is_hidden(hpa_t frame)
+{
+	return hidden[(frame.value - base) / PHYS_CHUNK];
+}
+
+static void only_frames_are_shown(void **state)
+{
+	static const struct phys_view view = {show, hide};
+	unsigned at_start;
+	uint64_t zeroed;
+	hpa_t chunk, frame[1000];
+
+	(void)state;
+	memset(hidden, 0, sizeof(hidden));
+	hidden_count = 0;
+	phys_set_view(&view);
+	at_start = hidden_count;
+	assert_int_equal(at_start, ARENA / PHYS_CHUNK - 2); /* but that of the bitmap, and the one with the hole */
+	assert_int_equal(phys_reserve(1), 0);
+	chunk = phys_take_chunk(&zeroed);
+	assert_true(is_hidden(chunk));
+	for (unsigned i = 0; i < ARRAY_SIZE(frame); i++) {
+		frame[i] = phys_alloc(1, 1);
+		assert_false(is_hidden(frame[i]));
+	}
+	assert_true(hidden_count < at_start);
+	for (unsigned i = 0; i < ARRAY_SIZE(frame); i++)
+		phys_free(frame[i], 1);
+	assert_int_equal(hidden_count, at_start);
+	phys_give_chunk(chunk);
+	chunk = phys_take_chunk(&zeroed);
+	phys_split_chunk(chunk);
+	for (unsigned i = 0; i < PHYS_CHUNK / PAGE_SIZE; i++) {
+		assert_false(is_hidden(chunk));
+		phys_free(HPA(chunk.value + i * PAGE_SIZE), 1);
+	}
+	assert_true(is_hidden(chunk));
+	assert_int_equal(hidden_count, at_start);
+}
+
 static void needs_memory(void **state)
 {
 	(void)state;
@@ -534,6 +596,7 @@ int main(void)
 	    cmocka_unit_test_setup(misuse_panics, setup),
 	    cmocka_unit_test_setup(frames_are_promised_too, setup),
 	    cmocka_unit_test_setup(a_taken_chunk_is_split, setup),
+	    cmocka_unit_test_setup(only_frames_are_shown, setup),
 	    cmocka_unit_test(needs_memory),
 	    cmocka_unit_test_setup(random_use, setup),
 	};

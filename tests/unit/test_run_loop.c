@@ -22,6 +22,7 @@
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
 #include "hv/vm.h"
+#include "tests/fake_window.h"
 
 #define NOW 1000000ULL
 

@@ -12,11 +12,18 @@
 #include "hv/guest_timer.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
+#include "tests/fake_window.h"
 
 static struct pcpu home;
 static unsigned wakes, kicks, halt_checks, first_entries, left;
 static int put_state;
 
+struct cpu *this_cpu(void)
+{
+	static struct cpu cpu;
+
+	return &cpu;
+}
 bool trace_on;
 void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_t a, uint64_t b)
 {

@@ -18,6 +18,7 @@
 #include "hv/vm_io_console.c"
 #include "hv/vm_io_rng.c"
 #include "tests/fake_time.h"
+#include "tests/fake_window.h"
 
 #define DISKS	   3
 #define TURN_TAKES 1000

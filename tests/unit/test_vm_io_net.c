@@ -18,6 +18,7 @@
 #include "hv/phys.h"
 #include "hv/vm_io_net.c"
 #include "tests/fake_time.h"
+#include "tests/fake_window.h"
 
 #define VMS 3
 

@@ -94,6 +94,11 @@ uint64_t virt_space_generation(const struct virt_space *s)
 	return s->lost;
 }
 
+hpa_t vm_memory_find(struct vm *vm, gpa_t gpa)
+{
+	return HPA((uint64_t)ram[vm - vms] + gpa.value);
+}
+
 static void make_vm(unsigned n, const char *name, const char *peer)
 {
 	struct guest_region region = {.size = RAM, .host = ram[n], .ram = true};

@@ -5,6 +5,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
 #include "arch/x86/memory.h"
+#include "arch/x86/paging.h"
 #include "arch/x86/vmx/doctor.h"
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/printf.h"
@@ -98,9 +99,14 @@ uint32_t virt_exit_interrupt_info(void)
 
 static bool read_memory(void *ctx, hpa_t address, void *buf, size_t size)
 {
+	const void *at = phys_to_virt(address);
+
 	(void)ctx;
-	/* Only what the VMCS points to is asked for, and all of that is ours: pages of the direct map. */
-	memcpy(buf, phys_to_virt(address), size);
+	/* Only what the VMCS points to is asked for, and all of that is ours: in the direct map, unless that is broken.
+	 */
+	if (hpa_is_none(paging_lookup(at)))
+		return false;
+	memcpy(buf, at, size);
 	return true;
 }
 

@@ -113,7 +113,6 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 static void write_host_state(void)
 {
 	vmcs_write(VMCS_HOST_CR0, read_cr0());
-	vmcs_write(VMCS_HOST_CR3, read_cr3());
 	vmcs_write(VMCS_HOST_CR4, read_cr4());
 	vmcs_write(VMCS_HOST_CS_SELECTOR, SELECTOR_CODE);
 	vmcs_write(VMCS_HOST_SS_SELECTOR, SELECTOR_DATA);
@@ -272,6 +271,7 @@ static void load_all(struct virt_vcpu *v, struct cpu *cpu)
 	vmcs_write(VMCS_HOST_GS_BASE, (uint64_t)cpu);
 	vmcs_write(VMCS_HOST_TR_BASE, (uint64_t)&cpu->tss);
 	vmcs_write(VMCS_HOST_GDTR_BASE, (uint64_t)&cpu->gdt);
+	vmcs_write(VMCS_HOST_CR3, read_cr3());
 	load_fpu(v);
 	load_registers(v);
 	cpu->held = v;
