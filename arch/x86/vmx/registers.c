@@ -279,6 +279,17 @@ static void set_segment(unsigned seg, const struct segment *s)
 	vmcs_write(VMCS_SEG_ACCESS(seg), s->access);
 }
 
+/* Of what is live in the processor and not in the VMCS: INIT clears it as RESET does (SDM Vol. 3A Table 10-1). */
+static void reset_live_state(void)
+{
+	write_cr2(0);
+	write_dr(0, 0);
+	write_dr(1, 0);
+	write_dr(2, 0);
+	write_dr(3, 0);
+	write_dr(6, DR6_INIT);
+}
+
 /* Everything that RESET sets and struct cpu_state does not name. */
 static void reset_other_state(void)
 {
@@ -311,6 +322,7 @@ void virt_set_state(struct virt_vcpu *v, const struct cpu_state *s)
 	virt_set_cr3(s->cr3);
 	virt_set_cr0(v, s->cr0);
 	reset_other_state();
+	reset_live_state();
 	virt_vcpu_flush(v); /* as INIT does (SDM Vol. 3A Table 10-1) */
 	v->vectoring = 0;
 }
