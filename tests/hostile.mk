@@ -2,8 +2,8 @@
 # SPDX-License-Identifier: MIT
 HOSTILE_SRC := tests/guest/hostile
 HOSTILE_OUT := $(GUEST_OUT)/hostile
-HOSTILE_OBJ := $(patsubst $(HOSTILE_SRC)/%.c,$(HOSTILE_OUT)/%.o,$(sort $(wildcard $(HOSTILE_SRC)/*.c))) $(HOSTILE_OUT)/entry.o \
-        $(HOSTILE_OUT)/console.o
+HOSTILE_OBJ := $(patsubst $(HOSTILE_SRC)/%.c,$(HOSTILE_OUT)/%.o,$(sort $(wildcard $(HOSTILE_SRC)/*.c))) \
+        $(patsubst $(HOSTILE_SRC)/%.asm,$(HOSTILE_OUT)/%.asm.o,$(sort $(wildcard $(HOSTILE_SRC)/*.asm))) $(HOSTILE_OUT)/console.o
 
 $(HOSTILE_OUT)/%.o: $(HOSTILE_SRC)/%.c $(wildcard $(HOSTILE_SRC)/*.h guests/lib/*.h)
 	$(call say,CC,$<)
@@ -13,7 +13,7 @@ $(HOSTILE_OUT)/console.o: guests/lib/console.c guests/lib/guest.h
 	$(call say,CC,$<)
 	$(Q)$(CC) $(GUEST_CFLAGS) -m64 -DGUEST_NAME='"hostile"' -c $< -o $@
 
-$(HOSTILE_OUT)/entry.o: $(HOSTILE_SRC)/entry.asm
+$(HOSTILE_OUT)/%.asm.o: $(HOSTILE_SRC)/%.asm
 	$(call say,AS,$<)
 	$(Q)nasm -f elf64 -Werror -o $@ $<
 

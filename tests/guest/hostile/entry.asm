@@ -29,17 +29,25 @@ call_code:
 
 ; A second processor begins in real mode at a page's start (SIPI vector 8: 0x8000), where these bytes are copied to. It
 ; goes straight to long mode with the first one's page tables, GDT and IDT (SDM Vol. 3A 9.4, 10.8.5).
-	global ap_trampoline, ap_trampoline_end, ap_cr3, ap_gdtr, ap_idtr
+	global ap_trampoline, ap_trampoline_end, ap_cr3, ap_gdtr, ap_idtr, ap_registers
 	bits 16
+%define COPY(label) 0x8000 + label - ap_trampoline
 ap_trampoline:
 	cli
+	mov [COPY(ap_first)], eax ; DS is 0 by INIT
+	mov [COPY(ap_first) + 8], ecx
+	mov [COPY(ap_first) + 16], edx
+	mov [COPY(ap_first) + 24], ebx
+	mov [COPY(ap_first) + 32], ebp
+	mov [COPY(ap_first) + 40], esi
+	mov [COPY(ap_first) + 48], edi
 	xor ax, ax
 	mov ds, ax
-	lgdt [0x8000 + ap_gdtr - ap_trampoline]
-	lidt [0x8000 + ap_idtr - ap_trampoline]
+	lgdt [COPY(ap_gdtr)]
+	lidt [COPY(ap_idtr)]
 	mov eax, 0x20
 	mov cr4, eax
-	mov eax, [0x8000 + ap_cr3 - ap_trampoline]
+	mov eax, [COPY(ap_cr3)]
 	mov cr3, eax
 	mov ecx, 0xc0000080
 	rdmsr
@@ -54,21 +62,37 @@ ap_gdtr:
 	times 10 db 0 ; as SGDT in 64-bit mode stores it; LGDT here takes the first six bytes
 ap_idtr:
 	times 10 db 0
+	align 8, db 0
+ap_first:
+	times 7 dq 0
 ap_trampoline_end:
 
 	bits 64
 ap_long:
-	lidt [0x8000 + ap_idtr - ap_trampoline] ; again: 16-bit code loads a base of 24 bits only
+	lidt [COPY(ap_idtr)] ; again: 16-bit code loads a base of 24 bits only
 	mov eax, 16
 	mov ds, eax
 	mov es, eax
 	mov ss, eax
 	mov rsp, ap_stack_end
+	mov esi, COPY(ap_first)
+	mov edi, ap_registers
+	mov ecx, 7
+	cld
+	rep movsq
+%assign i 8
+%rep 8
+	mov [ap_registers + 8 * (i - 1)], r %+ i
+%assign i i + 1
+%endrep
 	call ap_main
 	cli
 	hlt
 
 	section .bss
+	alignb 16
+ap_registers:
+	resq 15
 	alignb 16
 	resb 16384
 ap_stack_end:

@@ -14,7 +14,7 @@ struct attack {
 };
 
 /* Each ends with a row without a name. */
-extern const struct attack attacks_cpu[], attacks_memory[], attacks_io[], attacks_smp[];
+extern const struct attack attacks_cpu[], attacks_memory[], attacks_io[], attacks_smp[], attacks_secrets[];
 
 /* A failed expectation is printed, a good one is not: there are tens of thousands. */
 void check(const char *what, bool ok, uint64_t detail);
@@ -39,3 +39,9 @@ void *map_window(uint64_t gpa, unsigned pages);
 
 /* cpu.c: a processor that delivers #DB without end. Only another one can end the VM. */
 void debug_loop(void);
+
+/* smp.c: starts the second processor, which calls work() on its stack, and waits until it runs; again after INIT. */
+void smp_begin(void (*work)(void));
+void smp_again(void);
+/* What it had at its first instruction, in secrets.asm's order: low halves but of R8 to R15. */
+extern uint64_t ap_registers[15];

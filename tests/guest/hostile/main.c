@@ -144,7 +144,7 @@ void guest_main(const struct multiboot_info *info)
 		text = skip_spaces(text);
 	}
 	if (!run_from(attacks_cpu, text) && !run_from(attacks_memory, text) && !run_from(attacks_io, text) &&
-	    !run_from(attacks_smp, text)) {
+	    !run_from(attacks_smp, text) && !run_from(attacks_secrets, text)) {
 		print("no such attack: %s\n", text);
 		guest_exit(0xbad);
 	}

@@ -97,11 +97,20 @@ static void prepare(void (*work)(void))
 }
 
 /* Starts the other one and waits until it runs. */
-static void prepare_and_start(void (*work)(void))
+void smp_begin(void (*work)(void))
 {
 	prepare(work);
 	start_ap();
 	while (!ap_starts)
+		pause();
+}
+
+void smp_again(void)
+{
+	unsigned before = ap_starts;
+
+	start_ap();
+	while (ap_starts == before)
 		pause();
 }
 
@@ -128,7 +137,7 @@ static void attack_ipi(uint64_t x2apic)
 {
 	static const uint32_t kinds[] = {ALL_BUT_SELF, ALL, LOGICAL, 1u << 8, ASSERT};
 
-	prepare_and_start(ap_answers);
+	smp_begin(ap_answers);
 	if (x2apic)
 		lapic_x2apic();
 	sti();
@@ -141,7 +150,7 @@ static void attack_ipi(uint64_t x2apic)
 
 static void attack_nmi_storm(uint64_t x2apic)
 {
-	prepare_and_start(ap_listens);
+	smp_begin(ap_listens);
 	if (x2apic)
 		lapic_x2apic();
 	for (unsigned i = 0; for_ms(STORM_MS); i++)
@@ -162,7 +171,7 @@ static void do_send(void *p)
 /* Anything but INIT: it would end the first processor, and leave the second in real mode, where an NMI is fatal. */
 static void attack_icr(uint64_t x2apic)
 {
-	prepare_and_start(ap_listens);
+	smp_begin(ap_listens);
 	if (x2apic)
 		lapic_x2apic();
 	sti();
@@ -279,20 +288,20 @@ static void ap_resets(void)
 static void attack_init_first(uint64_t arg)
 {
 	(void)arg;
-	prepare_and_start(ap_sends_init);
+	smp_begin(ap_sends_init);
 	ap_spins();
 }
 static void attack_ap_triple(uint64_t arg)
 {
 	(void)arg;
-	prepare_and_start(ap_triple_faults);
+	smp_begin(ap_triple_faults);
 	ap_touches_apic();
 }
 /* Without end: restarts by the second processor while the first is busy with a device. */
 static void attack_ap_reset(uint64_t arg)
 {
 	(void)arg;
-	prepare_and_start(ap_resets);
+	smp_begin(ap_resets);
 	ap_touches_apic();
 }
 
@@ -306,7 +315,7 @@ static void ap_ends_soon(void)
 static void attack_debug_loop(uint64_t arg)
 {
 	(void)arg;
-	prepare_and_start(ap_ends_soon);
+	smp_begin(ap_ends_soon);
 	debug_loop();
 }
 
@@ -334,7 +343,7 @@ static void attack_patch(uint64_t arg)
 
 	(void)arg;
 	run_code(code, sizeof(code), &(struct code_registers){.rdi = 0xfee00070}, NULL);
-	prepare_and_start(ap_patches);
+	smp_begin(ap_patches);
 	while (for_ms(STORM_MS)) {
 		unsigned vector;
 
@@ -367,7 +376,7 @@ static void ap_changes_modes(void)
 static void attack_modes(uint64_t arg)
 {
 	(void)arg;
-	prepare_and_start(ap_changes_modes);
+	smp_begin(ap_changes_modes);
 	sti();
 	for (unsigned i = 0; for_ms(STORM_MS); i++)
 		send(1, ASSERT | (i % 7 ? ALL_BUT_SELF : i % 3 ? LOGICAL : DELIVER_NMI) | VECTOR_IPI);
