@@ -19,16 +19,18 @@ BACKEND ?= auto
 FUZZ_SECONDS ?= 60
 FUZZ_MINUTES ?= 60
 SOAK_SECONDS ?= 3600
-# For soak: minutes of random commands, the machine's CPUs, the number that replays a run.
+# For soak: minutes of random commands, the machine's CPUs, the number that replays a run. For fuzz-guest: the first seed,
+# how many follow.
 SOAK_MINUTES ?= 20
 SOAK_CPUS ?= 2
 SEED ?=
+RUNS ?= 1000
 JOBS := $(shell nproc)
 BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
 PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
 export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 
-.PHONY: packages run test test-long unit fuzz fuzz-record soak soak-host usb bench bench-check bench-table scale lint help always
+.PHONY: packages run test test-long unit fuzz fuzz-record fuzz-guest soak soak-host usb bench bench-check bench-table scale lint help always
 packages:
 	@tests/install.sh
 
@@ -55,6 +57,10 @@ fuzz: packages ## each fuzzer for FUZZ_SECONDS (60), from tests/fuzz/corpus and 
 fuzz-record: packages ## each fuzzer until docs/testing.md says that it ran for FUZZ_MINUTES (60); goes on where it was interrupted
 	$(BUILD_NOW) $(FUZZ_BIN)
 	@exec tests/fuzz/fuzz.py record --minutes $(FUZZ_MINUTES) --jobs $(JOBS)
+
+fuzz-guest: packages ## random instructions, MSRs, ports, tables, IPIs in a VM on Bochs beside one that must not notice (SEED= RUNS= CPUS= CPU=)
+	$(BUILD_NOW) all efi
+	@exec $(PYTHON) tests/boot/fuzzing.py --seed "$(SEED)" --runs $(RUNS) --cpus $(CPUS) --cpu $(CPU)
 
 soak-host: packages ## random lives of VMs on a simulated machine, for SOAK_SECONDS (3600), under sanitizers
 	$(BUILD_NOW) $(BUILD)/soak/lifecycle

@@ -14,7 +14,8 @@ struct attack {
 };
 
 /* Each ends with a row without a name. */
-extern const struct attack attacks_cpu[], attacks_memory[], attacks_io[], attacks_smp[], attacks_secrets[];
+extern const struct attack attacks_cpu[], attacks_memory[], attacks_io[], attacks_smp[], attacks_secrets[],
+    attacks_fuzz[];
 
 /* A failed expectation is printed, a good one is not: there are tens of thousands. */
 void check(const char *what, bool ok, uint64_t detail);
@@ -23,6 +24,8 @@ void check(const char *what, bool ok, uint64_t detail);
 uint32_t random32(void);
 uint64_t random64(void);
 
+/* The processor's own ticks. */
+uint64_t ticks_of_ms(unsigned ms);
 /* True until the guest's clock shows `ms` more than at the first call; for attacks that last. */
 bool for_ms(unsigned ms);
 
@@ -40,6 +43,11 @@ void *map_window(uint64_t gpa, unsigned pages);
 /* cpu.c: a processor that delivers #DB without end. Only another one can end the VM. */
 void debug_loop(void);
 
+/*
+ * smp.c: everything for a start of the second processor, which will call work(): its first code at 0x8000, a handler
+ * for every interrupt, the local APIC on.
+ */
+void smp_prepare(void (*work)(void));
 /* smp.c: starts the second processor, which calls work() on its stack, and waits until it runs; again after INIT. */
 void smp_begin(void (*work)(void));
 void smp_again(void);

@@ -34,13 +34,19 @@ uint32_t random32(void)
 }
 
 /* CPUID leaf 0x15 gives the frequency (EBX / EAX * ECX); Vireo always shows it. */
+uint64_t ticks_of_ms(unsigned ms)
+{
+	struct cpuid r = cpuid(0x15, 0);
+
+	return r.eax ? (uint64_t)r.ecx * r.ebx / r.eax / 1000 * ms : 100000ull * ms;
+}
+
 bool for_ms(unsigned ms)
 {
 	static uint64_t end;
-	struct cpuid r = cpuid(0x15, 0);
 
 	if (!end)
-		end = rdtsc() + (r.eax ? (uint64_t)r.ecx * r.ebx / r.eax / 1000 * ms : 100000ull * ms);
+		end = rdtsc() + ticks_of_ms(ms);
 	return rdtsc() < end;
 }
 
@@ -144,7 +150,7 @@ void guest_main(const struct multiboot_info *info)
 		text = skip_spaces(text);
 	}
 	if (!run_from(attacks_cpu, text) && !run_from(attacks_memory, text) && !run_from(attacks_io, text) &&
-	    !run_from(attacks_smp, text) && !run_from(attacks_secrets, text)) {
+	    !run_from(attacks_smp, text) && !run_from(attacks_secrets, text) && !run_from(attacks_fuzz, text)) {
 		print("no such attack: %s\n", text);
 		guest_exit(0xbad);
 	}

@@ -86,7 +86,7 @@ static void delay(unsigned rounds)
 		pause();
 }
 
-static void prepare(void (*work)(void))
+void smp_prepare(void (*work)(void))
 {
 	for (unsigned v = 32; v < 256; v++)
 		interrupt_set(v, on_ipi);
@@ -99,7 +99,7 @@ static void prepare(void (*work)(void))
 /* Starts the other one and waits until it runs. */
 void smp_begin(void (*work)(void))
 {
-	prepare(work);
+	smp_prepare(work);
 	start_ap();
 	while (!ap_starts)
 		pause();
@@ -238,7 +238,7 @@ static void attack_init(uint64_t x2apic)
 	static void (*const states[])(void) = {ap_exits, ap_halts,	  ap_halts_open,
 					       ap_spins, ap_touches_apic, ap_writes_screen};
 
-	prepare(ap_spins);
+	smp_prepare(ap_spins);
 	if (x2apic)
 		lapic_x2apic();
 	interrupt_set(VECTOR_NMI, on_nmi_forever);
