@@ -137,6 +137,62 @@ static int set_scheduler(const struct config_line *l, struct hv_config *hv, stru
 	return 0;
 }
 
+static int set_smt(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	(void)vm;
+	return set_switch(l, &hv->mitigations.smt);
+}
+
+static bool is_word(const char *s, size_t n, const char *word)
+{
+	return n == strlen(word) && !memcmp(s, word, n);
+}
+
+/* The mitigation that "no-NAME" is about, or MITIGATIONS: none of that name. */
+static unsigned find_refusal(const char *s, size_t n)
+{
+	unsigned m = 0;
+
+	if (n < 3 || memcmp(s, "no-", 3))
+		return MITIGATIONS;
+	while (m < MITIGATIONS && !is_word(s + 3, n - 3, mitigation_name(m)))
+		m++;
+	return m;
+}
+
+/* The first word of the list, then those that follow. */
+static int take_mitigation(const struct config_line *l, struct mitigation_wish *wish, const char *s, size_t n)
+{
+	unsigned m = find_refusal(s, n);
+
+	if (s == l->value) {
+		wish->all = is_word(s, n, "all");
+		wish->without = is_word(s, n, "off") ? MITIGATIONS_OFF : 0;
+		if (wish->all || wish->without || is_word(s, n, "auto"))
+			return 0;
+	} else if (m < MITIGATIONS && wish->without != MITIGATIONS_OFF) {
+		wish->without |= 1u << m;
+		return 0;
+	}
+	return config_bad_value(l, "off, or auto or all, perhaps with no-ibrs, no-bhi, no-rsb, no-ibpb, no-stibp, "
+				   "no-tsx, no-verw, no-l1d behind it, such as auto, no-l1d");
+}
+
+static int set_mitigations(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
+{
+	const char *s = l->value;
+
+	(void)vm;
+	for (;;) {
+		const char *comma = strchr(s, ',');
+		int err = take_mitigation(l, &hv->mitigations, s, comma ? (size_t)(comma - s) : strlen(s));
+
+		if (err || !comma)
+			return err;
+		s = config_skip_blanks(comma + 1);
+	}
+}
+
 static const struct key hv_keys[] = {
     {"apicv", set_apicv, false},
     {"vpid", set_vpid, false},
@@ -146,6 +202,8 @@ static const struct key hv_keys[] = {
     {"serial", set_serial, false},
     {"background", set_background, false},
     {"scheduler", set_scheduler, false},
+    {"mitigations", set_mitigations, false},
+    {"smt", set_smt, false},
 };
 
 /* --- [vm NAME] --------------------------------------------------------------------------------------------------- */

@@ -9,6 +9,7 @@
 #pragma once
 
 #include "arch/x86/cpu_state.h"
+#include "arch/x86/mitigations.h"
 #include "boot/boot_info.h"
 #include "hv/dev/block.h"
 #include "hv/dev/net_packet.h"
@@ -44,6 +45,8 @@ struct hv_config {
 	bool background;	     /* background = show|hide (show): the output of guests that have not the console */
 	enum sched_choice scheduler; /* scheduler = share|rr|dedicated (share) */
 	uint64_t serial_baud;	     /* serial = 9600..115200 (115200) */
+	/* mitigations = auto|all|off[, no-NAME]... (auto), smt = on|off (off) */
+	struct mitigation_wish mitigations;
 };
 
 struct disk_config {

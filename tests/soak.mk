@@ -3,8 +3,8 @@
 
 # sched_peek.c includes hv/sched/sched.c. clock, log and what drives hardware are simulated.
 SOAK_CORE := $(filter-out hv/sched/sched.c hv/boot_info.c hv/clock.c hv/log.c hv/main.c hv/panic.c hv/stray.c hv/lib/% hv/shell/%, \
-        $(filter hv/%,$(CORE_C))) hv/lib/chacha20.c hv/lib/heap.c hv/lib/number.c arch/x86/cpu_state.c arch/x86/entropy.c arch/x86/walk.c \
-        arch/x86/window.c
+        $(filter hv/%,$(CORE_C))) hv/lib/chacha20.c hv/lib/heap.c hv/lib/number.c arch/x86/cpu_state.c arch/x86/entropy.c \
+        arch/x86/mitigations.c arch/x86/walk.c arch/x86/window.c
 SOAK_OBJ := $(SOAK_CORE:%.c=$(BUILD)/soak/%.o) $(BUILD)/soak/tests/soak/sched_peek.o
 SOAK_SIM := $(patsubst %.c,$(BUILD)/soak/%.o,$(filter-out %/sched_peek.c,$(wildcard tests/soak/*.c)))
 

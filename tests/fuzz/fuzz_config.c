@@ -5,6 +5,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/config.c hv/config_disk.c hv/config_net.c hv/config_line.c hv/lib/number.c hv/boot_info.c */
+/* links: arch/x86/mitigations.c */
 #include <stdlib.h>
 #include <string.h>
 

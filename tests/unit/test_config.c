@@ -1,6 +1,6 @@
 /* vireo.conf's keys: what is accepted, and the exact words about what is not. */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/config.c hv/config_disk.c hv/config_net.c hv/config_line.c hv/lib/number.c */
+/* links: hv/config.c hv/config_disk.c hv/config_net.c hv/config_line.c hv/lib/number.c arch/x86/mitigations.c */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -96,6 +96,8 @@ static void defaults(void **s)
 	assert_true(config.hv.apicv && config.hv.vpid && config.hv.preemption_timer && config.hv.aslr &&
 		    !config.hv.verbose);
 	assert_int_equal(config.hv.serial_baud, 115200);
+	assert_int_equal(config.hv.mitigations.without, 0);
+	assert_false(config.hv.mitigations.all || config.hv.mitigations.smt);
 	assert_int_equal(config.vm_count, 1);
 	assert_string_equal(vm->error, "");
 	assert_string_equal(vm->name, "a");
@@ -119,6 +121,7 @@ static void everything_set(void **s)
 	set("aslr", "off");
 	set("log", "debug");
 	set("serial", "9600");
+	set("smt", "on");
 	open_section("vm  linux");
 	set("kernel", "\\k");
 	set("initrd", "\\m");
@@ -138,7 +141,7 @@ static void everything_set(void **s)
 	set("module", "\\k");
 	assert_int_equal(parse(), 0);
 	assert_false(config.hv.apicv || config.hv.vpid || config.hv.preemption_timer || config.hv.aslr);
-	assert_true(config.hv.verbose);
+	assert_true(config.hv.verbose && config.hv.mitigations.smt);
 	assert_int_equal(config.hv.serial_baud, 9600);
 	assert_int_equal(config.vm_count, 3);
 	for (int i = 0; i < 3; i++)
@@ -680,6 +683,62 @@ static void hypervisor_fails(const char *key, const char *value, const char *wor
 	assert_string_equal(error, words);
 }
 
+static const struct mitigation_wish *wish(const char *value)
+{
+	begin(NULL);
+	open_section("hypervisor");
+	set("mitigations", value);
+	open_section("vm a");
+	set("kernel", "\\k");
+	assert_int_equal(parse(), 0);
+	return &config.hv.mitigations;
+}
+
+#define MITIGATION_WORDS                                                                                               \
+	"', expected off, or auto or all, perhaps with no-ibrs, no-bhi, no-rsb, no-ibpb, no-stibp, no-tsx, no-verw, "  \
+	"no-l1d behind it, such as auto, no-l1d"
+
+static void mitigations(void **s)
+{
+	const uint32_t l1d = 1u << MITIGATION_L1D, rsb = 1u << MITIGATION_RSB;
+
+	(void)s;
+	assert_false(wish("auto")->all);
+	assert_int_equal(wish("auto")->without, 0);
+	assert_int_equal(wish("off")->without, MITIGATIONS_OFF);
+	assert_true(wish("all")->all);
+	assert_int_equal(wish("all,no-l1d")->without, l1d);
+	assert_true(config.hv.mitigations.all);
+	assert_int_equal(wish("auto, no-l1d,\tno-rsb, no-l1d")->without, l1d | rsb);
+	assert_false(config.hv.mitigations.all || config.hv.mitigations.smt);
+	for (unsigned m = 0; m < MITIGATIONS; m++) {
+		char value[40];
+
+		snprintf(value, sizeof(value), "auto, no-%s", mitigation_name(m));
+		assert_int_equal(wish(value)->without, 1u << m);
+	}
+}
+
+static void bad_mitigations(void **s)
+{
+	static const char *const bad[] = {"",	       "on",	   "no-l1d",	  "auto,",     "auto no-l1d",
+					  "auto,l1d",  "auto,no-", "off, no-l1d", "auto, all", "auto, no-l1dx",
+					  "automatic", ",auto",	   "auto,no-l1d,"};
+	char words[CONFIG_ERROR_MAX * 2];
+
+	(void)s;
+	for (unsigned i = 0; i < ARRAY_SIZE(bad); i++) {
+		begin(NULL);
+		open_section("hypervisor");
+		set("mitigations", bad[i]);
+		snprintf(words, sizeof(words), "vireo.conf: hypervisor (line 2): mitigations: found '%s%s", bad[i],
+			 MITIGATION_WORDS);
+		assert_int_equal(parse(), -E_INVAL);
+		if (strcmp(error, words))
+			fail_msg("%s\n%s", error, words);
+	}
+}
+
 static void bad_hypervisor_lines(void **s)
 {
 	(void)s;
@@ -691,7 +750,7 @@ static void bad_hypervisor_lines(void **s)
 	hypervisor_fails(
 	    "colour", "red",
 	    "vireo.conf: hypervisor (line 2): unknown key 'colour', expected one of apicv, vpid, preemption_timer, "
-	    "aslr, log, serial, background, scheduler");
+	    "aslr, log, serial, background, scheduler, mitigations, smt");
 	begin(NULL);
 	open_section("guest a");
 	set("kernel", "\\k");
@@ -821,6 +880,8 @@ int main(void)
 	    cmocka_unit_test_setup(bad_combinations, begin),
 	    cmocka_unit_test_setup(bad_names, begin),
 	    cmocka_unit_test_setup(one_bad_vm_leaves_the_other, begin),
+	    cmocka_unit_test(mitigations),
+	    cmocka_unit_test(bad_mitigations),
 	    cmocka_unit_test_setup(bad_hypervisor_lines, begin),
 	    cmocka_unit_test_setup(no_config_text, begin),
 	    cmocka_unit_test_setup(offsets_are_checked, begin),
