@@ -268,11 +268,35 @@ static void feature_line(const char *text)
 	log_info("vt-x: %s", text);
 }
 
+static void report_mitigations(void)
+{
+	static const struct {
+		enum mitigation_state state;
+		const char *text;
+	} groups[] = {
+	    {MITIGATION_ON, "on"},
+	    {MITIGATION_FORCED, "on, though not needed (mitigations = all)"},
+	    {MITIGATION_UNNEEDED, "not needed"},
+	    {MITIGATION_REFUSED, "needed, but switched off (mitigations)"},
+	    {MITIGATION_MISSING, "needed, but the processor can't, its microcode may be old"},
+	};
+	const struct mitigation_plan *plan = virt_mitigations();
+	char text[320];
+
+	for (unsigned i = 0; i < ARRAY_SIZE(groups); i++) {
+		if (mitigations_format(plan, groups[i].state, text, sizeof(text)))
+			log_info("side channels: %s: %s", groups[i].text, text);
+	}
+	if (plan->threads_leak)
+		log_error("side channels: smt = on: VMs on the threads of a core can read each other (%s)",
+			  plan->threads_leak);
+}
+
 /* Without it no guest runs, but the shell does: who looks for the reason has a keyboard and the log. */
 static bool enable_virtualization(void)
 {
 	static const struct virt_pages pages = {zeroed_page, free_page};
-	struct virt_wish wish = {config.hv.vpid, config.hv.preemption_timer, config.hv.apicv};
+	struct virt_wish wish = {config.hv.vpid, config.hv.preemption_timer, config.hv.apicv, config.hv.mitigations};
 	const struct virt_features *f = virt_features();
 	char why[240];
 
@@ -282,6 +306,7 @@ static bool enable_virtualization(void)
 		return false;
 	}
 	msr_init();
+	report_mitigations();
 	virt_report(feature_line, config.hv.verbose);
 	log_info("vt-x: on; VPID %s, preemption timer %s, APICv %s", f->vpid ? "used" : "not used",
 		 f->preemption_timer ? "used" : "not used", f->apicv ? "used" : "not used");

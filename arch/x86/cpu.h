@@ -20,6 +20,7 @@ enum cpu_online {
 	CPU_STARTING, /* INIT sent */
 	CPU_ONLINE,   /* runs the core */
 	CPU_FAILED,   /* did not answer in time; left out for good */
+	CPU_PARKED,   /* a further thread of a core; halted for good */
 };
 
 struct trap_frame;
@@ -52,6 +53,7 @@ struct cpu {
 	struct virt_vcpu *held; /* the vCPU that was loaded last: the registers that Vireo does not use are still its */
 	uint64_t *root;		/* its PML4: the core's upper half, and the windows that it has open */
 	struct cpu_windows windows;
+	uint64_t space; /* number of the virt_space whose guest ran here last; 0: none did */
 	struct gdt gdt;
 	struct tss tss;
 };

@@ -11,6 +11,7 @@
 #include <stdatomic.h>
 
 #include "arch/x86/cpu_state.h"
+#include "arch/x86/mitigations.h"
 #include "arch/x86/registers.h"
 #include "hv/lib/types.h"
 
@@ -26,11 +27,16 @@ struct virt_features {
 	bool rdtscp, invpcid, xsavec; /* may be shown to guests */
 	uint64_t cr4_guest;	      /* CR4 bits the processor allows in a guest */
 	uint64_t xcr0_mask;	      /* XCR0 bits whose state vCPU switches keep; 0: no XSAVE */
+	uint64_t spec_ctrl;	      /* bits that guests may set in IA32_SPEC_CTRL; 0: they have none */
+	bool spec_ctrl_plain;	      /* while a guest runs it holds what the guest wrote, and no bit of ours */
+	uint64_t arch_caps;	      /* what guests read from IA32_ARCH_CAPABILITIES, if they are shown it */
+	uint32_t speculation;	      /* CPUID.(7,0):EDX: what of the same guests are shown */
 };
 
 /* What of the optional features the user wants (vireo.conf). */
 struct virt_wish {
 	bool vpid, preemption_timer, apicv;
+	struct mitigation_wish mitigations;
 };
 
 /*
@@ -41,6 +47,8 @@ int virt_probe(const struct virt_wish *wish, char *why, size_t size) MUST_CHECK;
 /* Turns the extension on on this CPU; all CPUs must agree with the one that probed. Allocates one page. */
 int virt_cpu_enable(char *why, size_t size) MUST_CHECK;
 const struct virt_features *virt_features(void);
+/* What is done against side channels, on each CPU from virt_cpu_enable() on. */
+const struct mitigation_plan *virt_mitigations(void);
 /* Calls `line` with one text line a feature: used, present or missing. `all`: also those that Vireo has no use for. */
 void virt_report(void (*line)(const char *text), bool all);
 
@@ -160,12 +168,14 @@ enum virt_apic_mode { VIRT_APIC_OFF, VIRT_APIC_XAPIC, VIRT_APIC_X2APIC };
 struct virt_vcpu {
 	uint64_t reg[REG_COUNT]; /* the guest's registers between exit and entry; RSP through virt_reg */
 	uint64_t host_rsp;	 /* last value written to the host-state area */
+	bool plain;		 /* the coming entry is a VMRESUME and nothing else */
+	bool launched;
+	uint8_t entry_work; /* what else is to be done at each entry: VMX_ENTRY_x of vmx.h */
 	hpa_t vmcs;
 	struct virt_space *space;
 	uint16_t vpid;	       /* 0: none */
 	struct cpu *loaded_on; /* the CPU it was loaded on last; NULL: none, or its state was changed since */
 	_Atomic uint64_t flushed_generation; /* and the space's generation then. Any CPU reads it */
-	bool launched;
 	bool refused_early; /* the last entry failed before guest state was looked at: no exit reason was written */
 	uint32_t cpu_ctl;   /* copy of the primary controls: changing one bit costs no VMREAD */
 	uint32_t cpu2_ctl;  /* and of the secondary ones */
@@ -177,6 +187,11 @@ struct virt_vcpu {
 	uint64_t tsc_offset;
 	uint64_t cr2, dr[4], dr6;				/* while not loaded */
 	uint64_t star, lstar, cstar, fmask, kernel_gs, tsc_aux; /* while not loaded */
+	uint64_t spec_ctrl;					/* as the guest wrote it */
+	/* The same as the processor loads it at each entry (SDM Vol. 3C 25.8.2), with bits of ours. */
+	struct {
+		uint64_t index, value;
+	} entry_msr __attribute__((aligned(16)));
 };
 
 struct virt_vcpu_setup {
@@ -271,6 +286,8 @@ static inline bool virt_is_64_bit(void)
 unsigned virt_cpl(void);
 /* These two once before the first entry, and whenever they change. The guest's TSC is the processor's plus `offset`. */
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
+/* The caller has checked the value against features.spec_ctrl. v->spec_ctrl is what the guest reads. */
+void virt_set_spec_ctrl(struct virt_vcpu *v, uint64_t value);
 void virt_set_msr_bitmap(hpa_t bitmap); /* 4 KiB: which MSRs exit; SDM Vol. 3C 25.6.9 */
 /* Whole states, for start-up and reports.  */
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state);

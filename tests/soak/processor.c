@@ -501,6 +501,12 @@ void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset)
 	v->tsc_offset = offset;
 }
 
+void virt_set_spec_ctrl(struct virt_vcpu *v, uint64_t value)
+{
+	(void)here_of(v);
+	v->spec_ctrl = value;
+}
+
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state)
 {
 	struct soft *s = here_of(v);

@@ -225,6 +225,10 @@ void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset)
 {
 	fake.tsc_offset = v->tsc_offset = offset;
 }
+void virt_set_spec_ctrl(struct virt_vcpu *v, uint64_t value)
+{
+	v->spec_ctrl = value;
+}
 void virt_renew(struct virt_vcpu *v)
 {
 	(void)v;

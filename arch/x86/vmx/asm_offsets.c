@@ -3,8 +3,10 @@
  * the marked lines into build/gen/asm_offsets.inc. A new one costs a line here.
  */
 /* SPDX-License-Identifier: MIT */
+#include "arch/x86/gdt.h"
+#include "arch/x86/msr.h"
 #include "arch/x86/virt.h"
-#include "arch/x86/vmx/vmcs.h"
+#include "arch/x86/vmx/vmx.h"
 
 #define NUMBER(name, value)	   __asm__ volatile("->" #name " %0" : : "i"(value))
 #define OFFSET(name, type, member) NUMBER(name, offsetof(type, member))
@@ -14,6 +16,12 @@ void asm_offsets(void)
 {
 	OFFSET(VCPU_REG, struct virt_vcpu, reg);
 	OFFSET(VCPU_HOST_RSP, struct virt_vcpu, host_rsp);
+	OFFSET(VCPU_PLAIN, struct virt_vcpu, plain);
 	OFFSET(VCPU_LAUNCHED, struct virt_vcpu, launched);
+	OFFSET(VCPU_ENTRY_WORK, struct virt_vcpu, entry_work);
+	NUMBER(ENTRY_FLUSH_L1D, VMX_ENTRY_FLUSH_L1D);
+	NUMBER(ENTRY_VERW, VMX_ENTRY_VERW);
+	NUMBER(FLUSH_CMD, MSR_FLUSH_CMD);
+	NUMBER(DATA_SELECTOR, SELECTOR_DATA);
 	NUMBER(VMCS_NR_HOST_RSP, VMCS_NR_HOST_RSP);
 }

@@ -237,6 +237,7 @@ int virt_probe(const struct virt_wish *wish, char *why, size_t size)
 	}
 	mtrr_read(&vmx.mtrr, rdmsr_safe, vmx.caps.physical_bits);
 	choose_features(wish);
+	vmx_speculation_probe(&wish->mitigations);
 	if (choose_controls(why, size))
 		return -E_NOTSUP;
 	if ((vmx.caps.ept_vpid & EPT_NEEDED) != EPT_NEEDED ||
@@ -308,7 +309,7 @@ int virt_cpu_enable(char *why, size_t size)
 	flush_all_ept();
 	if (this_cpu()->index == 0)
 		vmx.features.xsavec = is_compaction_sound();
-	return 0;
+	return vmx_speculation_enable(why, size);
 }
 
 /* What a reader of the log wants to know of a machine; the rest of the controls are told on request only. */

@@ -32,9 +32,61 @@
     mov [rdi + VCPU_REG + 8 * %2], %1
 %endmacro
 
+; Does not return to here, but speculation may: INT3 ends that.
+%macro RSB_ENTRY 0
+    call %%over
+    int3
+%%over:
+%endmacro
+; Puts %1 return addresses of ours where the processor predicts returns from, and waits until it has (Intel, "Return
+; Stack Buffer Underflow" and "Post-barrier Return Stack Buffer Predictions"). Only RSP and flags are touched.
+%macro FILL_RSB 1
+  %rep %1
+    RSB_ENTRY
+  %endrep
+    add rsp, 8 * %1
+    lfence
+%endmacro
+; Makes the branch history one of ours: rounds of taken jumps between nested calls (Intel, "Branch History Injection",
+; software sequence, for processors up to Ice and Tiger Lake; later ones have BHI_DIS_S). Only flags are touched.
+%macro CLEAR_HISTORY 0
+    push rax
+    push rcx
+    mov ecx, 5
+    call %%rounds
+    jmp %%done
+    align 16
+%%rounds:
+    call %%round
+    ret
+    align 16
+%%round:
+    mov eax, 5
+%%branch:
+    jmp %%next
+    nop
+%%next:
+    sub eax, 1
+    jnz %%branch
+    sub ecx, 1
+    jnz %%rounds
+    ret
+%%done:
+    lfence
+    pop rcx
+    pop rax
+%endmacro
+
+section .rodata
+data_selector: dw DATA_SELECTOR         ; one that VERW finds writable
+
 section .text
 global vmx_enter
 global vmx_exit
+global vmx_exit_rsb_one
+global vmx_exit_rsb_all
+global vmx_exit_history
+global vmx_exit_history_rsb_all
 vmx_enter:
     push rbp
     push rdi                            ; found again at vmx_exit
@@ -44,17 +96,12 @@ vmx_enter:
     mov eax, VMCS_NR_HOST_RSP
     vmwrite rax, rsp
 .rsp_known:
-    cmp byte [rdi + VCPU_LAUNCHED], 0   ; MOV below leaves the flags alone
+    cmp byte [rdi + VCPU_PLAIN], 0      ; MOV below leaves the flags alone
     mov rax, [rdi + VCPU_REG + 8 * 0]
     GUEST_REGS load_reg
-    je .launch
+    je .special
     mov rdi, [rdi + VCPU_REG + 8 * 7]
     vmresume
-    jmp .refused
-.launch:
-    mov byte [rdi + VCPU_LAUNCHED], 1   ; where it is refused the VM ends
-    mov rdi, [rdi + VCPU_REG + 8 * 7]
-    vmlaunch
 .refused:                               ; still the host: CF = VMfailInvalid, ZF = VMfailValid
     mov eax, 1
     mov ecx, 2
@@ -63,6 +110,49 @@ vmx_enter:
     pop rbp
     ret
 
+; The first entry after a load, or there is something to be cleared at each: what Vireo left in the caches first, then,
+; behind all memory accesses but the last few, which are to the guest's own registers, what it left in buffers.
+.special:
+    test byte [rdi + VCPU_ENTRY_WORK], ENTRY_FLUSH_L1D
+    jz .caches_done
+    mov ecx, FLUSH_CMD
+    xor edx, edx
+    mov eax, 1                          ; L1D_FLUSH (SDM Vol. 4, IA32_FLUSH_CMD)
+    wrmsr
+    mov rax, [rdi + VCPU_REG + 8 * 0]
+    mov rcx, [rdi + VCPU_REG + 8 * 1]
+    mov rdx, [rdi + VCPU_REG + 8 * 2]
+.caches_done:
+    cmp byte [rdi + VCPU_ENTRY_WORK], 0
+    sete [rdi + VCPU_PLAIN]             ; from the next entry on
+    test byte [rdi + VCPU_ENTRY_WORK], ENTRY_VERW
+    jz .buffers_done
+    verw [rel data_selector]            ; with MD_CLEAR it clears the buffers (Intel, "Microarchitectural Data Sampling")
+.buffers_done:
+    cmp byte [rdi + VCPU_LAUNCHED], 0
+    mov byte [rdi + VCPU_LAUNCHED], 1   ; where it is refused the VM ends
+    mov rdi, [rdi + VCPU_REG + 8 * 7]
+    je .launch
+    vmresume
+    jmp .refused
+.launch:
+    vmlaunch
+    jmp .refused
+
+; HOST_RIP of vCPUs that can't do with vmx_exit. RSP is as it was at the push of RDI, the other registers are the guest's.
+vmx_exit_history_rsb_all:
+    FILL_RSB 32
+    CLEAR_HISTORY
+    jmp vmx_exit
+vmx_exit_history:                       ; PBRSB goes with it: processors that need the one are too old to deny the other
+    FILL_RSB 1
+    CLEAR_HISTORY
+    jmp vmx_exit
+vmx_exit_rsb_all:
+    FILL_RSB 32
+    jmp vmx_exit
+vmx_exit_rsb_one:
+    FILL_RSB 1
 vmx_exit:                               ; HOST_RIP; RSP is as it was at the push of RDI
     push rdi
     mov rdi, [rsp + 8]

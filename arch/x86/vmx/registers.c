@@ -323,6 +323,7 @@ void virt_set_state(struct virt_vcpu *v, const struct cpu_state *s)
 	virt_set_cr0(v, s->cr0);
 	reset_other_state();
 	reset_live_state();
+	virt_set_spec_ctrl(v, 0);
 	virt_vcpu_flush(v); /* as INIT does (SDM Vol. 3A Table 10-1) */
 	v->vectoring = 0;
 }

@@ -112,6 +112,7 @@ struct virt_space *virt_space_create(uint64_t size, unsigned more)
 	space = phys_to_virt(page);
 	space->spare = space->lost = LIST_END;
 	new_generation(space);
+	space->number = atomic_load(&space->generation);
 	pages.ctx = space;
 	if (stock(space, tables_for(size) + more) ||
 	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {

@@ -78,8 +78,6 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	vmcs_write(VMCS_PAGE_FAULT_ERROR_MATCH, 0);
 	vmcs_write(VMCS_CR3_TARGET_COUNT, 0);
 	vmcs_write(VMCS_EXIT_MSR_STORE_COUNT, 0);
-	vmcs_write(VMCS_EXIT_MSR_LOAD_COUNT, 0);
-	vmcs_write(VMCS_ENTRY_MSR_LOAD_COUNT, 0);
 	vmcs_write(VMCS_ENTRY_INTR_INFO, 0);
 	vmcs_write(VMCS_IO_BITMAP_A, s->io_bitmap.value);
 	vmcs_write(VMCS_IO_BITMAP_B, s->io_bitmap.value + PAGE_SIZE);
@@ -128,7 +126,6 @@ static void write_host_state(void)
 	vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
 	vmcs_write(VMCS_HOST_PAT, PAT_HOST);
 	vmcs_write(VMCS_HOST_EFER, rdmsr(MSR_EFER));
-	vmcs_write(VMCS_HOST_RIP, (uint64_t)vmx_exit);
 }
 
 static void reset_fpu(struct virt_vcpu *v)
@@ -176,6 +173,7 @@ int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 	vmptrld(&v->vmcs);
 	write_controls(v, setup);
 	write_host_state();
+	vmx_speculation_create(v);
 	vmclear(&v->vmcs);
 	if (loaded.value != ~0ULL)
 		vmptrld(&loaded);
@@ -272,6 +270,7 @@ static void load_all(struct virt_vcpu *v, struct cpu *cpu)
 	vmcs_write(VMCS_HOST_TR_BASE, (uint64_t)&cpu->tss);
 	vmcs_write(VMCS_HOST_GDTR_BASE, (uint64_t)&cpu->gdt);
 	vmcs_write(VMCS_HOST_CR3, read_cr3());
+	vmx_speculation_switch(cpu, v->space->number);
 	load_fpu(v);
 	load_registers(v);
 	cpu->held = v;
@@ -298,7 +297,7 @@ void virt_put(struct virt_vcpu *v)
 	/* VMCLEAR writes the processor's cached copy back, so that another CPU may load it; the next entry is a launch.
 	 */
 	vmclear(&v->vmcs);
-	v->launched = false;
+	v->launched = v->plain = false;
 }
 
 /* Drops what this CPU's TLB holds under the vCPU's tag. Without VPID every entry and exit does that. */
