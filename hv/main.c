@@ -14,6 +14,7 @@
 #include "arch/x86/registers.h"
 #include "arch/x86/slide.h"
 #include "arch/x86/smp.h"
+#include "arch/x86/topology.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/tsc.h"
 #include "arch/x86/tsc_sync.h"
@@ -27,6 +28,7 @@
 #include "hv/console.h"
 #include "hv/exit/msr.h"
 #include "hv/lib/panic.h"
+#include "hv/lib/printf.h"
 #include "hv/lib/string.h"
 #include "hv/log.h"
 #include "hv/pcpu.h"
@@ -238,12 +240,26 @@ static void sync_clocks(void)
 	}
 }
 
+static void report_parked(const struct smp_report *report)
+{
+	char ids[160];
+	size_t n = 0;
+
+	ids[0] = 0;
+	for (unsigned i = 0; i < report->parked && n < sizeof(ids); i++)
+		n += (size_t)snprintf(ids + n, sizeof(ids) - n, "%s%u", i ? ", " : "", report->parked_id[i]);
+	if (report->parked)
+		log_info("cpus: %u are further threads of a core and run no guests (smt = off), APIC IDs %s",
+			 report->parked, ids);
+}
+
 static void start_cpus(const struct boot_info *info)
 {
 	struct smp_report report;
 
-	smp_start(info, &frames, cpu_main, &report);
+	smp_start(info, &frames, config.hv.mitigations.smt ? 0 : topology_thread_bits(cpuid), cpu_main, &report);
 	log_info("cpus: %u online", report.online);
+	report_parked(&report);
 	for (unsigned i = 0; i < report.failed; i++)
 		log_error(
 		    "cpus: APIC ID %u: found no answer to INIT and STARTUP in %llu us, expected one; it is left out",

@@ -54,7 +54,8 @@ void smp_ap_main(struct cpu *cpu)
 		return;
 	while (!released)
 		cpu_pause();
-	ap_entry();
+	if (cpu->online != CPU_PARKED)
+		ap_entry();
 }
 
 /* Its record, page tables and four stacks. What is left half-made when memory runs out stays so: the machine is at its
@@ -156,8 +157,16 @@ static bool start_all(uint8_t page)
 	return wait_answers(ANSWER_US);
 }
 
-/* Gives the ones that run their numbers; the others are told by their mark that it is too late. */
-static void take_roll(struct smp_report *report)
+static bool core_is_used(uint32_t apic_id, unsigned thread_bits, const struct smp_report *report)
+{
+	for (unsigned i = 0; i < report->online; i++)
+		if (cpu_at(i)->apic_id >> thread_bits == apic_id >> thread_bits)
+			return true;
+	return false;
+}
+
+/* Gives the ones that run their numbers; the others are told by their mark that it is too late, or to halt. */
+static void take_roll(unsigned thread_bits, struct smp_report *report)
 {
 	for (uint32_t i = 0; i < smp_slot_count; i++) {
 		struct cpu *cpu = smp_slots[i].cpu;
@@ -167,14 +176,19 @@ static void take_roll(struct smp_report *report)
 			report->failed_id[report->failed++] = cpu->apic_id;
 			continue;
 		}
+		if (core_is_used(cpu->apic_id, thread_bits, report)) {
+			cpu->online = CPU_PARKED;
+			report->parked_id[report->parked++] = cpu->apic_id;
+			continue;
+		}
 		cpu->index = report->online++;
 		cpu_set_at(cpu->index, cpu);
 	}
 	cpu_set_count(report->online);
 }
 
-void smp_start(const struct boot_info *info, const struct frame_source *frames, void (*entry)(void),
-	       struct smp_report *report)
+void smp_start(const struct boot_info *info, const struct frame_source *frames, unsigned thread_bits,
+	       void (*entry)(void), struct smp_report *report)
 {
 	hpa_t low;
 
@@ -192,7 +206,7 @@ void smp_start(const struct boot_info *info, const struct frame_source *frames, 
 	trampoline_write(low, HPA(low.value + PAGE_SIZE));
 	if (!start_all((uint8_t)(low.value >> PAGE_SHIFT)))
 		report->waited_us = INIT_DELAY_US + STARTUP_DELAY_US + ANSWER_US;
-	take_roll(report);
+	take_roll(thread_bits, report);
 	released = true;
 	if (!report->failed) /* a late one may still be in there */
 		frames->free(low, 1 + TRAMPOLINE_TABLE_PAGES);
