@@ -29,8 +29,7 @@
 /*
  * Leaf 7: EBX without SGX (2), HLE and RTM (4, 11: their abort MSRs are not virtualised), PQM and PQE (12, 15),
  * MPX (14), PCOMMIT (22), PT (25). ECX without MAWAU, SGX, PKS, LA57 (16), WAITPKG (5), CET (7), TME, key locker, bus
- * lock. EDX without speculation control (26 to 31) and ARCH_CAPABILITIES: their MSRs are not switched; CET (20), AMX,
- * UINTR.
+ * lock. EDX without CET (20), AMX, UINTR; speculation control (26 to 29, 31) as far as its MSRs are there for guests.
  */
 #define LEAF7_EBX_PASS (BIT(0) | BIT(1) | BIT(3) | BITS(10, 5) | BIT(13) | BITS(21, 16) | BITS(24, 23) | BITS(31, 26))
 #define LEAF7_ECX_PASS (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(6) | BITS(12, 8) | BIT(14) | BIT(22))
@@ -138,6 +137,7 @@ static void build_structured(struct cpuid_table *t, const struct cpuid_source *s
 	e->reg[CPUID_EBX] &= (uint32_t)LEAF7_EBX_PASS;
 	e->reg[CPUID_ECX] &= (uint32_t)LEAF7_ECX_PASS;
 	e->reg[CPUID_EDX] &= (uint32_t)LEAF7_EDX_PASS;
+	e->reg[CPUID_EDX] |= s->speculation;
 	e->reg[CPUID_EBX] |= CPUID_FEATURE_MASK(CPUID_TSC_ADJUST); /* ours */
 	if (!s->invpcid)
 		e->reg[CPUID_EBX] &= ~(uint32_t)BIT(10);

@@ -46,6 +46,7 @@ struct cpuid_source {
 	uint32_t kvm_features;
 	bool hypercalls; /* our own are on: hv/abi.h */
 	bool rdtscp, invpcid, xsavec;
+	uint32_t speculation; /* leaf 7 EDX: what of the registers against side channels is there */
 };
 
 void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source);

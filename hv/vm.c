@@ -122,6 +122,7 @@ static void build_cpuid(struct vm *vm)
 	    .rdtscp = virt_features()->rdtscp,
 	    .invpcid = virt_features()->invpcid,
 	    .xsavec = virt_features()->xsavec,
+	    .speculation = virt_features()->speculation,
 	    .kvm = vm->config->kvm,
 	    .kvm_features = pv_features(),
 	    .hypercalls = vm->config->hypercalls,

@@ -223,6 +223,28 @@ static uint64_t read_efer(struct vcpu *v, uint32_t msr)
 	return virt_efer();
 }
 
+static uint64_t read_spec_ctrl(struct vcpu *v, uint32_t msr)
+{
+	(void)msr;
+	return v->virt.spec_ctrl;
+}
+
+static int write_spec_ctrl(struct vcpu *v, uint32_t msr, uint64_t value)
+{
+	(void)msr;
+	if (value & ~virt_features()->spec_ctrl)
+		return -E_INVAL;
+	virt_set_spec_ctrl(&v->virt, value);
+	return 0;
+}
+
+static uint64_t read_arch_caps(struct vcpu *v, uint32_t msr)
+{
+	(void)v;
+	(void)msr;
+	return virt_features()->arch_caps;
+}
+
 enum { PASS_READ = 1, PASS_WRITE = 2, PASS = 3 };
 
 struct msr_row {
@@ -240,9 +262,11 @@ static const struct msr_row table[] = {
     {MSR_APIC_BASE, MSR_APIC_BASE, 0, read_apic_base, write_apic_base, "the virtual local APIC's"},
     {MSR_FEATURE_CONTROL, MSR_FEATURE_CONTROL, 0, read_feature_control, NULL, "says that there is no VMX"},
     {MSR_TSC_ADJUST, MSR_TSC_ADJUST, 0, read_tsc_adjust, write_tsc_adjust, "moves the TSC's offset"},
+    {MSR_SPEC_CTRL, MSR_SPEC_CTRL, 0, read_spec_ctrl, write_spec_ctrl, "loaded at each entry that needs it"},
     {MSR_BIOS_UPDT_TRIG, MSR_BIOS_UPDT_TRIG, 0, read_zero, write_ignored, "the microcode is the host's"},
     {MSR_BIOS_SIGN_ID, MSR_BIOS_SIGN_ID, 0, read_microcode, write_ignored, "guests look for errata by it"},
     {MSR_MTRRCAP, MSR_MTRRCAP, 0, read_mtrr_cap, NULL, "MTRRs are kept, not obeyed"},
+    {MSR_ARCH_CAPABILITIES, MSR_ARCH_CAPABILITIES, 0, read_arch_caps, NULL, "what the processor is safe from"},
     {MSR_SYSENTER_CS, MSR_SYSENTER_EIP, PASS, NULL, NULL, "in the VMCS"},
     {MSR_MCG_CAP, MSR_MCG_CAP, 0, read_zero, NULL, "no machine-check banks"},
     {MSR_MCG_STATUS, MSR_MCG_STATUS, 0, read_zero, write_zero_only, "no machine check in progress"},
@@ -258,7 +282,9 @@ static const struct msr_row table[] = {
     {MSR_STAR, MSR_FMASK, PASS, NULL, NULL, "exchanged when the vCPU is switched"},
     {MSR_FS_BASE, MSR_GS_BASE, PASS, NULL, NULL, "in the VMCS"},
     {MSR_KERNEL_GS_BASE, MSR_KERNEL_GS_BASE, PASS, NULL, NULL, "exchanged when the vCPU is switched"},
+    {~0u, ~0u, 0, NULL, NULL, "not on this processor"},
 };
+#define ROW_ABSENT (ARRAY_SIZE(table) - 1)
 
 static bool is_apic_msr(uint32_t msr)
 {
@@ -270,7 +296,7 @@ static RO_AFTER_INIT uint8_t row_of[0x400];
 
 static NOINLINE const struct msr_row *search(uint32_t msr)
 {
-	unsigned low = 0, high = ARRAY_SIZE(table);
+	unsigned low = 0, high = ROW_ABSENT;
 
 	while (low < high) {
 		unsigned middle = (low + high) / 2;
@@ -402,12 +428,29 @@ static void pass_x2apic(uint8_t *bitmap)
 	pass(bitmap, 0x83f, PASS_WRITE); /* self-IPI */
 }
 
+/* Registers against side channels: there, and free to use, where CPUID shows them. These two only take commands. */
+static void init_speculation(uint8_t *plain)
+{
+	const struct virt_features *f = virt_features();
+
+	if (!f->spec_ctrl)
+		row_of[MSR_SPEC_CTRL] = ROW_ABSENT + 1;
+	else
+		pass(plain, MSR_PRED_CMD, PASS_WRITE);
+	if (f->spec_ctrl_plain)
+		pass(plain, MSR_SPEC_CTRL, PASS_READ);
+	if (!(f->speculation & CPUID_FEATURE_MASK(CPUID_ARCH_CAPS)))
+		row_of[MSR_ARCH_CAPABILITIES] = ROW_ABSENT + 1;
+	if (f->speculation & CPUID_FEATURE_MASK(CPUID_L1D_FLUSH))
+		pass(plain, MSR_FLUSH_CMD, PASS_WRITE);
+}
+
 void msr_init(void)
 {
 	uint8_t *plain = bitmaps[false][false];
 
 	memset(bitmaps, 0xff, sizeof(bitmaps));
-	for (unsigned i = 0; i < ARRAY_SIZE(table); i++)
+	for (unsigned i = 0; i < ROW_ABSENT; i++)
 		for (uint32_t msr = table[i].first; msr <= table[i].last; msr++) {
 			pass(plain, msr, table[i].pass);
 			if (msr < ARRAY_SIZE(row_of))
@@ -415,6 +458,7 @@ void msr_init(void)
 		}
 	if (virt_features()->rdtscp)
 		pass(plain, MSR_TSC_AUX, PASS);
+	init_speculation(plain);
 	memcpy(bitmaps[true][false], plain, PAGE_SIZE);
 	pass_x2apic(bitmaps[true][false]);
 	for (unsigned x2apic = 0; x2apic < 2; x2apic++) {

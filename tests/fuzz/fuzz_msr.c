@@ -14,6 +14,7 @@
 #include "tests/unit/fake_virt.h"
 
 #include "hv/abi.h"
+#include "hv/exit/msr.h"
 #include "hv/exit/table.h"
 #include "hv/guest_timer.h"
 #include "hv/sched/sched.h"
@@ -35,7 +36,7 @@ static uint8_t low_before[sizeof(low)], high_before[sizeof(high)];
 
 /* What the registers hold. */
 static struct {
-	uint64_t base, adjust, misc, efer, mtrr[MTRRS], kvm[KVM_COUNT];
+	uint64_t base, adjust, misc, efer, spec, mtrr[MTRRS], kvm[KVM_COUNT];
 } model;
 
 static uint64_t next(unsigned bytes)
@@ -274,6 +275,8 @@ static bool accepts(uint32_t msr, uint64_t value)
 		return !(value & (BIT(18) | BIT(22) | BIT(34)));
 	case MSR_EFER:
 		return efer_accepts(value);
+	case MSR_SPEC_CTRL:
+		return fake.features.spec_ctrl && !(value & ~fake.features.spec_ctrl);
 	default:
 		return false;
 	}
@@ -304,6 +307,10 @@ static bool holds(uint32_t msr, uint64_t *value)
 		return *value = model.misc, true;
 	case MSR_EFER:
 		return *value = model.efer, true;
+	case MSR_SPEC_CTRL:
+		return *value = model.spec, fake.features.spec_ctrl;
+	case MSR_ARCH_CAPABILITIES:
+		return *value = fake.features.arch_caps, fake.features.speculation & BIT(29);
 	default:
 		return msr == MSR_PLATFORM_ID || msr == MSR_BIOS_UPDT_TRIG || msr == MSR_MCG_CAP ||
 		       msr == MSR_MCG_STATUS || msr == MSR_DEBUGCTL;
@@ -324,6 +331,8 @@ static void note_write(uint32_t msr, uint64_t value)
 		model.base = value;
 	else if (msr == MSR_MISC_ENABLE)
 		model.misc = (value & 1) | BIT(11) | BIT(12);
+	else if (msr == MSR_SPEC_CTRL)
+		model.spec = value;
 	else if (msr == MSR_EFER)
 		model.efer = (value & ~EFER_LMA) | (model.efer & EFER_LMA);
 }
@@ -465,7 +474,7 @@ static const struct {
     {1, 0, CPUID_EDX, 0xa0640000},   /* PSN, DS, ACPI, TM, PBE */
     {7, 0, CPUID_EBX, 0x0240d814},   /* SGX, HLE, RTM, PQM, MPX, PQE, PCOMMIT, PT */
     {7, 0, CPUID_ECX, 0xe18120a0},   /* WAITPKG, CET, TME, LA57, key locker, bus lock, ENQCMD, SGX_LC, PKS */
-    {7, 0, CPUID_EDX, 0xff5c2820},   /* UINTR, RTM aborts, PCONFIG, LBR, CET, AMX, speculation control */
+    {7, 0, CPUID_EDX, 0x435c2820},   /* UINTR, RTM aborts, PCONFIG, LBR, CET, AMX, CORE_CAPABILITIES */
     {0xd, 1, CPUID_EAX, 0xfffffff8}, /* XSAVES, XFD */
     {0xd, 1, CPUID_ECX, 0xffffffff}, /* supervisor states */
     {6, 0, CPUID_EAX, 0xfffffffb},   /* turbo, HWP, hardware feedback */
@@ -545,6 +554,8 @@ static void check_cpuid(uint32_t leaf, uint32_t subleaf)
 		check_features(regs);
 	if (leaf == 7 && subleaf == 0)
 		REQUIRE(!(regs[CPUID_ECX] & BIT(4)) == !(fake.cr4 & CR4_PKE) && !regs[CPUID_EAX]);
+	if (leaf == 7 && subleaf == 0)
+		REQUIRE((regs[CPUID_EDX] & 0xfc000000) == fake.features.speculation);
 	if (leaf == 7 && (subleaf || !(vm.xcr0_mask & XCR0_PKRU)))
 		REQUIRE(!(regs[CPUID_ECX] & BIT(3)));
 	if (leaf == 0xb)
@@ -574,7 +585,8 @@ static void check_state(void)
 /* The model is the state. Takes some time: now and then. */
 static void check_all_registers(void)
 {
-	static const uint16_t plain[] = {0x10, 0x17, 0x1b, 0x3a, 0x3b, 0x79, 0x8b, 0xfe, 0x179, 0x17a, 0x1a0, 0x1d9};
+	static const uint16_t plain[] = {0x10, 0x17, 0x1b,  0x3a,  0x3b,  0x79,	 0x8b, 0xfe,
+					 0x48, 0x49, 0x10a, 0x179, 0x17a, 0x1a0, 0x1d9};
 
 	for (unsigned i = 0; i < ARRAY_SIZE(plain); i++)
 		check_read(plain[i]);
@@ -588,9 +600,9 @@ static void check_all_registers(void)
 
 static uint32_t some_msr(void)
 {
-	static const uint32_t known[] = {MSR_TSC,	  MSR_APIC_BASE,     MSR_APIC_BASE,    MSR_TSC_ADJUST,
-					 MSR_MISC_ENABLE, MSR_EFER,	     MSR_TSC_DEADLINE, MSR_MTRR_DEF_TYPE,
-					 MSR_DEBUGCTL,	  MSR_BIOS_UPDT_TRIG};
+	static const uint32_t known[] = {MSR_TSC,	  MSR_APIC_BASE,      MSR_APIC_BASE,	MSR_TSC_ADJUST,
+					 MSR_MISC_ENABLE, MSR_EFER,	      MSR_TSC_DEADLINE, MSR_MTRR_DEF_TYPE,
+					 MSR_DEBUGCTL,	  MSR_BIOS_UPDT_TRIG, MSR_SPEC_CTRL,	MSR_ARCH_CAPABILITIES};
 	unsigned how = (unsigned)next(1);
 
 	if (how < 64)
@@ -715,12 +727,30 @@ static void build_cpuid(void)
 	    .rdtscp = how & 64,
 	    .invpcid = how & 128,
 	    .xsavec = how & 32,
+	    .speculation = fake.features.speculation,
 	};
 
 	cpuid_build(&vm.cpuid, &source);
 	vm.xcr0_mask = source.xcr0_mask;
 	vm.cr4_bits = cpuid_cr4_bits(&vm.cpuid);
 	vm.apic_bus.phys_bits = (uint8_t)cpuid_find(&vm.cpuid, 0x80000008, 0)->reg[CPUID_EAX];
+}
+
+/* Registers against side channels go with each other and with CPUID: arch/x86/mitigations.c. */
+static void choose_speculation(void)
+{
+	unsigned how = (unsigned)next(1);
+
+	if (how & 1)
+		fake.features.spec_ctrl = how & 2 ? 7 : 3;
+	if (how & 1)
+		fake.features.speculation = (uint32_t)(BIT(26) | BIT(27) | (how & 2 ? BIT(31) : 0));
+	if (how & 4)
+		fake.features.speculation |= (uint32_t)BIT(28);
+	if (how & 8)
+		fake.features.speculation |= (uint32_t)BIT(29);
+	fake.features.arch_caps = how & 8 ? how * 0x1234567ULL : 0;
+	msr_init();
 }
 
 static void power_up(void)
@@ -739,6 +769,7 @@ static void power_up(void)
 	memset(high, 0, sizeof(high));
 	REQUIRE(!guest_mem_add(&vm.mem, &(struct guest_region){0, sizeof(low), low, true}));
 	REQUIRE(!guest_mem_add(&vm.mem, &(struct guest_region){HIGH, sizeof(high), high, true}));
+	choose_speculation();
 	build_cpuid();
 	vlapic_init(&vcpu.lapic, &vm.apic_bus, vcpu.index, lapic_page, &timers);
 	vlapic_set_apicv(&vcpu.lapic, how & 32);

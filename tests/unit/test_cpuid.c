@@ -155,6 +155,17 @@ static void what_is_not_virtualised_is_hidden(void **state)
 			fail_msg("feature %llx is shown", (unsigned long long)hidden[i]);
 }
 
+/* Only what the caller has the registers for; the processor's own bits say nothing. */
+static void speculation_control_is_shown(void **state)
+{
+	(void)state;
+	source.speculation = (uint32_t)(BIT(26) | BIT(29));
+	build(all_ones);
+	assert_int_equal(reg(7, 0, CPUID_EDX) & 0xfc000000, BIT(26) | BIT(29));
+	build(all_zeroes);
+	assert_int_equal(reg(7, 0, CPUID_EDX), BIT(26) | BIT(29));
+}
+
 static void leaves_of_what_is_hidden_are_empty(void **state)
 {
 	/* serial number, MONITOR, DCA, PMU, RDT (2), SGX, PT; what lies between */
@@ -452,6 +463,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 	    cmocka_unit_test_setup(what_is_not_virtualised_is_hidden, setup),
+	    cmocka_unit_test_setup(speculation_control_is_shown, setup),
 	    cmocka_unit_test_setup(leaves_of_what_is_hidden_are_empty, setup),
 	    cmocka_unit_test_setup(what_is_ours_is_always_shown, setup),
 	    cmocka_unit_test_setup(what_the_processor_has_passes, setup),

@@ -89,6 +89,9 @@ static int setup(void **state)
 	(void)state;
 	fake_reset();
 	fake.features.rdtscp = true;
+	fake.features.spec_ctrl = 7;
+	fake.features.arch_caps = 0x4000000000000021;
+	fake.features.speculation = (uint32_t)(BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(31));
 	show_processor(read_all_ones);
 	vcpu.misc_enable = BIT(0) | BIT(11) | BIT(12);
 	apic_changes = vcpu.requests = 0;
@@ -130,7 +133,7 @@ static void assert_kept(uint32_t msr, uint64_t value)
 static void table_is_sorted(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+	for (unsigned i = 0; i < ROW_ABSENT; i++) {
 		assert_true(table[i].first <= table[i].last);
 		assert_true(!i || table[i - 1].last < table[i].first);
 		assert_non_null(table[i].why);
@@ -146,7 +149,7 @@ static void table_is_sorted(void **state)
 static void every_row_is_found(void **state)
 {
 	(void)state;
-	for (unsigned i = 0; i < ARRAY_SIZE(table); i++) {
+	for (unsigned i = 0; i < ROW_ABSENT; i++) {
 		assert_ptr_equal(find(table[i].first), &table[i]);
 		assert_ptr_equal(find(table[i].last), &table[i]);
 		if (!i || table[i - 1].last + 1 != table[i].first)
@@ -171,6 +174,8 @@ static unsigned expected_pass(uint32_t msr, bool tsc_aux)
 
 	if (msr == MSR_TSC_AUX && tsc_aux)
 		return PASS;
+	if (msr == MSR_PRED_CMD || msr == MSR_FLUSH_CMD)
+		return PASS_WRITE;
 	return row ? row->pass : 0;
 }
 
@@ -202,6 +207,8 @@ static void what_is_the_hosts_exits(void **state)
 	static const uint32_t hosts[] = {MSR_APIC_BASE,
 					 MSR_FEATURE_CONTROL,
 					 MSR_SPEC_CTRL,
+					 MSR_ARCH_CAPABILITIES,
+					 MSR_TSX_CTRL,
 					 MSR_BIOS_UPDT_TRIG,
 					 MSR_MCG_STATUS,
 					 MSR_MISC_ENABLE,
@@ -270,10 +277,9 @@ static void x2apic_bitmap(void **state)
 
 static void unknown_registers_are_gp(void **state)
 {
-	static const uint32_t unknown[] = {
-	    0,		 0x18,	      MSR_SPEC_CTRL, MSR_PRED_CMD, 0xc1,  0x186, MSR_ARCH_CAPABILITIES,
-	    MSR_MCG_CTL, MSR_MC0_CTL, MSR_VMX_BASIC, 0x210,	   0x7ff, 0x900, MSR_XSS,
-	    0xc0000085,	 MSR_TSC_AUX, 0xffffffff};
+	static const uint32_t unknown[] = {0,	  0x18,	       MSR_PRED_CMD, MSR_FLUSH_CMD, MSR_TSX_CTRL, 0xc1,
+					   0x186, MSR_MCG_CTL, MSR_MC0_CTL,  MSR_VMX_BASIC, 0x210,	  0x7ff,
+					   0x900, MSR_XSS,     0xc0000085,   MSR_TSC_AUX,   0xffffffff};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++) {
@@ -533,6 +539,54 @@ static void mtrrs_do_not_overlap(void **state)
 	}
 }
 
+static void spec_ctrl(void **state)
+{
+	(void)state;
+	assert_int_equal(value_of(MSR_SPEC_CTRL), 0);
+	for (uint64_t value = 0; value < 8; value++)
+		assert_kept(MSR_SPEC_CTRL, value);
+	for (unsigned bit = 3; bit < 64; bit++) {
+		assert_gp(wr(MSR_SPEC_CTRL, 1 | BIT(bit)));
+		assert_int_equal(value_of(MSR_SPEC_CTRL), 7);
+	}
+	fake.features.spec_ctrl = 3; /* no SSBD */
+	assert_gp(wr(MSR_SPEC_CTRL, 4));
+	assert_kept(MSR_SPEC_CTRL, 2);
+	fake.features.spec_ctrl_plain = true; /* the register itself tells, then */
+	msr_init();
+	assert_false(exits(bitmaps[0][0], MSR_SPEC_CTRL, false));
+	assert_true(exits(bitmaps[0][0], MSR_SPEC_CTRL, true));
+}
+
+static void arch_caps(void **state)
+{
+	(void)state;
+	assert_int_equal(value_of(MSR_ARCH_CAPABILITIES), 0x4000000000000021);
+	assert_gp(wr(MSR_ARCH_CAPABILITIES, 0x4000000000000021));
+	/* Commands go straight to the processor; what comes here was a read, or a write that it refused. */
+	assert_gp(rd(MSR_PRED_CMD));
+	assert_gp(wr(MSR_PRED_CMD, 1));
+	assert_gp(rd(MSR_FLUSH_CMD));
+}
+
+/* Registers that CPUID does not show are not there, and none of them is passed. */
+static void no_speculation_control(void **state)
+{
+	static const uint32_t gone[] = {MSR_SPEC_CTRL, MSR_PRED_CMD, MSR_ARCH_CAPABILITIES, MSR_FLUSH_CMD};
+
+	(void)state;
+	fake.features.spec_ctrl = fake.features.arch_caps = 0;
+	fake.features.speculation = 0;
+	msr_init();
+	for (unsigned i = 0; i < ARRAY_SIZE(gone); i++) {
+		assert_gp(rd(gone[i]));
+		assert_gp(wr(gone[i], 0));
+		for (unsigned m = 0; m < 4; m++)
+			assert_true(exits(bitmaps[m & 1][m >> 1], gone[i], true) &&
+				    exits(bitmaps[m & 1][m >> 1], gone[i], false));
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -558,6 +612,9 @@ int main(void)
 	    cmocka_unit_test_setup(mtrr_types, setup),
 	    cmocka_unit_test_setup(mtrr_reserved_bits, setup),
 	    cmocka_unit_test_setup(mtrrs_do_not_overlap, setup),
+	    cmocka_unit_test_setup(spec_ctrl, setup),
+	    cmocka_unit_test_setup(arch_caps, setup),
+	    cmocka_unit_test_setup(no_speculation_control, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
