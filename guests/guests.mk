@@ -1,7 +1,7 @@
 # Small guests: flat images in NASM and Multiboot 1 ELF files in C. `make guests` builds them into build/guests/.
 # SPDX-License-Identifier: MIT
 GUEST_FLAT := real protected long triple badmem hang-hlt badexit
-GUEST_C64 := interrupts faults timer cpuid_msr devices bench bench_smp bench_virtio bench_memory masked neighbours
+GUEST_C64 := interrupts faults timer cpuid_msr devices bench bench_smp bench_virtio bench_memory masked neighbours speculation
 GUEST_C32 := mb
 GUEST_OUT := $(BUILD)/guests
 GUEST_FILES := $(GUEST_FLAT:%=$(GUEST_OUT)/%.bin) $(GUEST_C64:%=$(GUEST_OUT)/%.elf) $(GUEST_C32:%=$(GUEST_OUT)/%.elf)
