@@ -30,7 +30,8 @@
 #define AWAY	 BIT(9)	 /* not there: given away, nobody's promise */
 #define PRESENT	 BIT(0)	 /* there */
 #define LEAVES	 BIT(10) /* there, still */
-#define LARGE	 BIT(7)	 /* of a chunk that is present: without it, the address is that of its table */
+#define LARGE	 BIT(7)	 /* of a chunk that is present and not split */
+#define TABLE	 BIT(11) /* of one that is split: the address is that of its table */
 #define ADDRESS	 0x000ffffffffff000ULL
 
 #define WRITABLE BIT(1)
@@ -38,7 +39,7 @@
 #define WRITTEN	 BIT(6)
 #define NO_CODE	 BIT(63)
 
-#define IS_TABLE (PRESENT | WRITABLE | ACCESSED) /* what grants all; also that of a leaf, in ram->leaves */
+#define IS_TABLE (PRESENT | WRITABLE | ACCESSED | TABLE) /* what grants all; also that of a leaf, in ram->leaves */
 #define IS_PAGE	 (PRESENT | WRITABLE | ACCESSED | WRITTEN | NO_CODE)
 #define IS_CHUNK (IS_PAGE | LARGE)
 
@@ -61,7 +62,7 @@ static void put(entry_t *entry, uint64_t value)
 /* Of a chunk. */
 static bool is_split(uint64_t entry)
 {
-	return (entry & (PRESENT | LARGE)) == PRESENT;
+	return entry & TABLE;
 }
 
 /* A page, or a chunk that is not split: there, and the guest sees it. */
@@ -431,17 +432,18 @@ static inline uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *be
 	return is_there(entry) ? window_at(&ram->window, offset, HPA((entry & ADDRESS) + *before)) : NULL;
 }
 
-/* The guest may give the page away again between filling and finding: that is another touch. */
+/* It was not there. The guest may give it away again between filling and finding: that is another touch. */
 NOINLINE static uint8_t *touch(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
 {
 	uint8_t *host;
-	int err = 0;
+	int err;
 
-	while (!(host = find(ram, offset, before, left)) && !err) {
+	do {
 		spin_lock(&ram->lock);
 		err = offset < PHYS_CHUNK ? fill_piece(ram, offset) : fill(ram, offset);
 		spin_unlock(&ram->lock);
-	}
+		host = find(ram, offset, before, left);
+	} while (!host && !err);
 	return host;
 }
 
