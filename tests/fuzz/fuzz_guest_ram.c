@@ -5,10 +5,11 @@
  * before it is settled, and what is shown anew is zero.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/guest_ram.c hv/phys.c */
+/* links: hv/guest_ram.c hv/phys.c arch/x86/window.c */
 /* flags: -fno-sanitize-coverage=trace-cmp */
 #include <string.h>
 
+#include "arch/x86/paging.h"
 #include "hv/clock.h"
 #include "hv/guest_ram.h"
 #include "hv/lib/panic.h"
@@ -56,6 +57,37 @@ uint64_t clock_now(void)
 {
 	return 0;
 }
+/* One processor, whose window nobody looks through. */
+static struct cpu cpu;
+
+struct cpu *this_cpu(void)
+{
+	return &cpu;
+}
+
+struct cpu *cpu_at(unsigned index)
+{
+	(void)index;
+	return &cpu;
+}
+
+unsigned cpu_count(void)
+{
+	return 1;
+}
+
+uint64_t paging_window_entry(hpa_t pdpt)
+{
+	return pdpt.value | 1;
+}
+
+void paging_set_window(unsigned slot, uint64_t entry)
+{
+	(void)slot, (void)entry;
+}
+
+void paging_flush(void) {}
+
 _Noreturn void panic(const char *fmt, ...)
 {
 	fprintf(stderr, "panic: %s\n", fmt);
@@ -296,6 +328,7 @@ static bool reset(void)
 			drop_frame(&page[i].leaves);
 		page[i] = (struct page){0};
 	}
+	window_close_all(false);
 	guest_ram_reset(&ram);
 	return !guest_ram_away(&ram);
 }
@@ -425,6 +458,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		REQUIRE(!page[i].frame || words(page[i].frame)[0] == page[i].content);
 	for (unsigned n = 0; n < OTHERS; n++)
 		free_other(n);
+	window_close_all(false);
 	guest_ram_destroy(&ram);
 	REQUIRE(phys_free_bytes() == before);
 	return 0;
