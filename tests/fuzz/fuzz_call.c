@@ -16,6 +16,7 @@
 #include "hv/pc_map.h"
 #include "hv/phys.h"
 #include "hv/sched/sched.h"
+#include "hv/vm_memory.h"
 #include "hv/vm_share.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -127,6 +128,10 @@ hpa_t phys_alloc(uint64_t count, uint64_t align_pages)
 	REQUIRE(align_pages == 1);
 	blocks++;
 	return HPA((uint64_t)aligned_alloc(PAGE_SIZE, count * PAGE_SIZE));
+}
+hpa_t vm_memory_find(struct vm *m, gpa_t gpa)
+{
+	return HPA((uint64_t)m->mem.region[0].host + gpa.value); /* it begins at 0 */
 }
 void phys_free(hpa_t hpa, uint64_t count)
 {
