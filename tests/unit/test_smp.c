@@ -14,13 +14,8 @@
 
 static void fake_pause(void);
 static void fake_write_cr3(uint64_t cr3);
-static uint64_t fake_read_cr3(void)
-{
-	return 0xc3000;
-}
 
 #define cpu_pause fake_pause
-#define read_cr3  fake_read_cr3
 #define write_cr3 fake_write_cr3
 #include "arch/x86/smp.c"
 
@@ -37,11 +32,12 @@ void smp_ap_entry(void) {}
 static uint8_t low_memory[(1 + TRAMPOLINE_TABLE_PAGES) * PAGE_SIZE] __attribute__((aligned(4096)));
 static struct boot_info info;
 static struct smp_report report;
-static struct cpu bsp, *here, *at[MAX_CPUS];
+static struct cpu bsp, *here, *answers, *at[MAX_CPUS];
 static unsigned counted, entered, allocations, frees, low_frees, allocations_left, stacks;
-static void *record[MAX_CPUS];
+static void *record[2 * MAX_CPUS]; /* a record and a PML4 for each */
 static uint64_t now;
 static bool lapic_refuses;
+static unsigned thread_bits;
 
 /* What the CPU of an APIC ID does: answers so many microseconds after its n-th STARTUP. */
 static struct {
@@ -72,9 +68,13 @@ int lapic_init_this(void)
 {
 	return lapic_refuses ? -E_NOTSUP : 0;
 }
+struct cpu *cpu_at(unsigned index)
+{
+	return index ? at[index] : &bsp;
+}
 static void fake_write_cr3(uint64_t cr3)
 {
-	assert_int_equal(cr3, 0xc3000);
+	assert_int_equal(cr3, (uint64_t)answers->root);
 }
 /* Who waits to be released stays there. */
 static void fake_pause(void)
@@ -116,6 +116,7 @@ static void answer(uint32_t apic_id)
 	assert_non_null(slot);
 	assert_int_equal(slot->stack_top, slot->cpu->stack_top);
 	chip[apic_id].due = NEVER;
+	answers = slot->cpu;
 	if (!setjmp(parked))
 		smp_ap_main(slot->cpu);
 	here = before;
@@ -154,6 +155,12 @@ uint64_t stack_map(uint64_t pages)
 	(void)pages;
 	return allocations_left ? ++stacks * 0x10000 : 0;
 }
+uint64_t *paging_new_root(void)
+{
+	hpa_t page = take(1, 1);
+
+	return hpa_is_none(page) ? NULL : (uint64_t *)page.value;
+}
 void paging_make_trampoline_tables(hpa_t tables, hpa_t page)
 {
 	assert_int_equal(tables.value, page.value + PAGE_SIZE);
@@ -169,7 +176,7 @@ static int setup(void **state)
 	memset(low_memory, 0, sizeof(low_memory));
 	for (unsigned i = 0; i < ARRAY_SIZE(chip); i++)
 		chip[i] = (__typeof__(chip[0])){.answers_to = 1, .due = NEVER};
-	smp_slot_count = 0;
+	smp_slot_count = thread_bits = 0;
 	released = lapic_refuses = false;
 	counted = entered = allocations = frees = low_frees = stacks = 0;
 	allocations_left = 1000;
@@ -190,7 +197,7 @@ static int teardown(void **state)
 
 static void start(void)
 {
-	smp_start(&info, &source, entry, &report);
+	smp_start(&info, &source, thread_bits, entry, &report);
 }
 
 static void all_answer(void **s)
@@ -306,15 +313,34 @@ static void more_than_are_used(void **s)
 	assert_int_equal(chip[99].inits, 0);
 }
 
+/* APIC IDs 0, 2, 4, 6 of cores with two bits for threads: 0 and 2 are one core, 4 and 6 another. */
+static void one_thread_of_each_core(void **s)
+{
+	(void)s;
+	thread_bits = 2;
+	start();
+	assert_int_equal(report.online, 2);
+	assert_int_equal(at[1]->apic_id, 4);
+	assert_int_equal(report.parked, 2);
+	assert_int_equal(report.parked_id[0], 2);
+	assert_int_equal(report.parked_id[1], 6);
+	assert_int_equal(low_frees, 1); /* those that are parked have left it as well */
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    TEST(all_answer),	     TEST(one_needs_the_second_startup),
-	    TEST(one_never_answers), TEST(a_late_answer_does_no_harm),
-	    TEST(nobody_answers),    TEST(one_that_answers_may_not_fit),
-	    TEST(without_memory),    TEST(more_than_are_used),
+	    TEST(all_answer),
+	    TEST(one_needs_the_second_startup),
+	    TEST(one_never_answers),
+	    TEST(a_late_answer_does_no_harm),
+	    TEST(nobody_answers),
+	    TEST(one_that_answers_may_not_fit),
+	    TEST(without_memory),
+	    TEST(more_than_are_used),
+	    TEST(one_thread_of_each_core),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
