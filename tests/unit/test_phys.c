@@ -226,8 +226,10 @@ static void idle_time_zeroes_what_is_free(void **state)
 /* --- one CPU zeroes the last free chunk, another needs a frame of it, a third wants a promise ----------------------
  */
 
-#define DEADLINE 60    /* seconds */
-#define LOOKS	 10000 /* at what is free: what must never be seen has no moment of its own to wait for */
+#define DEADLINE 60 /* seconds */
+/* At what is free, a turn of the host's scheduler each: what must never be seen has no moment of its own to wait for.
+ */
+#define LOOKS 50
 
 struct waiter {
 	void *(*wants)(void *frame);
