@@ -28,6 +28,7 @@ def looks(said, role):
     pytest.param(ALL_OFF, "corei7_haswell_4770", 1, 1, id="software-paths"),
     pytest.param("", "corei5_arrandale_m520", 1, 1, id="no-xsave"),
 ])
+@pytest.mark.long
 def test_registers_do_not_leak(boot, make_image, hypervisor, cpu, vcpus, cpus):
     conf = hypervisor + attacks.section("keeper", f"keep {vcpus}", vcpus) + attacks.section("hunter", f"hunt {vcpus}", vcpus)
     booted = boot(make_image(conf, [HOSTILE]), cpu=cpu, cpus=cpus, quiet=True, timeout=BOOT_SECONDS)

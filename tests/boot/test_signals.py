@@ -3,6 +3,8 @@ are repeated. Guests that look at their own registers all the time must notice n
 # SPDX-License-Identifier: MIT
 import re
 
+import pytest
+
 import machine
 import rack
 from conftest import LINUX, LINUX_CONF
@@ -70,6 +72,7 @@ def test_nmis_while_all_sleep(boot, make_image, tmp_path):
     check_guests(vireo, 1)
 
 
+@pytest.mark.long
 def test_interrupts_that_nobody_handles(boot, make_image, tmp_path):
     vireo = start_checkers(boot, make_image, tmp_path, 2)
     before = (0, 0)
@@ -90,6 +93,7 @@ def test_interrupts_that_nobody_handles(boot, make_image, tmp_path):
     assert "PANIC" not in vireo.output()
 
 
+@pytest.mark.long
 def test_linux_under_nmis(boot, make_image):
     """Two vCPUs that compute, sleep and send each other IPIs, on two CPUs that are hit all the time."""
     vireo = boot(make_image(LINUX_CONF.replace("vcpus = 1", "vcpus = 2")), cpus=2, timeout=SEND_SECONDS)
