@@ -28,7 +28,6 @@ def looks(said, role):
     pytest.param(ALL_OFF, "corei7_haswell_4770", 1, 1, id="software-paths"),
     pytest.param("", "corei5_arrandale_m520", 1, 1, id="no-xsave"),
 ])
-@pytest.mark.long
 def test_registers_do_not_leak(boot, make_image, hypervisor, cpu, vcpus, cpus):
     conf = hypervisor + attacks.section("keeper", f"keep {vcpus}", vcpus) + attacks.section("hunter", f"hunt {vcpus}", vcpus)
     booted = boot(make_image(conf, [HOSTILE]), cpu=cpu, cpus=cpus, quiet=True, timeout=BOOT_SECONDS)
@@ -37,6 +36,7 @@ def test_registers_do_not_leak(boot, make_image, hypervisor, cpu, vcpus, cpus):
     booted.expect(r"keeper: intact")
     said = booted.output()
     assert "FOUND" not in said
-    assert len(re.findall("vm hunter: restarts", said)) == LIVES
+    assert len(re.findall("vm hunter: restarts", said)) >= LIVES
+    assert not re.search("vm (hunter|keeper): (debug exit|killed|halted)", said)
     assert looks(said, "hunter") > LIVES * LOOKS
     assert int(re.findall(r"keeper: intact, 0 found in (\d+) looks", said)[-1]) > LOOKS
