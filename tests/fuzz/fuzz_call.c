@@ -19,6 +19,7 @@
 #include "hv/vm_memory.h"
 #include "hv/vm_share.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define VMS	     3
 #define VCPUS	     2
@@ -55,8 +56,6 @@ static struct machine {
 
 static _Alignas(4096) uint8_t ram[VMS][RAM], ram_before[VMS][RAM];
 static _Alignas(4096) uint32_t pages[VMS][VCPUS][1024];
-static const uint8_t *input;
-static size_t left;
 static uint64_t generation;
 static unsigned blocks; /* of memory that are in use */
 static bool no_tables;	/* the next mapping finds no memory */
@@ -64,15 +63,6 @@ static struct {
 	unsigned yields, ends;
 	size_t said;
 } seen;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 static struct machine *machine_of(const struct vm *m)
 {
@@ -791,8 +781,7 @@ static void end_all(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	fake_reset();
 	fake_now = 1000000;
 	fake_timer_count = 0;

@@ -12,22 +12,12 @@
 #include "hv/phys.h"
 #include "hv/shell/pcap.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
-static const uint8_t *input;
-static size_t left;
 static uint64_t now;
 static bool no_memory;
 static uint8_t *ring;
 static uint64_t ring_pages;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 uint64_t clock_now(void)
 {
@@ -222,8 +212,7 @@ static void step(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	no_memory = false;
 	model.on = capture_begin() == 0;
 	model.recorded = model.read = model.lost = 0;

@@ -12,21 +12,10 @@
 #include "hv/abi.h"
 #include "hv/cpuid.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define ANSWERS	   48 /* of the processor that the input gives one by one */
 #define XSAVE_BITS 10
-
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 /* --- the processor: all bits of a leaf are the same, or the input's ----------------------------------------------- */
 
@@ -286,8 +275,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const uint16_t masks[] = {0, 3, 7, 0xe7, 0x207, 0x2e7, 0x203, 0xe7};
 	unsigned how;
 
-	input = data;
-	left = size;
+	input_begin(data, size);
 	how = (unsigned)next(1);
 	source = (struct cpuid_source){.read = processor,
 				       .vcpus = 1 + (unsigned)next(1) % 32,

@@ -17,6 +17,7 @@ static uint64_t cr2;
 #include "hv/exit/qualification.h"
 #include "hv/exit/table.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 #include "tests/unit/fake_virt.h"
 
 #define TABLES	     0x8000ULL	 /* bytes of memory from 0 on, where the page tables are */
@@ -31,20 +32,6 @@ static uint64_t cr2;
 #define ACCESSES_MAX 4 /* of one exit */
 
 enum mode { LONG, COMPATIBILITY, PROTECTED, UNPAGED };
-
-/* --- the input ---------------------------------------------------------------------------------------------------- */
-
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 /* --- the guest ---------------------------------------------------------------------------------------------------- */
 
@@ -706,8 +693,7 @@ static bool step(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	power_up();
 	while (left) {
 		if (!step())

@@ -15,6 +15,7 @@
 #include "hv/lib/panic.h"
 #include "hv/phys.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define ARENA	  (8 * PHYS_CHUNK)
 #define RAM	  (4 * PHYS_CHUNK)
@@ -22,8 +23,6 @@
 #define PER_CHUNK (PHYS_CHUNK / PAGE_SIZE)
 #define OTHERS	  8
 
-static const uint8_t *input;
-static size_t left;
 static uint8_t *arena;
 static struct guest_ram ram;
 static struct guest_ram_batch batch;
@@ -43,15 +42,6 @@ static struct {
 	hpa_t at;
 	uint64_t pages;
 } other[OTHERS];
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 uint64_t clock_now(void)
 {
@@ -447,8 +437,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	uint64_t before;
 
-	input = data;
-	left = size;
+	input_begin(data, size);
 	power_on();
 	before = phys_free_bytes();
 	REQUIRE(guest_ram_create(&ram, RAM - next(1) % 4 * PAGE_SIZE, &view, &ram) == 0);

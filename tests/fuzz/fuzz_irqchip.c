@@ -10,6 +10,7 @@
 #include "hv/dev/pic.h"
 #include "hv/dev/vioapic.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 static struct vpic pic;
 static struct vioapic io;
@@ -17,18 +18,6 @@ static struct apic_bus bus;
 static uint32_t page[VIOAPIC_SIZE / 4];
 static bool intr;
 static unsigned depth;
-
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t take(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 static void on_intr(void *ctx, bool level)
 {
@@ -102,14 +91,14 @@ static void acknowledge(void)
 static void step(void)
 {
 	static const uint16_t ports[] = {0x20, 0x21, 0xa0, 0xa1, 0x4d0, 0x4d1};
-	uint8_t what = (uint8_t)take(1);
+	uint8_t what = (uint8_t)next(1);
 	uint16_t port = ports[what / 8U % ARRAY_SIZE(ports)];
 	unsigned size = port & 1 ? 1 : 1U + (what >> 7);
 
 	depth = 0;
 	switch (what % 8) {
 	case 0:
-		vpic_write(&pic, port, size, take(size));
+		vpic_write(&pic, port, size, next(size));
 		break;
 	case 1:
 		(void)vpic_read(&pic, port, size);
@@ -121,20 +110,20 @@ static void step(void)
 		acknowledge();
 		break;
 	case 4:
-		vioapic_write(&io, VIOAPIC_BASE, 1, take(1) & 0x3f);
-		vioapic_write(&io, VIOAPIC_BASE + 0x10, 4, take(4));
+		vioapic_write(&io, VIOAPIC_BASE, 1, next(1) & 0x3f);
+		vioapic_write(&io, VIOAPIC_BASE + 0x10, 4, next(4));
 		break;
 	case 5:
-		vioapic_set_line(&io, what >> 3 & 31, take(1) & 1);
+		vioapic_set_line(&io, what >> 3 & 31, next(1) & 1);
 		break;
 	case 6:
-		vioapic_eoi(&io, (uint8_t)take(1));
+		vioapic_eoi(&io, (uint8_t)next(1));
 		break;
 	default:
 		if (what & 8)
-			vioapic_write(&io, VIOAPIC_BASE + take(1), 1U << (what >> 4 & 3), take(8));
+			vioapic_write(&io, VIOAPIC_BASE + next(1), 1U << (what >> 4 & 3), next(8));
 		else
-			(void)vioapic_read(&io, VIOAPIC_BASE + take(1), 1U << (what >> 4 & 3));
+			(void)vioapic_read(&io, VIOAPIC_BASE + next(1), 1U << (what >> 4 & 3));
 		break;
 	}
 	check_pic();
@@ -144,8 +133,7 @@ static void step(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	intr = false;
 	vpic_init(&pic, on_intr, NULL);
 	vioapic_init(&io, &bus, page, 0);

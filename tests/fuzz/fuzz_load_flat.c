@@ -14,23 +14,13 @@
 #include "hv/load/mptable.h"
 #include "hv/load/tables.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define IMAGE_MAX (128 * KIB)
 
-static const uint8_t *input;
-static size_t left;
 static struct guest_mem mem;
 static uint8_t *host;
 static uint8_t image[IMAGE_MAX];
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 /* Regions of any size; those of a run are freed behind it. */
 static void make_memory(void)
@@ -261,8 +251,7 @@ static void check_map(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	make_memory();
 	check_map();
 	build_tables();

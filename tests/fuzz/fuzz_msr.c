@@ -19,6 +19,7 @@
 #include "hv/guest_timer.h"
 #include "hv/sched/sched.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define MICROCODE 0x2000014ULL << 32
 #define KVM_FIRST 0x4b564d00U /* wall clock, system time, (nothing), steal time, EOI */
@@ -26,8 +27,6 @@
 #define MTRRS	  28U
 #define HIGH	  (4 * MIB) /* where guest memory goes on */
 
-static const uint8_t *input;
-static size_t left;
 static uint64_t live_xcr0;
 static uint32_t processor; /* all its answers come from this; 0: all zeroes, 1: all ones */
 static struct vm_config config;
@@ -38,15 +37,6 @@ static uint8_t low_before[sizeof(low)], high_before[sizeof(high)];
 static struct {
 	uint64_t base, adjust, misc, efer, spec, mtrr[MTRRS], kvm[KVM_COUNT];
 } model;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 /* --- what the handlers find around them --------------------------------------------------------------------------- */
 
@@ -786,8 +776,7 @@ static void power_up(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	power_up();
 	for (unsigned steps = 0; left; steps++) {
 		step();

@@ -10,28 +10,18 @@
 
 #include "hv/dev/net_offload.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define BASE	 0x10000ULL
 #define SIZE	 (32 * KIB)
 #define PARTS	 12
 #define CUTS_MAX 40 /* segments that are looked at, of one bundle */
 
-static const uint8_t *input;
-static size_t left;
 static uint8_t ram[SIZE];
 static struct guest_mem mem;
 static struct virtqueue_chain chain;
 static uint8_t frame[SIZE + NET_TAG], found[SIZE + NET_TAG]; /* as it was sent; as it was read back */
 static bool has_hole;					     /* a part lies where there is no memory */
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 /* --- RFC 1071, as slowly as it is described ----------------------------------------------------------------------- */
 
@@ -279,8 +269,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	struct virtio_stream out;
 	unsigned how;
 
-	input = data;
-	left = size;
+	input_begin(data, size);
 	memset(&mem, 0, sizeof(mem));
 	REQUIRE(guest_mem_add(&mem, &(struct guest_region){BASE, SIZE, ram, true}) == 0);
 	make_frame(&p);

@@ -13,6 +13,7 @@
 #include "hv/lib/panic.h"
 #include "hv/pc_map.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define FUNCTIONS 4
 #define MSIX_BAR  2
@@ -37,18 +38,6 @@ static const struct {
 };
 
 /* --- the input, and what is around the bus ------------------------------------------------------------------------ */
-
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 _Noreturn void panic(const char *fmt, ...)
 {
@@ -619,8 +608,7 @@ static void power_on(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	power_on();
 	while (left)
 		step();

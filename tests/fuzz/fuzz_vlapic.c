@@ -11,6 +11,7 @@
 #include "hv/dev/vlapic.h"
 #include "tests/fake_time.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define CPUS 4
 static struct apic_bus bus;
@@ -18,18 +19,6 @@ static struct vlapic lapic[CPUS];
 static _Alignas(4096) uint32_t page[CPUS][1024];
 static struct timer_queue queue;
 static bool init_pending[CPUS];
-
-static const uint8_t *input;
-static size_t left;
-
-static uint64_t take(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 static void on_signal(void *ctx, unsigned i, enum apic_signal what, uint8_t vector)
 {
@@ -113,7 +102,7 @@ static void processor_write(struct vlapic *v, uint32_t value)
 {
 	static const uint16_t writable[] = {0x20,  0x80,  0xb0,	 0xd0,	0xe0,  0xf0,  0x280, 0x300, 0x310,
 					    0x320, 0x330, 0x340, 0x350, 0x360, 0x370, 0x380, 0x3e0};
-	uint32_t reg = writable[take(1) % ARRAY_SIZE(writable)];
+	uint32_t reg = writable[next(1) % ARRAY_SIZE(writable)];
 
 	if (!v->apicv || !vlapic_has_mmio(v))
 		return;
@@ -123,38 +112,38 @@ static void processor_write(struct vlapic *v, uint32_t value)
 
 static void step(void)
 {
-	struct vlapic *v = &lapic[take(1) % CPUS];
-	uint8_t what = (uint8_t)take(1), small = (uint8_t)take(1);
+	struct vlapic *v = &lapic[next(1) % CPUS];
+	uint8_t what = (uint8_t)next(1), small = (uint8_t)next(1);
 	uint64_t value;
 	int vector;
 
 	switch (what % 14) {
 	case 0:
-		vlapic_mmio_write(v, (uint32_t)small * 16, 4, take(4));
+		vlapic_mmio_write(v, (uint32_t)small * 16, 4, next(4));
 		break;
 	case 1:
-		vlapic_mmio_write(v, (uint32_t)take(2), small % 8 + 1U, take(8));
+		vlapic_mmio_write(v, (uint32_t)next(2), small % 8 + 1U, next(8));
 		break;
 	case 2:
-		(void)vlapic_mmio_read(v, (uint32_t)take(2), small % 8 + 1U);
+		(void)vlapic_mmio_read(v, (uint32_t)next(2), small % 8 + 1U);
 		break;
 	case 3:
-		(void)!vlapic_msr_write(v, 0x800U + small, take(8));
+		(void)!vlapic_msr_write(v, 0x800U + small, next(8));
 		break;
 	case 4:
 		(void)!vlapic_msr_read(v, 0x800U + small, &value);
 		break;
 	case 5:
-		(void)!vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, small < 8 ? take(8) : fake_now + take(3));
+		(void)!vlapic_msr_write(v, VLAPIC_MSR_TSC_DEADLINE, small < 8 ? next(8) : fake_now + next(3));
 		break;
 	case 6:
-		(void)!vlapic_set_base(v, small & 1 ? take(8) : 0xfee00000 | (uint64_t)(small & 6) << 9);
+		(void)!vlapic_set_base(v, small & 1 ? next(8) : 0xfee00000 | (uint64_t)(small & 6) << 9);
 		break;
 	case 7:
 		vlapic_post(v, small, what & 0x80);
 		break;
 	case 8:
-		advance(take(1 + small % 3));
+		advance(next(1 + small % 3));
 		break;
 	case 9:
 		vlapic_sync(v);
@@ -166,17 +155,17 @@ static void step(void)
 		vlapic_eoi(v);
 		break;
 	case 11:
-		(void)apic_bus_deliver(&bus, (uint8_t)take(1), small & 8, (enum apic_delivery)(small & 7),
-				       (uint8_t)take(1), small & 16);
+		(void)apic_bus_deliver(&bus, (uint8_t)next(1), small & 8, (enum apic_delivery)(small & 7),
+				       (uint8_t)next(1), small & 16);
 		break;
 	case 12:
-		processor_write(v, (uint32_t)take(4));
+		processor_write(v, (uint32_t)next(4));
 		break;
 	default:
 		if (small < 16)
 			vlapic_reset(v, small & 1);
 		else if (small < 32)
-			vlapic_set_tsc_offset(v, take(8));
+			vlapic_set_tsc_offset(v, next(8));
 		else if (small < 48)
 			vlapic_enter_virtual_wire(v);
 		else
@@ -187,15 +176,14 @@ static void step(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	input = data;
-	left = size;
+	input_begin(data, size);
 	memset(&bus, 0, sizeof(bus));
 	bus.phys_bits = 39;
 	bus.signal = on_signal;
 	bus.eoi = on_eoi;
 	fake_now = 1000000;
 	fake_fired = 0;
-	bool apicv = take(1) & 1;
+	bool apicv = next(1) & 1;
 	for (unsigned i = 0; i < CPUS; i++) {
 		vlapic_init(&lapic[i], &bus, i, page[i], &queue);
 		lapic[i].apicv = apicv;

@@ -11,24 +11,14 @@
 #include "hv/clock.h"
 #include "hv/vswitch.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define PORTS	  8 /* that are used; the highest of all are among them where `many` is set */
 #define HZ	  1000000ULL
 #define ADDRESSES 16 /* that frames come from and go to, beside the ports' own */
 
-static const uint8_t *input;
-static size_t left;
 static uint64_t now;
 static struct vswitch sw;
-
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
 
 uint64_t clock_now(void)
 {
@@ -506,8 +496,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static void (*const what[])(void) = {send_frame, send_frame, send_frame,   send_frame,
 					     send_frame, change,     plug_or_pull, send_in_vain};
 
-	input = data;
-	left = size;
+	input_begin(data, size);
 	now = 1000000;
 	memset(port, 0, sizeof(port));
 	learned_count = 0;

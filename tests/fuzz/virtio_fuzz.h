@@ -17,22 +17,11 @@
 #include "hv/lib/panic.h"
 #include "hv/pc_map.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 static struct apic_bus apics;
 static unsigned messages; /* that were sent by MSI-X */
-static const uint8_t *input;
-static size_t left;
-
 /* The input's next bytes; zeroes behind its end. */
-static uint64_t next(unsigned bytes)
-{
-	uint64_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint64_t)*input++ << (i * 8);
-	return value;
-}
-
 /*
  * Block number n, of `size` bytes and not one more, zeroed. It is the same in every run: to allocate and free it each
  * time takes longer than most runs.
