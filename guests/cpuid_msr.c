@@ -18,19 +18,6 @@
 #define MSR_PAT	  0x277
 #define MSR_EFER  0xc0000080
 
-struct msr {
-	uint32_t index;
-	uint64_t value;
-};
-
-static void do_rdmsr(void *p)
-{
-	((struct msr *)p)->value = rdmsr(((struct msr *)p)->index);
-}
-static void do_wrmsr(void *p)
-{
-	wrmsr(((struct msr *)p)->index, ((struct msr *)p)->value);
-}
 static void do_cr0(void *p)
 {
 	write_cr0(*(uint64_t *)p);

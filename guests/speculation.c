@@ -18,20 +18,6 @@
 #define SSBD	      (1u << 31)
 #define ROUNDS	      300
 
-struct msr {
-	uint32_t index;
-	uint64_t value;
-};
-
-static void do_rdmsr(void *p)
-{
-	((struct msr *)p)->value = rdmsr(((struct msr *)p)->index);
-}
-static void do_wrmsr(void *p)
-{
-	wrmsr(((struct msr *)p)->index, ((struct msr *)p)->value);
-}
-
 static void expect_write(const char *what, uint32_t index, uint64_t value, unsigned vector)
 {
 	struct msr m = {index, value};

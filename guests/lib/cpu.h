@@ -60,6 +60,19 @@ static inline void wrmsr(uint32_t msr, uint64_t v)
 {
 	__asm__ volatile("wrmsr" : : "c"(msr), "a"((uint32_t)v), "d"((uint32_t)(v >> 32)) : "memory");
 }
+/* The same for try_call() and expect_fault(): `msr` is a struct msr. */
+struct msr {
+	uint32_t index;
+	uint64_t value;
+};
+static inline void do_rdmsr(void *msr)
+{
+	((struct msr *)msr)->value = rdmsr(((struct msr *)msr)->index);
+}
+static inline void do_wrmsr(void *msr)
+{
+	wrmsr(((struct msr *)msr)->index, ((struct msr *)msr)->value);
+}
 struct cpuid {
 	uint32_t eax, ebx, ecx, edx;
 };

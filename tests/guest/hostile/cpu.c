@@ -144,20 +144,6 @@ static void attack_hlt(uint64_t arg)
 
 /* --- MSRs -------------------------------------------------------------------------------------------------------- */
 
-struct msr {
-	uint32_t index;
-	uint64_t value;
-};
-
-static void do_rdmsr(void *p)
-{
-	((struct msr *)p)->value = rdmsr(((struct msr *)p)->index);
-}
-static void do_wrmsr(void *p)
-{
-	wrmsr(((struct msr *)p)->index, ((struct msr *)p)->value);
-}
-
 static void expect_gp_or_none(const char *what, void (*fn)(void *), void *arg, uint64_t detail)
 {
 	unsigned vector = try_call(fn, arg, NULL);

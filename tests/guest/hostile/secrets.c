@@ -151,7 +151,7 @@ static void on_trap(struct frame *f)
 
 enum kind { ADDRESS, NUMBER, LOW_WORD, SELECTOR, TYPES, BASE, PAT };
 
-static const struct msr {
+static const struct held_msr {
 	const char *name;
 	uint32_t index;
 	enum kind kind;
@@ -201,7 +201,7 @@ static uint64_t msr_value(const struct owner *o, unsigned i)
 	}
 }
 
-static bool is_there(const struct msr *m)
+static bool is_there(const struct held_msr *m)
 {
 	return !m->there || *m->there;
 }
