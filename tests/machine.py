@@ -89,7 +89,8 @@ def _after_echo(said, line):
 
 def assemble(name, image, **defines):
     """Makes the flat image of tests/guest/NAME.asm; answers its path."""
-    subprocess.run(["nasm", "-f", "bin", "-Werror", *(f"-D{key}={value}" for key, value in defines.items()), "-o", image,
+    subprocess.run(["nasm", "-f", "bin", "-Werror", f"-I{ROOT}/guests/lib/",
+                    *(f"-D{key}={value}" for key, value in defines.items()), "-o", image,
                     ROOT / "tests" / "guest" / f"{name}.asm"], check=True)
     return image
 

@@ -30,9 +30,7 @@ LINUX_GUEST = (ROOT / "guests" / "linux" / "vireo.conf").read_text().replace("25
 
 def idle_guest(folder):
     """A small guest that sleeps."""
-    guest = pathlib.Path(folder) / "idle.bin"
-    subprocess.run(["nasm", "-f", "bin", "-o", guest, ROOT / "tests" / "guest" / "idle.asm"], check=True)
-    return guest
+    return machine.assemble("idle", pathlib.Path(folder) / "idle.bin")
 
 
 def idle_section(name, mib):

@@ -1,11 +1,11 @@
 """Linux with a balloon: what it gives is free for others, who find zeroes; it comes back; free memory is reported."""
 # SPDX-License-Identifier: MIT
 import re
-import subprocess
 
 import pytest
 
-from conftest import LINUX, LINUX_CONF, ROOT
+import machine
+from conftest import LINUX, LINUX_CONF
 
 BOOT_SECONDS = 900  # of the machine's clock
 COMMAND_SECONDS = 400
@@ -26,10 +26,7 @@ def section(name, memory, kernel):
 
 def sparse(folder):
     """A guest that touches its memory everywhere, twice, and counts what is not zero."""
-    image = folder / "sparse.bin"
-    subprocess.run(["nasm", "-f", "bin", "-Werror", f"-DMEMORY={OTHER_MIB << 20}", "-o", image,
-                    ROOT / "tests" / "guest" / "sparse.asm"], check=True)
-    return image
+    return machine.assemble("sparse", folder / "sparse.bin", MEMORY=OTHER_MIB << 20)
 
 
 def free_kib(booted):

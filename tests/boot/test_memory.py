@@ -1,19 +1,15 @@
 """Guests' memory: zero when first touched, and free of cost until then."""
 # SPDX-License-Identifier: MIT
 import re
-import subprocess
 
-from conftest import ROOT
+import machine
 
 BOOT_SECONDS = 240
 CREATION_TICKS = 300_000  # to the first instruction, whatever the size
 
 
 def sparse(folder, mib):
-    image = folder / f"sparse{mib}.bin"
-    subprocess.run(["nasm", "-f", "bin", "-Werror", f"-DMEMORY={mib << 20}", "-o", image,
-                    ROOT / "tests" / "guest" / "sparse.asm"], check=True)
-    return image
+    return machine.assemble("sparse", folder / f"sparse{mib}.bin", MEMORY=mib << 20)
 
 
 def section(mib):

@@ -1,11 +1,10 @@
 """The scheduler on real vCPUs: shares, caps, sleepers, a CPU of one's own. The policies alone: tests/unit/test_sched.c."""
 # SPDX-License-Identifier: MIT
 import re
-import subprocess
 
 import pytest
 
-from conftest import ROOT
+import machine
 
 BOOT_SECONDS = 180
 MEASURE_MS = 2000  # 200 M ticks
@@ -15,9 +14,7 @@ MEASURE_MS = 2000  # 200 M ticks
 def guest(tmp_path):
     """guest(name): the flat image of tests/guest/NAME.asm."""
     def assemble(name):
-        image = tmp_path / f"{name}.bin"
-        subprocess.run(["nasm", "-f", "bin", "-Werror", "-o", image, ROOT / "tests" / "guest" / f"{name}.asm"], check=True)
-        return image
+        return machine.assemble(name, tmp_path / f"{name}.bin")
     return assemble
 
 

@@ -1,16 +1,13 @@
 """A VM that can't be started takes nothing from the guest that runs on the same CPU at that moment."""
 # SPDX-License-Identifier: MIT
-import subprocess
-
-from conftest import ROOT
+import machine
 
 BOOT_SECONDS = 240
 CONF = "[vm spin]\nprotocol = flat\nmode = protected\nmemory = 4M\nkernel = spin.bin\n"
 
 
 def test_a_start_that_fails_hurts_nobody(boot, make_image, tmp_path):
-    image = tmp_path / "spin.bin"
-    subprocess.run(["nasm", "-f", "bin", "-Werror", "-o", image, ROOT / "tests" / "guest" / "spin.asm"], check=True)
+    image = machine.assemble("spin", tmp_path / "spin.bin")
     booted = boot(make_image(CONF, [image]), cpus=1, timeout=BOOT_SECONDS)
     booted.expect("vm spin: first instruction")
     booted.send("\x1d")

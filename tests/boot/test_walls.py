@@ -8,7 +8,6 @@ import pytest
 
 import machine
 import rack
-from conftest import ROOT
 
 # Wall: what the panic says, with the address that it blames; the function that address must lie in.
 WALLS = {
@@ -79,8 +78,7 @@ def test_wall(boot, make_image, wall):
 @pytest.mark.parametrize("wall", GUEST_WALLS)
 def test_guest_wall(boot, make_image, tmp_path, wall):
     """The guest's memory was filled on CPU 0, by its loader; from then on it is none of that CPU's business."""
-    idle = tmp_path / "idle.bin"
-    subprocess.run(["nasm", "-f", "bin", "-o", idle, ROOT / "tests" / "guest" / "idle.asm"], check=True)
+    idle = machine.assemble("idle", tmp_path / "idle.bin")
     guest = "[vm away]\nprotocol = flat\nmode = protected\nkernel = idle.bin\nmemory = 4M\ncpus = 1\nautostart = off\n"
     vireo = boot(make_image(guest, [idle]), cpus=2)
     rack.wait_for_prompt(vireo)

@@ -2,6 +2,7 @@
 ; the flags while it spins, after exits (CPUID, a port), after sleep until a timer's interrupt, and SSE's. Tells a line "C n"
 ; after each 1,000 rounds; what is wrong it tells as "BAD n" for the n-th register, and stops.
 ; SPDX-License-Identifier: MIT
+%include "flat.inc"
 VECTOR	equ 0x40
 IDT	equ 0x1000
 ROUNDS	equ 1000
@@ -139,31 +140,14 @@ tick:
 
 tell:					; the text at ESI, EAX in decimal
     push eax
-.next:
-    lodsb
-    test al,al
-    jz .number
-    out 0xe9,al
-    jmp .next
-.number:
+    call say
     pop eax
     call number
     mov al,10
     out 0xe9,al
     ret
-number:
-    mov ecx,10
-    xor edx,edx
-    div ecx
-    push edx
-    test eax,eax
-    jz .digit
-    call number
-.digit:
-    pop eax
-    add al,'0'
-    out 0xe9,al
-    ret
+DEFINE_PRINT say
+DEFINE_PRINT_NUMBER number
 fine: db "C ",0
 wrong: db "BAD ",0
 which: db 0

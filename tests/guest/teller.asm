@@ -1,6 +1,7 @@
 ; Tells a numbered line every PERIOD, "A 1", "A 2", ..., and every byte that it hears at COM1, "A hears x"; sleeps in between
 ; (tests/boot/test_shell.py, tests/soak). WHO: the letter, given when it is assembled.
 ; SPDX-License-Identifier: MIT
+%include "flat.inc"
 %ifndef WHO
 %define WHO A
 %endif
@@ -59,27 +60,8 @@ go: mov ax,16
 tick:
     mov dword [0xfee000b0],0
     iret
-say:
-    lodsb
-    test al,al
-    jz .end
-    out 0xe9,al
-    jmp say
-.end:
-    ret
-number:					; EAX in decimal
-    mov ecx,10
-    xor edx,edx
-    div ecx
-    push edx
-    test eax,eax
-    jz .digit
-    call number
-.digit:
-    pop eax
-    add al,'0'
-    out 0xe9,al
-    ret
+DEFINE_PRINT say
+DEFINE_PRINT_NUMBER number
 name: db NAME," ",0
 hears: db NAME," hears ",0
 align 8
