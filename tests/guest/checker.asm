@@ -107,6 +107,7 @@ round:
     jnz .next
     push dword 0x12345678
     set_all
+    cli					; it may be kept from HLT for longer than that
     mov dword [0xfee00380],20000	; 200 us
     sti
     hlt
