@@ -24,11 +24,11 @@ def table(tmp_path, monkeypatch):
     return path
 
 
-def record(monkeypatch, minutes, name="fuzz_a"):
-    """Records with a fuzzer that runs nothing; answers how many seconds each of its turns had."""
+def record(monkeypatch, minutes, name="fuzz_a", share=1):
+    """Records with a fuzzer that runs nothing and had a share of the processor; answers each turn's seconds."""
     turns = []
     monkeypatch.setattr(fuzz, "fuzz", lambda name, seconds: turns.append(seconds) or
-                        ({"runs": 500, "edges": 21, "inputs": 4}, None))
+                        ({"runs": 500, "edges": 21, "inputs": 4, "minutes": share * seconds / 60}, None))
     assert fuzz.record(name, argparse.Namespace(minutes=minutes)) is None
     return turns
 
@@ -37,6 +37,11 @@ def test_a_row_goes_on_where_it_was(monkeypatch, table):
     assert record(monkeypatch, 25) == [600, 300]
     assert table.read_text() == "\n".join(["above", *fuzz.HEADER, "| `fuzz_a` | 1234567 | 25 | 2,000 | 21 | 4 |", "",
                                            "below"]) + "\n"
+
+
+def test_a_turn_counts_as_much_as_it_had_of_the_processor(monkeypatch, table):
+    assert record(monkeypatch, 25, share=0.5)[:4] == [600, 600, 300, 150]
+    assert "| `fuzz_a` | 1234567 | 25 |" in table.read_text()
 
 
 def test_enough_is_enough(monkeypatch, table):
