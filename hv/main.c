@@ -12,6 +12,7 @@
 #include "arch/x86/paging.h"
 #include "arch/x86/power.h"
 #include "arch/x86/registers.h"
+#include "arch/x86/shadow.h"
 #include "arch/x86/slide.h"
 #include "arch/x86/smp.h"
 #include "arch/x86/topology.h"
@@ -131,19 +132,19 @@ static void check_pages(void)
 
 	if (bad)
 		panic("page tables: %llu pages are both writable and executable", (ull)bad);
-	log_info("page tables: walked, no page is both writable and executable; SMEP %s, SMAP %s, UMIP %s",
-		 on_off(cr4 & CR4_SMEP), on_off(cr4 & CR4_SMAP), on_off(cr4 & CR4_UMIP));
+	log_info("page tables: walked, no page is both writable and executable; SMEP %s, SMAP %s, UMIP %s, "
+		 "shadow stacks %s",
+		 on_off(cr4 & CR4_SMEP), on_off(cr4 & CR4_SMAP), on_off(cr4 & CR4_UMIP), on_off(cr4 & CR4_CET));
 }
 
 /* Memory, page tables, screen: from here on everything can allocate and speak. */
 static void take_memory(const struct boot_info *info)
 {
-	if (phys_init(info) || paging_init(info, &frames))
+	if (phys_init(info) || paging_init(info, &frames) || shadow_create(this_cpu()))
 		stop_machine("no memory for the core's own tables");
 	phys_set_view(&direct_map);
 	if (info->framebuffer.hpa)
 		open_screen(&info->framebuffer, mmio_map(HPA(info->framebuffer.hpa), info->framebuffer.size, MAP_WC));
-	check_pages();
 	log_info("memory: %llu MiB free of %llu MiB", (ull)(phys_free_bytes() / MIB), (ull)(phys_total_bytes() / MIB));
 }
 
@@ -222,6 +223,7 @@ static void cpu_main(void)
 	paging_flush(); /* of paging_seal() */
 	if (virt_cpu_enable(why, sizeof(why)) == 0) {
 		atomic_fetch_add(&vmx_ready, 1);
+		shadow_enter();
 		run_loop();
 	}
 	log_error("vireo: %s", why);
@@ -390,6 +392,8 @@ void hv_main(hpa_t info_hpa)
 	log_info("vireo: version %s", VIREO_VERSION);
 	report_place(info);
 	take_memory(info);
+	shadow_enter(); /* neither this function nor the one that the other CPUs come in by ever returns */
+	check_pages();
 	mce_init_this();
 	take_interrupts(info);
 	load_config(info);

@@ -50,7 +50,10 @@ static void speak(struct work *work)
 		log_info("cpu %u: spurious interrupts: %u so far", cpu->index, s->spurious);
 }
 
-/* In the middle of anything: trap_set_notice(). Queueing takes no lock and, on the CPU's own list, sends no IPI. */
+/*
+ * In the middle of anything: trap_set_notice(). Queueing takes no lock and, on the CPU's own list, sends no IPI. So
+ * when a CPU that is about to sleep has looked for work already, the line waits for its next interrupt.
+ */
 static void notice(void)
 {
 	work_queue(this_pcpu(), &speakers[this_cpu()->index].work);

@@ -23,6 +23,7 @@ enum cpu_online {
 	CPU_PARKED,   /* a further thread of a core; halted for good */
 };
 
+struct shadow_stacks;
 struct trap_frame;
 
 struct virt_vcpu;
@@ -53,7 +54,8 @@ struct cpu {
 	struct virt_vcpu *held; /* the vCPU that was loaded last: the registers that Vireo does not use are still its */
 	uint64_t *root;		/* its PML4: the core's upper half, and the windows that it has open */
 	struct cpu_windows windows;
-	uint64_t space; /* number of the virt_space whose guest ran here last; 0: none did */
+	uint64_t space;			    /* number of the virt_space whose guest ran here last; 0: none did */
+	const struct shadow_stacks *shadow; /* shadow.h; NULL: the machine has none */
 	struct gdt gdt;
 	struct tss tss;
 };

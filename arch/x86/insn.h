@@ -238,6 +238,15 @@ static inline void cpu_pause(void)
 	__builtin_ia32_pause();
 }
 
+/* The shadow stack's pointer; 0 where there is none in use: it is a NOP there. */
+static inline uint64_t rdssp(void)
+{
+	uint64_t ssp = 0;
+
+	__asm__ volatile("rdsspq %0" : "+r"(ssp));
+	return ssp;
+}
+
 /* What LGDT, LIDT, SGDT and SIDT read and write in 64-bit mode. */
 struct table_register {
 	uint16_t limit;
@@ -274,7 +283,10 @@ static inline void hlt(void)
 	__asm__ volatile("hlt" : : : "memory");
 }
 
-/* Sleeps, with interrupts on, until one comes; one that is pending already counts, NMIs do, too. isr.asm. */
+/*
+ * Sleeps, with interrupts on, until one comes; one that is pending already counts, and so does an NMI, unless it comes
+ * just before HLT: what its handler asks for then waits for the next interrupt. isr.asm.
+ */
 void cpu_wait_for_interrupt(void);
 #ifdef VIREO_HOST /* a simulated CPU does it */
 void cpu_take_interrupts(void);

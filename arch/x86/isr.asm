@@ -9,7 +9,7 @@ DEFAULT REL
 extern trap_handle
 extern irq_handle
 global isr_entry_points
-global cpu_wait_for_interrupt, cpu_wait_hlt, cpu_wait_end
+global cpu_wait_for_interrupt
 
 section .text
 
@@ -34,6 +34,19 @@ isr_%+v:
 %assign v v + 1
 %endrep
 
+%define IRQ_SAVED 9 ; words that irq_common has below RIP, CS, RFLAGS, RSP, SS
+
+; Steps over what the processor has left of an interrupt on the shadow stack, where there is one. Changes RAX.
+%macro STEP_OVER_SHADOW 0
+	xor eax, eax
+	rdsspq rax
+	test rax, rax
+	jz %%none
+	mov eax, 3              ; RIP, CS, SSP
+	incsspq rax
+%%none:
+%endmacro
+
 align 16
 irq_common:
 	push rax
@@ -46,6 +59,9 @@ irq_common:
 	push r11
 	cld
 	call irq_handle         ; the processor aligned RSP, 14 words followed: 16-byte aligned
+	lea rax, [cpu_wait_hlt]
+	cmp rax, [rsp + 8 * IRQ_SAVED]
+	je end_wait
 	pop r11
 	pop r10
 	pop r9
@@ -76,8 +92,12 @@ isr_common:
 	push r15
 	cld
 	mov rdi, rsp            ; struct trap_frame *; the processor aligned RSP, 22 words followed: 16-byte aligned
+	xor esi, esi
+	rdsspq rsi              ; struct trap_shadow *; a NOP where there are no shadow stacks
 	xor ebp, ebp            ; a stack trace starts anew from the frame
 	call trap_handle
+	test al, al
+	jnz go_elsewhere
 	pop r15
 	pop r14
 	pop r13
@@ -96,16 +116,37 @@ isr_common:
 	add rsp, 16             ; vector and error code
 	iretq
 
+; Goes on where RIP of the frame now says, in a function that has its caller's registers to keep only. IRET would compare
+; RIP with its copy on the shadow stack: so that is stepped over, as the frame is, and the rest is done by hand. The frame
+; lies on the stack that goes on, and the interrupted code ran with interrupts off: its handlers do (trap.h).
+go_elsewhere:
+	STEP_OVER_SHADOW
+	pop r15
+	pop r14
+	pop r13
+	pop r12
+	add rsp, 8 * 4          ; R11 to R8
+	pop rbp
+	add rsp, 8 * 4          ; RDI, RSI, RDX, RCX
+	pop rbx
+	mov rax, [rsp + 8 * 3]  ; behind RAX, vector and error code
+	mov rsp, [rsp + 8 * 6]
+	jmp rax
+
 ; STI shadows one instruction: an interrupt that is pending when HLT starts ends it, so that none is slept through. An NMI
-; between the two ends the shadow: after its IRET the interrupt would be handled first, and HLT then wait for another
-; one. Hence trap.c lets an NMI that comes there return behind HLT. SDM Vol. 2B STI.
+; or #MC between the two ends the shadow: after its IRET the interrupt is handled first, and HLT would then wait for
+; another one. So an interrupt that comes there, which without an NMI or #MC none can, goes on behind HLT; the registers
+; that calls change are nobody's then. SDM Vol. 2B STI.
 align 16
 cpu_wait_for_interrupt:
 	sti
 cpu_wait_hlt:
 	hlt
-cpu_wait_end:
 	cli
+	ret
+end_wait:                       ; from irq_common, with interrupts off
+	STEP_OVER_SHADOW
+	mov rsp, [rsp + 8 * (IRQ_SAVED + 3)]
 	ret
 
 section .rodata

@@ -7,7 +7,7 @@
  *   ffff9000_00000000  windows to guests' memory, 512 GiB for each VM; what is open differs from CPU to CPU (window.h)
  *   fffff800_00000000  mmio_map(): device registers, framebuffer, firmware tables; from a random offset on
  *   fffffa00_00000000  a window of each CPU to one chunk that it zeroes or copies (window.h)
- *   fffffc00_00000000  stacks, each with an unmapped page below; from a random offset on
+ *   fffffc00_00000000  stacks and pages of shadow stacks, each with an unmapped page below; from a random offset on
  *   ffffffff_80000000  the core's image (linker.ld), a random multiple of 2 MiB higher
  */
 /* SPDX-License-Identifier: MIT */

@@ -56,6 +56,9 @@
 #define MSR_VMX_VMFUNC		    0x491
 #define MSR_VMX_PROCBASED_CTLS3	    0x492
 #define MSR_VMX_EXIT_CTLS2	    0x493
+#define MSR_S_CET		    0x6a2
+#define MSR_PL0_SSP		    0x6a4
+#define MSR_SSP_TABLE		    0x6a8 /* IA32_INTERRUPT_SSP_TABLE_ADDR */
 #define MSR_TSC_DEADLINE	    0x6e0
 #define MSR_X2APIC_BASE		    0x800 /* register at xAPIC offset o is 0x800 + o / 16 */
 #define MSR_XSS			    0xda0

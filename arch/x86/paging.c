@@ -14,6 +14,7 @@
 #define PTE_PWT	 BIT(3)
 #define PTE_PCD	 BIT(4)
 #define PTE_A	 BIT(5)
+#define PTE_D	 BIT(6) /* in a leaf: it was written to */
 #define PTE_PS	 BIT(7) /* above level 0: a large page */
 #define PTE_NX	 BIT(63)
 #define PTE_ADDR 0x000ffffffffff000ULL
@@ -21,6 +22,8 @@
 #define PAGE_RX (PTE_P)
 #define PAGE_R	(PTE_P | PTE_NX)
 #define PAGE_RW (PTE_P | PTE_W | PTE_NX)
+/* A shadow stack: dirty, though it can't be written (SDM Vol. 3A 4.6.1). No other leaf may have the two together. */
+#define PAGE_SHADOW (PTE_P | PTE_D | PTE_NX)
 
 #define TOP_LEVEL      3
 #define ENTRIES	       512
@@ -371,9 +374,9 @@ const void *paging_map_firmware(hpa_t hpa, uint64_t size)
 	return phys_to_virt(hpa);
 }
 
-uint64_t stack_map(uint64_t pages)
+/* Above a page that stays unmapped. */
+static uint64_t map_stack(hpa_t frames, uint64_t pages, uint64_t flags)
 {
-	hpa_t frames = source.alloc(pages, 1);
 	uint64_t base, top;
 	int err;
 
@@ -383,9 +386,20 @@ uint64_t stack_map(uint64_t pages)
 	base = next_stack + PAGE_SIZE;
 	top = base + pages * PAGE_SIZE;
 	next_stack = top; /* MAX_CPUS times some pages: far from SHARED_END(STACK_BASE) */
-	err = map_range(base, frames.value, pages * PAGE_SIZE, PAGE_RW);
+	err = map_range(base, frames.value, pages * PAGE_SIZE, flags);
 	spin_unlock(&lock);
 	return err ? 0 : top;
+}
+
+uint64_t stack_map(uint64_t pages)
+{
+	return map_stack(source.alloc(pages, 1), pages, PAGE_RW);
+}
+
+uint64_t stack_map_shadow(hpa_t *frame)
+{
+	*frame = source.alloc(1, 1);
+	return map_stack(*frame, 1, PAGE_SHADOW);
 }
 
 hpa_t paging_lookup(const void *p)
@@ -409,18 +423,25 @@ void paging_flush(void)
 	write_cr3(read_cr3()); /* nothing is global (SDM Vol. 3A 4.10.4.1) */
 }
 
+/* Nor is what was written before then a shadow stack. */
 void paging_seal(void)
 {
 	uint64_t end = (uint64_t)__ro_after_init_end;
 
 	for (uint64_t va = (uint64_t)__ro_after_init_start; va < end; va += PAGE_SIZE)
-		*leaf_of(va) &= ~PTE_W;
+		*leaf_of(va) &= ~(PTE_W | PTE_D);
 	paging_flush();
 }
 
 static bool is_within(uint64_t va, const uint8_t *start, const uint8_t *end)
 {
 	return va >= (uint64_t)start && va < (uint64_t)end;
+}
+
+/* Of a page that is mapped. Stacks alone: their tables are the same on all CPUs. */
+static bool is_shadow_stack(uint64_t va)
+{
+	return va >= STACK_BASE && va < next_stack && (*leaf_of(va) & (PTE_W | PTE_D)) == PTE_D;
 }
 
 const char *paging_describe(uint64_t va)
@@ -434,7 +455,7 @@ const char *paging_describe(uint64_t va)
 	if (is_within(va, __ro_after_init_start, __ro_after_init_end))
 		return "read-only since start-up";
 	if (!hpa_is_none(paging_lookup((const void *)va)))
-		return "mapped";
+		return is_shadow_stack(va) ? "a shadow stack" : "mapped";
 	if (is_within(va, boot_stacks, boot_stacks_end) || (va >= STACK_BASE && va < next_stack))
 		return "the guard page under a stack";
 	if (va >= WINDOW_BASE && va < WINDOW_BASE + WINDOWS * WINDOW_SIZE)

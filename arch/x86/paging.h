@@ -44,6 +44,12 @@ const void *paging_map_firmware(hpa_t hpa, uint64_t size) MUST_CHECK;
 /* `pages` fresh frames mapped above an unmapped guard page. Returns the address behind the last byte; 0: no memory. */
 uint64_t stack_map(uint64_t pages) MUST_CHECK;
 
+/*
+ * The same for one page of shadow stacks (shadow.h). It can be filled through the direct map, where *frame is as
+ * writable as any other.
+ */
+uint64_t stack_map_shadow(hpa_t *frame) MUST_CHECK;
+
 /* Physical address of any mapped pointer, by walking the live tables; HPA_NONE when unmapped. */
 hpa_t paging_lookup(const void *p);
 

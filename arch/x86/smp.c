@@ -8,6 +8,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
 #include "arch/x86/paging.h"
+#include "arch/x86/shadow.h"
 #include "arch/x86/tsc.h"
 #include "hv/lib/string.h"
 
@@ -58,8 +59,8 @@ void smp_ap_main(struct cpu *cpu)
 		ap_entry();
 }
 
-/* Its record, page tables and four stacks. What is left half-made when memory runs out stays so: the machine is at its
- * end then. */
+/* Its record, page tables, four stacks and their shadows. What is left half-made when memory runs out stays so: the
+ * machine is at its end then. */
 static struct cpu *cpu_create(const struct frame_source *frames)
 {
 	hpa_t page = frames->alloc(1, 1);
@@ -73,7 +74,8 @@ static struct cpu *cpu_create(const struct frame_source *frames)
 	cpu->tss.ist[IST_NMI - 1] = stack_map(CPU_IST_STACK_SIZE / PAGE_SIZE);
 	cpu->tss.ist[IST_DF - 1] = stack_map(CPU_IST_STACK_SIZE / PAGE_SIZE);
 	cpu->tss.ist[IST_MC - 1] = stack_map(CPU_IST_STACK_SIZE / PAGE_SIZE);
-	if (!cpu->root || !cpu->stack_top || !cpu->tss.ist[0] || !cpu->tss.ist[1] || !cpu->tss.ist[2])
+	if (!cpu->root || !cpu->stack_top || !cpu->tss.ist[0] || !cpu->tss.ist[1] || !cpu->tss.ist[2] ||
+	    shadow_create(cpu))
 		return NULL;
 	cpu->online = CPU_STARTING;
 	return cpu;

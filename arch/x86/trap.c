@@ -40,10 +40,11 @@ struct handler {
 
 extern const uint64_t isr_entry_points[256];
 extern const struct guarded __extable_start[], __extable_end[]; /* linker.ld */
-extern const uint8_t cpu_wait_hlt[], cpu_wait_end[];		/* isr.asm */
-void trap_handle(struct trap_frame *frame);
+bool trap_handle(struct trap_frame *frame, const struct trap_shadow *shadow);
 
 _Static_assert(E_FAULT == 7, "guarded.asm returns it");
+
+#define CP_NEAR_RETURN 1 /* error code of #CP: SDM Vol. 3A 6.15 */
 
 static RO_AFTER_INIT struct gate idt[256] __attribute__((aligned(16)));
 static RO_AFTER_INIT struct handler handlers[256];
@@ -137,14 +138,7 @@ static void give_notice(void)
 		notice();
 }
 
-/* Where sleep was about to begin it does not: cpu_wait_for_interrupt(). */
-static void skip_sleep(struct trap_frame *frame)
-{
-	if (frame->rip == (uint64_t)cpu_wait_hlt)
-		frame->rip = (uint64_t)cpu_wait_end;
-}
-
-static void trap_nmi(struct trap_frame *frame)
+static void trap_nmi(void)
 {
 	const struct cpu *speaks = reporter;
 
@@ -152,7 +146,6 @@ static void trap_nmi(struct trap_frame *frame)
 		cli();
 		hlt();
 	}
-	skip_sleep(frame);
 	this_cpu()->nmis++;
 	give_notice();
 }
@@ -170,13 +163,29 @@ static bool trap_fix_up(struct trap_frame *frame)
 	return false;
 }
 
+/* A RET whose two addresses differ is not executed: both are still there. SDM Vol. 1 17.2, Vol. 3A 6.15 (#CP). */
+static _Noreturn void die_of_return(const struct trap_frame *frame, const struct trap_shadow *shadow)
+{
+	uint64_t wrong = 0, right = 0;
+
+	if (read_safe((const void *)frame->rsp, &wrong) || read_safe((const void *)shadow->ssp, &right))
+		wrong = right = 0;
+	panic(
+	    "return address overwritten: the function that ends at 0x%llx would return to 0x%llx, and was called from "
+	    "0x%llx",
+	    (unsigned long long)core_linked(frame->rip), (unsigned long long)core_linked(wrong),
+	    (unsigned long long)core_linked(right));
+}
+
 /* Addresses are as build/core.elf has them; the registers that panic() prints are what they were. */
-static _Noreturn void trap_die(struct trap_frame *frame)
+static _Noreturn void trap_die(struct trap_frame *frame, const struct trap_shadow *shadow)
 {
 	uint64_t cr2 = read_cr2();
 	unsigned long long address = core_linked(cr2), rip = core_linked(frame->rip), error = frame->error;
 
 	this_cpu()->fault = frame;
+	if (frame->vector == VECTOR_CP && frame->error == CP_NEAR_RETURN && shadow)
+		die_of_return(frame, shadow);
 	if (frame->vector == VECTOR_PF)
 		panic("page fault: %s%s at 0x%llx (%s), RIP 0x%llx, error 0x%llx", error & 2 ? "write" : "read",
 		      error & 16 ? " (fetch)" : "", address, paging_describe(cr2), rip, error);
@@ -203,7 +212,7 @@ static bool is_on_nmi_stack(uint64_t rsp)
 }
 
 /* In the core nothing can be given up. */
-static void trap_machine_check(struct trap_frame *frame)
+static void trap_machine_check(const struct trap_frame *frame)
 {
 	struct mce_bank worst;
 
@@ -211,7 +220,6 @@ static void trap_machine_check(struct trap_frame *frame)
 		this_cpu()->fault = frame;
 		panic_machine_check(&worst);
 	}
-	skip_sleep(frame);
 	give_notice();
 }
 
@@ -265,15 +273,21 @@ static bool is_interrupt(uint64_t vector)
 	return vector >= 16 && vector < 32 && !(HAS_ERROR >> vector & 1) && lapic_in_service((unsigned)vector);
 }
 
-/* Called by isr.asm for every exception. */
-void trap_handle(struct trap_frame *frame)
+/*
+ * Called by isr.asm for every exception. `shadow`: NULL without shadow stacks. Answers whether frame->rip was changed,
+ * which must not be on an IST stack: isr.asm's go_elsewhere does not leave those.
+ */
+bool trap_handle(struct trap_frame *frame, const struct trap_shadow *shadow)
 {
 	if (frame->vector == VECTOR_NMI)
-		trap_nmi(frame);
+		trap_nmi();
 	else if (is_interrupt(frame->vector))
 		irq_stray((unsigned)frame->vector);
 	else if (frame->vector == VECTOR_MC)
 		trap_machine_check(frame);
-	else if (!trap_fix_up(frame))
-		trap_die(frame);
+	else if (trap_fix_up(frame))
+		return true;
+	else
+		trap_die(frame, shadow);
+	return false;
 }

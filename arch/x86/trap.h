@@ -26,6 +26,11 @@ struct trap_frame {
 	uint64_t rip, cs, rflags, rsp, ss;
 };
 
+/* What the processor leaves of an exception on the shadow stack, lowest first (SDM Vol. 1 17.2.5). */
+struct trap_shadow {
+	uint64_t ssp, rip, cs;
+};
+
 /* Fills the IDT shared by all CPUs (first call) and loads it. */
 void idt_load(void);
 uint64_t idt_base(void); /* host state of the VMCS */

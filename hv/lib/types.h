@@ -47,7 +47,9 @@ static inline bool hpa_is_none(hpa_t a)
 /* On the way of every turn, and without an array: the address of a local leaves it, to who writes that one object. */
 #define NO_CANARY __attribute__((no_stack_protector))
 #define FLATTEN	  __attribute__((flatten)) /* often: what it calls becomes a part of it */
-#ifdef VIREO_HOST			   /* AddressSanitizer watches no variable that lies in a section of its own */
+/* Not for speed: it must run in its caller's own frame. */
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+#ifdef VIREO_HOST /* AddressSanitizer watches no variable that lies in a section of its own */
 #define RO_AFTER_INIT
 #else
 /* A variable of zeros that is written while Vireo starts and never again: paging_seal(). `.bss`: in memory only. */

@@ -36,7 +36,7 @@ static struct cpu bsp, *here, *answers, *at[MAX_CPUS];
 static unsigned counted, entered, allocations, frees, low_frees, allocations_left, stacks;
 static void *record[2 * MAX_CPUS]; /* a record and a PML4 for each */
 static uint64_t now;
-static bool lapic_refuses;
+static bool lapic_refuses, shadow_refuses;
 static unsigned thread_bits;
 
 /* What the CPU of an APIC ID does: answers so many microseconds after its n-th STARTUP. */
@@ -155,6 +155,11 @@ uint64_t stack_map(uint64_t pages)
 	(void)pages;
 	return allocations_left ? ++stacks * 0x10000 : 0;
 }
+int shadow_create(struct cpu *cpu)
+{
+	(void)cpu;
+	return shadow_refuses ? -E_NOMEM : 0;
+}
 uint64_t *paging_new_root(void)
 {
 	hpa_t page = take(1, 1);
@@ -177,7 +182,7 @@ static int setup(void **state)
 	for (unsigned i = 0; i < ARRAY_SIZE(chip); i++)
 		chip[i] = (__typeof__(chip[0])){.answers_to = 1, .due = NEVER};
 	smp_slot_count = thread_bits = 0;
-	released = lapic_refuses = false;
+	released = lapic_refuses = shadow_refuses = false;
 	counted = entered = allocations = frees = low_frees = stacks = 0;
 	allocations_left = 1000;
 	now = 0;
@@ -300,6 +305,11 @@ static void without_memory(void **s)
 	assert_int_equal(report.online, 1);
 	assert_int_equal(report.failed, 0);
 	assert_true(report.ignored >= 2);
+	allocations_left = 1000;
+	shadow_refuses = true; /* nobody runs without */
+	start();
+	assert_int_equal(report.online, 1);
+	assert_int_equal(report.ignored, 3);
 }
 
 static void more_than_are_used(void **s)

@@ -5,6 +5,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/gdt.h"
 #include "arch/x86/msr.h"
+#include "arch/x86/shadow.h"
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmx.h"
 
@@ -23,5 +24,9 @@ void asm_offsets(void)
 	NUMBER(ENTRY_VERW, VMX_ENTRY_VERW);
 	NUMBER(FLUSH_CMD, MSR_FLUSH_CMD);
 	NUMBER(DATA_SELECTOR, SELECTOR_DATA);
+	OFFSET(CPU_SHADOW, struct cpu, shadow);
+	OFFSET(SHADOW_TABLE, struct shadow_stacks, table);
 	NUMBER(VMCS_NR_HOST_RSP, VMCS_NR_HOST_RSP);
+	NUMBER(VMCS_NR_HOST_SSP, VMCS_NR_HOST_SSP);
+	NUMBER(VMCS_NR_HOST_SSP_TABLE, VMCS_NR_HOST_SSP_TABLE);
 }

@@ -150,12 +150,14 @@ static int choose_controls(char *why, size_t size)
 	uint32_t cpu2 =
 	    OPT_CPU2 | (f->vpid ? CPU2_VPID : 0) | (f->apicv ? CPU2_APIC_REGISTERS | CPU2_VIRTUAL_INTERRUPTS : 0);
 	uint32_t cpu = f->apicv ? CPU_TPR_SHADOW : CPU_CR8_LOAD | CPU_CR8_STORE;
+	bool cet = read_cr4() & CR4_CET; /* on only where both are there: shadow.c */
+	uint32_t exit = cet ? EXIT_CTL_LOAD_CET : 0, entry = cet ? ENTRY_CTL_LOAD_CET : 0;
 
 	if (negotiate(VMX_WORD_PIN, MIN_PIN, pin, &c->pin, why, size) ||
 	    negotiate(VMX_WORD_CPU, MIN_CPU | cpu, 0, &c->cpu, why, size) ||
 	    negotiate(VMX_WORD_CPU2, MIN_CPU2, cpu2, &c->cpu2, why, size) ||
-	    negotiate(VMX_WORD_EXIT, MIN_EXIT, 0, &c->exit, why, size) ||
-	    negotiate(VMX_WORD_ENTRY, MIN_ENTRY, 0, &c->entry, why, size))
+	    negotiate(VMX_WORD_EXIT, MIN_EXIT | exit, 0, &c->exit, why, size) ||
+	    negotiate(VMX_WORD_ENTRY, MIN_ENTRY | entry, 0, &c->entry, why, size))
 		return -E_NOTSUP;
 	vmx.used = *c;
 	if (f->apicv)

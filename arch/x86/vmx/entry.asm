@@ -32,6 +32,15 @@
     mov [rdi + VCPU_REG + 8 * %2], %1
 %endmacro
 
+; At an exit: RSP is as it was at the push of RDI.
+%macro SAVE_GUEST 0
+    push rdi
+    mov rdi, [rsp + 8]
+    save_reg rax, 0
+    GUEST_REGS save_reg
+    pop qword [rdi + VCPU_REG + 8 * 7]
+%endmacro
+
 ; Does not return to here, but speculation may: INT3 ends that.
 %macro RSB_ENTRY 0
     call %%over
@@ -87,6 +96,10 @@ global vmx_exit_rsb_one
 global vmx_exit_rsb_all
 global vmx_exit_history
 global vmx_exit_history_rsb_all
+global vmx_exit_rsb_one_shadow
+global vmx_exit_rsb_all_shadow
+global vmx_exit_history_shadow
+global vmx_exit_history_rsb_all_shadow
 vmx_enter:
     push rbp
     push rdi                            ; found again at vmx_exit
@@ -95,6 +108,16 @@ vmx_enter:
     mov [rdi + VCPU_HOST_RSP], rsp
     mov eax, VMCS_NR_HOST_RSP
     vmwrite rax, rsp
+    xor eax, eax                        ; with a stack goes its shadow: the same calls led to both depths
+    rdsspq rax                          ; a NOP where there are no shadow stacks
+    test rax, rax
+    jz .rsp_known
+    mov ecx, VMCS_NR_HOST_SSP
+    vmwrite rcx, rax
+    mov rax, [gs:CPU_SHADOW]
+    add rax, SHADOW_TABLE
+    mov ecx, VMCS_NR_HOST_SSP_TABLE
+    vmwrite rcx, rax
 .rsp_known:
     cmp byte [rdi + VCPU_PLAIN], 0      ; MOV below leaves the flags alone
     mov rax, [rdi + VCPU_REG + 8 * 0]
@@ -154,12 +177,31 @@ vmx_exit_rsb_all:
 vmx_exit_rsb_one:
     FILL_RSB 1
 vmx_exit:                               ; HOST_RIP; RSP is as it was at the push of RDI
-    push rdi
-    mov rdi, [rsp + 8]
-    save_reg rax, 0
-    GUEST_REGS save_reg
-    pop qword [rdi + VCPU_REG + 8 * 7]
+    SAVE_GUEST
+.saved:
     xor eax, eax
     pop rdi
     pop rbp
     ret
+
+; The same with shadow stacks, which have the return addresses of FILL_RSB, too: stepped over when a register is free.
+%macro STEP_BACK 1
+    SAVE_GUEST
+    mov eax, %1
+    incsspq rax
+    jmp vmx_exit.saved
+%endmacro
+vmx_exit_history_rsb_all_shadow:
+    FILL_RSB 32
+    CLEAR_HISTORY
+    STEP_BACK 32
+vmx_exit_history_shadow:
+    FILL_RSB 1
+    CLEAR_HISTORY
+    STEP_BACK 1
+vmx_exit_rsb_all_shadow:
+    FILL_RSB 32
+    STEP_BACK 32
+vmx_exit_rsb_one_shadow:
+    FILL_RSB 1
+    STEP_BACK 1

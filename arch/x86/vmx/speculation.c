@@ -120,11 +120,16 @@ int vmx_speculation_enable(char *why, size_t size)
 /* Where an exit lands. */
 static uint64_t choose_landing(const struct mitigation_plan *plan)
 {
-	if (plan->clear_history)
-		return (uint64_t)(plan->rsb == RSB_ALL ? vmx_exit_history_rsb_all : vmx_exit_history);
-	if (plan->rsb == RSB_KEEP)
+	/* By the history, whether all of the return stack is filled, and shadow stacks. */
+	static void (*const landings[2][2][2])(void) = {
+	    {{vmx_exit_rsb_one, vmx_exit_rsb_one_shadow}, {vmx_exit_rsb_all, vmx_exit_rsb_all_shadow}},
+	    {{vmx_exit_history, vmx_exit_history_shadow}, {vmx_exit_history_rsb_all, vmx_exit_history_rsb_all_shadow}},
+	};
+	bool shadow = vmx.controls.exit & EXIT_CTL_LOAD_CET;
+
+	if (!plan->clear_history && plan->rsb == RSB_KEEP)
 		return (uint64_t)vmx_exit;
-	return (uint64_t)(plan->rsb == RSB_ALL ? vmx_exit_rsb_all : vmx_exit_rsb_one);
+	return (uint64_t)landings[plan->clear_history][plan->rsb == RSB_ALL][shadow];
 }
 
 void vmx_speculation_create(struct virt_vcpu *v)

@@ -9,6 +9,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/memory.h"
 #include "arch/x86/msr.h"
+#include "arch/x86/shadow.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/panic.h"
@@ -107,6 +108,18 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 		   ~(s->cr4_guest & ~(CR4_PAE | CR4_LA57 | CR4_PCIDE | CR4_VMXE | CR4_SMXE | CR4_MCE)));
 }
 
+/*
+ * Shadow stacks are ours alone: the guest has none, so that its fields stay 0. HOST_SSP and HOST_SSP_TABLE belong to
+ * the CPU: vmx_enter() writes them.
+ */
+static void write_shadow_stacks(void)
+{
+	vmcs_write(VMCS_HOST_S_CET, S_CET_SHADOW_STACK);
+	vmcs_write(VMCS_GUEST_S_CET, 0);
+	vmcs_write(VMCS_GUEST_SSP, 0);
+	vmcs_write(VMCS_GUEST_SSP_TABLE, 0);
+}
+
 /* What is the same on every CPU; the rest is virt_load's. */
 static void write_host_state(void)
 {
@@ -126,6 +139,8 @@ static void write_host_state(void)
 	vmcs_write(VMCS_HOST_SYSENTER_EIP, 0);
 	vmcs_write(VMCS_HOST_PAT, PAT_HOST);
 	vmcs_write(VMCS_HOST_EFER, rdmsr(MSR_EFER));
+	if (vmx.controls.exit & EXIT_CTL_LOAD_CET)
+		write_shadow_stacks();
 }
 
 static void reset_fpu(struct virt_vcpu *v)

@@ -47,6 +47,10 @@ void vmx_exit_rsb_one(void);
 void vmx_exit_rsb_all(void);
 void vmx_exit_history(void);
 void vmx_exit_history_rsb_all(void);
+void vmx_exit_rsb_one_shadow(void); /* these where the host has shadow stacks */
+void vmx_exit_rsb_all_shadow(void);
+void vmx_exit_history_shadow(void);
+void vmx_exit_history_rsb_all_shadow(void);
 
 /* Bits of virt_vcpu.entry_work, and entry.asm's. */
 #define VMX_ENTRY_FLUSH_L1D 1
