@@ -66,6 +66,28 @@ static void write_sealed(void)
 	*(volatile uint8_t *)__ro_after_init_start = 0xcc;
 }
 
+static _Noreturn void arrive(void)
+{
+	panic("there is no wall: crash return went elsewhere than to its caller");
+}
+
+/* As a write past an array would that misses the canary, but to a known address. RBP is lost, too. */
+static NOINLINE void write_return(void)
+{
+	volatile uint64_t *frame = __builtin_frame_address(0);
+
+	frame[0] = PAGE_SIZE;
+	frame[1] = (uint64_t)arrive;
+}
+
+static void write_shadow(void)
+{
+	volatile uint64_t *ssp = (volatile uint64_t *)rdssp();
+
+	if (ssp)
+		*ssp = (uint64_t)arrive;
+}
+
 /* Not a wall, but the same kind of end. */
 static void raise_machine_check(void)
 {
@@ -101,9 +123,9 @@ static void read_window(void)
 }
 
 static const struct wall walls[] = {
-    {"smash", smash_stack}, {"depth", exhaust_stack},	  {"null", read_null},
-    {"text", write_text},   {"constant", write_constant}, {"sealed", write_sealed},
-    {"guest", read_guest},  {"window", read_window},	  {"mce", raise_machine_check},
+    {"smash", smash_stack},	  {"depth", exhaust_stack}, {"null", read_null},	  {"text", write_text},
+    {"constant", write_constant}, {"sealed", write_sealed}, {"return", write_return},	  {"shadow", write_shadow},
+    {"guest", read_guest},	  {"window", read_window},  {"mce", raise_machine_check},
 };
 
 static void run_crash(struct shell_call *call)
@@ -114,13 +136,16 @@ static void run_crash(struct shell_call *call)
 		walls[i].run_into();
 		panic("there is no wall: crash %s did no harm", walls[i].name);
 	}
-	shell_error(call, "found %.40s, expected smash, depth, null, text, constant, sealed, guest, window or mce",
-		    call->word[1]);
+	shell_error(
+	    call,
+	    "found %.40s, expected smash, depth, null, text, constant, sealed, return, shadow, guest, window or mce",
+	    call->word[1]);
 }
 
 const struct shell_command shell_crash_commands[] = {
     {"crash", "WALL",
-     "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed, guest, window, mce", 1, 1,
-     SHELL_WORDS_NONE, run_crash},
+     "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed, return, shadow, guest, "
+     "window, mce",
+     1, 1, SHELL_WORDS_NONE, run_crash},
     {0},
 };

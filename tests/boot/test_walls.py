@@ -8,6 +8,7 @@ import pytest
 
 import machine
 import rack
+from conftest import LINUX, LINUX_CONF, ROOT
 
 # Wall: what the panic says, with the address that it blames; the function that address must lie in.
 WALLS = {
@@ -17,7 +18,12 @@ WALLS = {
     "text": (r"page fault: write at 0xffffffff8\w+ \(code\), RIP 0x(\w+), error 0x3", "write_text"),
     "constant": (r"page fault: write at 0xffffffff8\w+ \(constants\), RIP 0x(\w+), error 0x3", "write_constant"),
     "sealed": (r"page fault: write at 0xffffffff8\w+ \(read-only since start-up\), RIP 0x(\w+), error 0x3", "write_sealed"),
+    "return": (r"return address overwritten: the function that ends at 0x(\w+) would return to 0x(\w+), and was called "
+               r"from 0x(\w+)", "write_return"),
+    "shadow": (r"page fault: write at 0xfffffc\w+ \(a shadow stack\), RIP 0x(\w+), error 0x3", "write_shadow"),
 }
+SHADOWED = "tigerlake"  # the model of Bochs that has shadow stacks
+MODEL = {"return": SHADOWED, "shadow": SHADOWED}
 
 # The same for walls between Vireo and a guest that runs, on CPU 1.
 GUEST_WALLS = {
@@ -54,25 +60,50 @@ def check_addresses(report, slide):
     assert callers and "??" not in callers, callers
 
 
-def run_into(vireo, wall, message, function):
-    """What is blamed of a call is where it returns to."""
+def crash(vireo, wall, message):
+    """Runs into the wall and answers where the message matches what was said."""
     vireo.send(f"crash {wall}\r")
     vireo.expect("stopped; the machine must be reset")
     said = vireo.output()
     assert len(re.findall("PANIC", said)) == 1
     found = re.search(rf"PANIC on CPU 0: {message}", said)
     assert found, said[said.index("PANIC"):]
+    return found
+
+
+def run_into(vireo, wall, message, function):
+    """What is blamed of a call is where it returns to."""
+    found = crash(vireo, wall, message)
+    said = found.string
     check_addresses(said[said.index("PANIC"):], slide_of(said)[0])
     assert function_at(int(found[1], 16) - (wall == "smash")) == function
+    return found
 
 
 @pytest.mark.parametrize("wall", WALLS)
 def test_wall(boot, make_image, wall):
-    vireo = boot(make_image(rack.section("none"), []))
+    vireo = boot(make_image(rack.section("none"), []), cpu=MODEL.get(wall, "corei7_skylake_x"))
     rack.wait_for_prompt(vireo)
     slide, chosen = slide_of(vireo.output())
     assert slide and chosen == "chosen by RDSEED"
-    run_into(vireo, wall, *WALLS[wall])
+    found = run_into(vireo, wall, *WALLS[wall])
+    if wall == "return":
+        assert function_at(int(found[2], 16)) == "arrive"
+        assert function_at(int(found[3], 16) - 1) == "run_crash"
+
+
+def test_shadowed_stack_ends(boot, make_image):
+    """Shadow stacks have an end as well, and #DF one of its own."""
+    vireo = boot(make_image(rack.section("none"), []), cpu=SHADOWED)
+    rack.wait_for_prompt(vireo)
+    run_into(vireo, "depth", *WALLS["depth"])
+
+
+def test_return_without_shadow(boot, make_image):
+    """What the wall is good for: without it the overwritten address is where the function returns to."""
+    vireo = boot(make_image(rack.section("none"), []))
+    rack.wait_for_prompt(vireo)
+    crash(vireo, "return", "there is no wall: crash return went elsewhere")
 
 
 @pytest.mark.parametrize("wall", GUEST_WALLS)
@@ -121,11 +152,13 @@ def test_where_it_was_linked(boot, make_image):
     check_addresses(said[said.index("PANIC"):], 0)
 
 
-# Model of Bochs: what of SMEP, SMAP and UMIP it has, and those bits of CR4.
+# Model of Bochs: what of SMEP, SMAP, UMIP and CET it has, and those bits of CR4.
+CR4_BITS = 1 << 20 | 1 << 21 | 1 << 11 | 1 << 23
 MODELS = {
-    "corei7_sandy_bridge_2600k": ("off", "off", "off", 0),
-    "corei7_skylake_x": ("on", "on", "off", 1 << 20 | 1 << 21),
-    "corei7_icelake_u": ("on", "on", "on", 1 << 20 | 1 << 21 | 1 << 11),
+    "corei7_sandy_bridge_2600k": ("off", "off", "off", "off", 0),
+    "corei7_skylake_x": ("on", "on", "off", "off", 1 << 20 | 1 << 21),
+    "corei7_icelake_u": ("on", "on", "on", "off", 1 << 20 | 1 << 21 | 1 << 11),
+    SHADOWED: ("on", "on", "on", "on", CR4_BITS),
 }
 
 
@@ -139,6 +172,28 @@ def test_control_register(boot, make_image, model):
     vireo = boot(make_image(conf, [machine.BUILD / "guests" / "real.bin"]), cpu=model, timeout=rack.BOOT_SECONDS)
     vireo.expect("vireo: all guests have ended")
     said = vireo.output()
-    assert "SMEP {}, SMAP {}, UMIP {}".format(*names) in said
-    assert int(re.search(r"VMCS: HOST_CR4 +0x(\w+)", said)[1], 16) & (1 << 20 | 1 << 21 | 1 << 11) == bits
+    assert "SMEP {}, SMAP {}, UMIP {}, shadow stacks {}".format(*names) in said
+    assert int(re.search(r"VMCS: HOST_CR4 +0x(\w+)", said)[1], 16) & CR4_BITS == bits
     assert "vm good: debug exit with code 0" in said
+
+
+def test_guests_beside_shadow_stacks(boot, make_image):
+    """On two CPUs with shadow stacks on, guests run as on others, move between the two and find nothing of it in CPUID,
+    CR4 and MSRs (cpuid_msr). A panic then stops the other CPU by an NMI."""
+    lessons = [machine.BUILD / "guests" / name for name in ("real.bin", "cpuid_msr.elf")]
+    conf = [LINUX_CONF.replace("vcpus = 1", "vcpus = 2")]
+    conf += [(ROOT / "guests" / f"{lesson.stem}.conf").read_text() for lesson in lessons]
+    vireo = boot(make_image("\n".join(conf), LINUX + lessons), cpu=SHADOWED, cpus=2, timeout=rack.BOOT_SECONDS)
+    vireo.expect("vireo-init: up")
+    vireo.expect("~ # ")
+    assert "2" in vireo.command("nproc").split()
+    assert "both" in vireo.command("taskset 1 true && taskset 2 echo both").split()
+    assert not re.search("shstk|ibt", vireo.command("grep flags /proc/cpuinfo"))
+    for lesson in lessons:
+        assert f"vm {lesson.stem}: debug exit with code 0" in vireo.output()
+    assert "FAILED" not in vireo.output()
+    vireo.send("poweroff\n")
+    rack.wait_for_prompt(vireo)
+    vireo.send("crash null\r")
+    vireo.expect(r"PANIC on CPU \d: page fault: read at 0x0 \(the page of NULL\)")
+    vireo.expect("stopped; the machine must be reset")
