@@ -86,6 +86,7 @@ static void test_cpuid(void)
 	expect_equal("SMX is hidden", one.ecx >> 6 & 1, 0);
 	expect_equal("MONITOR is hidden", one.ecx >> 3 & 1, 0);
 	expect_equal("PDCM is hidden", one.ecx >> 15 & 1, 0);
+	expect_equal("shadow stacks are hidden", cpuid(7, 0).ecx >> 7 & 1, 0);
 	expect_equal("x2APIC and TSC deadline are shown", one.ecx >> 21 & 9, 9);
 	expect_equal("performance counters: version", cpuid(0xa, 0).eax & 0xff, 0);
 	expect_equal("a leaf beyond the last answers as the last", cpuid(0x7fffffff, 0).eax,
@@ -98,9 +99,9 @@ static void test_msrs(void)
 {
 	static const uint32_t known[] = {0x10,	  0x1b,	 0xfe,	   0x174,      0x1a0,
 					 MSR_PAT, 0x2ff, MSR_EFER, 0xc0000082, 0xc0000102};
-	/* Nonsense, VMX capabilities, performance counters, a register of KVM that Vireo lacks, RAPL, SMM. */
-	static const uint32_t unknown[] = {0x12345678, 0x480,	   0x48c, 0x186, 0xc1,
-					   0x38f,      0x4b564d02, 0x606, 0x9e,	 0xc0011029};
+	/* Nonsense, VMX capabilities, performance counters, a register of KVM that Vireo lacks, RAPL, SMM, CET. */
+	static const uint32_t unknown[] = {0x12345678, 0x480, 0x48c, 0x186,	 0xc1,	0x38f,
+					   0x4b564d02, 0x606, 0x9e,  0xc0011029, 0x6a2, 0x6a8};
 	struct msr m = {0, 0};
 
 	for (unsigned i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
@@ -139,6 +140,7 @@ static void test_control_registers(void)
 	expect_value("CR4 with bit 15: vector", do_cr4, cr4 | 1ull << 15, VECTOR_GP);
 	expect_value("CR4.VMXE: vector", do_cr4, cr4 | CR4_VMXE, VECTOR_GP);
 	expect_value("CR4.SMXE: vector", do_cr4, cr4 | CR4_SMXE, VECTOR_GP);
+	expect_value("CR4.CET: vector", do_cr4, cr4 | 1ull << 23, VECTOR_GP);
 	expect_value("CR4.PAE cleared in long mode: vector", do_cr4, cr4 & ~CR4_PAE, VECTOR_GP);
 	expect_equal("CR4 is as it was", read_cr4(), cr4);
 	expect_value("CR3 beyond the physical width: vector", do_cr3, read_cr3() | 1ull << 55, VECTOR_GP);

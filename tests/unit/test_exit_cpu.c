@@ -280,6 +280,7 @@ static void cr4_reserved_bits(void **state)
 	assert_cr_gp(4, fake.cr4 | CR4_VMXE);
 	assert_cr_gp(4, fake.cr4 | CR4_SMXE);
 	assert_cr_gp(4, fake.cr4 | CR4_LA57);
+	assert_cr_gp(4, fake.cr4 | CR4_CET);
 	assert_cr_gp(4, fake.cr4 | CR4_PKE); /* not shown to this guest */
 	assert_cr_gp(4, fake.cr4 | BIT(15));
 	assert_cr_gp(4, fake.cr4 | BIT(32));

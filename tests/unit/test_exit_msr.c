@@ -218,6 +218,9 @@ static void what_is_the_hosts_exits(void **state)
 					 MSR_VMX_BASIC,
 					 MSR_TSC_DEADLINE,
 					 MSR_XSS,
+					 MSR_S_CET,
+					 MSR_PL0_SSP,
+					 MSR_SSP_TABLE,
 					 0xc1,
 					 0x186,
 					 0x38f};
@@ -279,7 +282,8 @@ static void unknown_registers_are_gp(void **state)
 {
 	static const uint32_t unknown[] = {0,	  0x18,	       MSR_PRED_CMD, MSR_FLUSH_CMD, MSR_TSX_CTRL, 0xc1,
 					   0x186, MSR_MCG_CTL, MSR_MC0_CTL,  MSR_VMX_BASIC, 0x210,	  0x7ff,
-					   0x900, MSR_XSS,     0xc0000085,   MSR_TSC_AUX,   0xffffffff};
+					   0x900, MSR_XSS,     0xc0000085,   MSR_TSC_AUX,   0xffffffff,	  0x6a0,
+					   0x6a2, 0x6a4,       MSR_SSP_TABLE};
 
 	(void)state;
 	for (unsigned i = 0; i < ARRAY_SIZE(unknown); i++) {
