@@ -9,13 +9,15 @@ IA32_EFER	equ 0xc0000080		; SDM Vol. 4, table 2-2
 EFER_NXE	equ 11
 CR0_WP		equ 16
 CR4_PGE		equ 7
+CR4_CET		equ 23
 
 section .rodata
 
 ; void switch_code(uint64_t boot_info_hpa, uint64_t cr3, uint64_t core_entry), interrupts off. Does not return.
 ; NXE must be set before tables with NX bits are loaded (SDM Vol. 3A, 4.1.4); clearing PGE drops firmware's global
-; translations (4.10.4.1). The stack is gone with firmware's tables: the core begins with one of its own. GDT and IDT
-; are out of reach, too; until the core has loaded its own, an NMI would be fatal.
+; translations (4.10.4.1). The stack is gone with firmware's tables, and its shadow, if firmware uses CET, which no
+; emulator's does: the core begins with one of its own. GDT and IDT are out of reach, too; until the core has loaded its
+; own, an NMI would be fatal.
 global switch_code:data hidden
 global switch_code_end:data hidden
 switch_code:
@@ -28,6 +30,7 @@ switch_code:
 	wrmsr
 	mov	rax, cr4
 	btr	rax, CR4_PGE
+	btr	rax, CR4_CET
 	mov	cr4, rax
 	mov	cr3, rsi
 	mov	rax, cr0
