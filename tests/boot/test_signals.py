@@ -93,6 +93,7 @@ def test_interrupts_that_nobody_handles(boot, make_image, tmp_path):
     assert "PANIC" not in vireo.output()
 
 
+@pytest.mark.long
 def test_linux_under_nmis(boot, make_image):
     """Two vCPUs that compute, sleep and send each other IPIs, on two CPUs that are hit all the time."""
     vireo = boot(make_image(LINUX_CONF.replace("vcpus = 1", "vcpus = 2")), cpus=2, timeout=SEND_SECONDS)

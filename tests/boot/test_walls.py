@@ -162,7 +162,9 @@ MODELS = {
 }
 
 
-@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("model", [
+    name if name in (SHADOWED, "corei7_skylake_x") else pytest.param(name, marks=pytest.mark.long) for name in MODELS
+])
 def test_control_register(boot, make_image, model):
     """What the processor has is on, and on again after each exit: the dump of a VMCS that is refused shows the host's
     part. A VM beside it runs."""
@@ -177,6 +179,7 @@ def test_control_register(boot, make_image, model):
     assert "vm good: debug exit with code 0" in said
 
 
+@pytest.mark.long
 def test_guests_beside_shadow_stacks(boot, make_image):
     """On two CPUs with shadow stacks on, guests run as on others, move between the two and find nothing of it in CPUID,
     CR4 and MSRs (cpuid_msr). A panic then stops the other CPU by an NMI."""
