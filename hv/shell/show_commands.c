@@ -112,7 +112,7 @@ static void run_vcpus(struct shell_call *call)
 static const struct column cpu_columns[] = {
     {"cpu", COLUMN_NUMBER, 4},	    {"apic_id", COLUMN_NUMBER, 7},  {"runs", COLUMN_TEXT, 20},
     {"busy_ms", COLUMN_NUMBER, 10}, {"idle_ms", COLUMN_NUMBER, 10}, {"nmis", COLUMN_NUMBER, 6},
-    {"strays", COLUMN_NUMBER, 6},   {"spurious", COLUMN_NUMBER, 8},
+    {"strays", COLUMN_NUMBER, 6},   {"spurious", COLUMN_NUMBER, 8}, {"mces", COLUMN_NUMBER, 5},
 };
 
 /* On the boot CPU, where VMs are unmade: what a CPU runs stays what it is while we look. */
@@ -133,6 +133,7 @@ static void cpu_row(struct table *t, struct pcpu *p, uint64_t now)
 	table_u64(t, p->cpu->nmis);
 	table_u64(t, p->cpu->strays);
 	table_u64(t, p->cpu->spurious);
+	table_u64(t, p->cpu->machine_checks);
 }
 
 static void run_cpus(struct shell_call *call)

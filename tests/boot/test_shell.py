@@ -159,7 +159,7 @@ def test_listings(vireo):
     keys = {
         "list": "id name state vcpus memory_mib cpu_ms exits",
         "vcpus": "vm vcpu state cpu cpu_ms exits interrupts",
-        "cpus": "cpu apic_id runs busy_ms idle_ms nmis strays spurious",
+        "cpus": "cpu apic_id runs busy_ms idle_ms nmis strays spurious mces",
         "sched": "vm weight cap cpus cpu_ms",
         "stat a": "reason count mean_ticks max_ticks",
         "top 1": "vm state cpu_percent exits_s interrupts_s memory_mib reasons_s",
