@@ -25,7 +25,7 @@
 /* What the core may do with a range of physical memory. */
 enum boot_memory_type {
 	BOOT_MEMORY_FREE = 1,	  /* ours from now on */
-	BOOT_MEMORY_LOADER = 2,	  /* holds what the loader left for the core: boot_info, config, page tables, stack */
+	BOOT_MEMORY_LOADER = 2,	  /* holds what the loader left for the core: boot_info, config, page tables */
 	BOOT_MEMORY_FILES = 3,	  /* holds the files of vireo.conf */
 	BOOT_MEMORY_CORE = 4,	  /* holds the core's image; reached through its high mapping only */
 	BOOT_MEMORY_ACPI = 5,	  /* ACPI tables: read only */

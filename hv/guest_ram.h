@@ -114,7 +114,7 @@ void guest_ram_discard(struct guest_ram *ram, uint64_t offset, struct guest_ram_
  * What was put into the batch, or wanted, since the last of these calls is reached by nobody any more: the vCPUs have
  * renewed (virt_renew), the CPUs have let go, and have forgotten what the window showed (guest_ram_is_forgotten). Gives
  * it back, but for what the guest has touched again, and empties the batch. Also good after a reset in between. Once
- * may not be enough: is_settled() says whether anything is left, which takes the same wait again.
+ * may not be enough: guest_ram_is_settled() says whether anything is left, which takes the same wait again.
  */
 void guest_ram_settle(struct guest_ram *ram, struct guest_ram_batch *batch);
 bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_batch *batch);

@@ -15,7 +15,7 @@ struct gdt {
 	uint64_t entry[5]; /* null, code, data, TSS low and high */
 };
 
-/* 64-bit TSS. SDM Vol. 3A Figure 7-11. */
+/* 64-bit TSS. SDM Vol. 3A Figure 8-11. */
 struct tss {
 	uint32_t reserved0;
 	uint64_t rsp[3];

@@ -423,7 +423,7 @@ void paging_flush(void)
 	write_cr3(read_cr3()); /* nothing is global (SDM Vol. 3A 4.10.4.1) */
 }
 
-/* Nor is what was written before then a shadow stack. */
+/* Dirty goes, too: a page that is dirty and read-only would be a shadow stack (SDM Vol. 3A 4.6.1). */
 void paging_seal(void)
 {
 	uint64_t end = (uint64_t)__ro_after_init_end;

@@ -2,8 +2,10 @@
  * The core's own page tables, which replace the loader's: segments with the permissions of linker.ld, the direct map
  * without execution and without the core's image, device registers, stacks with guard pages. Each CPU has a PML4 of its
  * own, for its windows to guests' memory (window.h); all below is one set that they share. Of that, mappings are only
- * added, so that no TLB shoot-down exists, with two exceptions: paging_seal() takes a right away before other CPUs run,
- * and chunks of RAM leave the direct map. Used by hv/main.c at start and by drivers. SDM Vol. 3A 4.5.
+ * added, so that no TLB shoot-down exists, with three exceptions: paging_seal() takes a right away before other CPUs
+ * run, chunks of RAM leave the direct map, and each CPU's window to a chunk closes. Of the last two other CPUs may keep
+ * translations until they load CR3; nothing goes by them. Used by hv/main.c at start, by arch/x86 for stacks and device
+ * registers, by hv for memory and what a VMCS points to. SDM Vol. 3A 4.5.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -71,7 +71,10 @@ int shadow_create(struct cpu *cpu)
 	return 0;
 }
 
-/* Interrupts that come from here on find their shadow stacks; where CR4.CET was on before, firmware's are off. */
+/*
+ * S_CET first: firmware may have left bits in it, and CR4.CET would turn them on while SSP is nowhere. From here on
+ * interrupts with an IST stack find their shadow stacks.
+ */
 void shadow_prepare(const struct cpu *cpu)
 {
 	wrmsr(MSR_S_CET, 0);

@@ -1,6 +1,6 @@
 ; How another CPU gets from STARTUP to C. The first part is copied by smp.c to a page below 1 MiB and runs there, from
 ; real mode straight into long mode; the second is part of the core. The copied page is mapped readable and executable
-; only: it is written, patched included, before any CPU runs it. SDM Vol. 3A 9.4, 9.8.5.
+; only: it is written, patched included, before any CPU runs it. SDM Vol. 3A 9.4, 10.8.5.
 ; SPDX-License-Identifier: MIT
 
 DEFAULT REL

@@ -1,7 +1,7 @@
 /*
- * The IDT and what happens behind it: trap.h. NMIs are only counted here, since they may come at any instruction:
- * no lock, no output, no exception that would unblock NMIs early (SDM Vol. 3A 6.7.1). Nothing is signalled by an NMI
- * but panic(), so one that comes between the last look and VMRESUME is complete when its handler returns.
+ * The IDT and what happens behind it: trap.h. An NMI may come at any instruction: its handler counts and gives notice,
+ * without a lock, output, or an exception that would unblock NMIs early (SDM Vol. 3A 6.7.1). Nothing waits for what an
+ * NMI signals but panic(); the line that one between the last look and VMRESUME asks for is said after the next exit.
  */
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/trap.h"
@@ -274,8 +274,9 @@ static bool is_interrupt(uint64_t vector)
 }
 
 /*
- * Called by isr.asm for every exception. `shadow`: NULL without shadow stacks. Answers whether frame->rip was changed,
- * which must not be on an IST stack: isr.asm's go_elsewhere does not leave those.
+ * Called by isr.asm for every exception. `shadow`: NULL without shadow stacks. Answers whether frame->rip was changed:
+ * never for a vector that has an IST stack, which isr.asm's go_elsewhere would not leave. A #GP inside such a handler
+ * stays on its stack, and may.
  */
 bool trap_handle(struct trap_frame *frame, const struct trap_shadow *shadow)
 {

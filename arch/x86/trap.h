@@ -1,7 +1,7 @@
 /*
  * Exceptions, NMI and external interrupts of the host. Exceptions in the core are fatal, except at the few guarded
- * instructions of guarded.asm. The core runs with IF = 0; interrupts are taken by exits from guest mode and by an idle
- * CPU only, so handlers never interrupt anyone who holds a lock. SDM Vol. 3A chapter 6.
+ * instructions of guarded.asm. The core runs with IF = 0; interrupts are taken by exits from guest mode, by an idle
+ * CPU, and where somebody lets them in (cpu_take_interrupts), always without a lock. SDM Vol. 3A chapter 6.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

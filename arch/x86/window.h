@@ -2,7 +2,8 @@
  * Windows: where guests' memory lies in a CPU's address space, while that CPU has to do with it and no longer. Each VM
  * has one, 512 GiB of addresses of its own, so that a pointer into one VM's memory never reads another's, and faults
  * when it is used while the window is closed. Its page tables are its owner's (hv/guest_ram.c); a CPU opens it by one
- * entry in its own PML4. Called by hv/guest_ram.c, hv/pcpu.c and hv/run.c. SDM Vol. 3A 4.10 (what the TLB may keep).
+ * entry in its own PML4. Called by hv/guest_ram.c, hv/vm.h, hv/vcpu.c, hv/pcpu.c and hv/run.c. SDM Vol. 3A 4.10 (what
+ * the TLB may keep).
  *
  * A CPU keeps one window open, that of the vCPU that it ran last: its home. Others, which it opens for a device's work
  * or a loader, it closes when it is done. On the development host a window is the memory itself, always there; what is
@@ -83,8 +84,9 @@ bool window_is_forgotten(const struct window *w, const struct cpu *cpu);
 bool window_is_open(const struct window *w, const struct cpu *cpu);
 
 /*
- * This CPU's own window to any whole chunk of 2 MiB of RAM, for as long as it takes to copy or zero something there:
- * one chunk at a time, closed before anything else is done. `hpa` lies in it, and the answer is where.
+ * This CPU's place, which all CPUs see (paging.c), for any whole chunk of 2 MiB of RAM, for as long as it takes to copy
+ * or zero something there: one chunk at a time, closed before anything else is done. `hpa` lies in it, and the answer
+ * is where.
  */
 #ifdef VIREO_HOST
 static inline void *window_open_chunk(hpa_t hpa)

@@ -94,7 +94,7 @@ static void raise_machine_check(void)
 	cpu_raise_machine_check();
 }
 
-/* The first that runs; NULL: none, and there is nothing to break. */
+/* The first that is not shut off; NULL: none, and there is nothing to break. */
 static struct vm *any_vm(void)
 {
 	struct vms_entry *e = vms_first();

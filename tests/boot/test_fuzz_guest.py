@@ -1,5 +1,4 @@
-"""The fuzzing guest for a moment: seeds that are always the same; `make fuzz-guest` tries others. Those that have found
-something once are here for good."""
+"""The fuzzing guest for a moment: seeds that are always the same; `make fuzz-guest` tries others."""
 # SPDX-License-Identifier: MIT
 import pytest
 

@@ -163,7 +163,7 @@ static int choose_controls(char *why, size_t size)
 	if (f->apicv)
 		vmx.used.cpu2 |= CPU2_APIC_ACCESSES | (f->x2apicv ? CPU2_X2APIC_MODE : 0);
 	vmx.used.entry |= ENTRY_CTL_IA32E;
-	/* Old processors can't run without these; a hypervisor with EPT has no use for them (SDM Vol. 3C A.3.2). */
+	/* Old processors can't run without these; a hypervisor with EPT has no use for them (SDM Vol. 3D A.3.2). */
 	if (c->cpu & (CPU_CR3_LOAD | CPU_CR3_STORE | CPU_INVLPG)) {
 		snprintf(why, size,
 			 "VT-x forces CR3 or INVLPG exits (primary controls 0x%x): the TRUE controls are missing",
