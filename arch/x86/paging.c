@@ -80,15 +80,22 @@ static uint64_t *table_descend(uint64_t *entry)
 	return table;
 }
 
-static int map_page(uint64_t va, uint64_t pa, uint64_t flags, unsigned level)
+/* The table of `level` on the way to an address, made when there is none. */
+static uint64_t *make_table(uint64_t va, unsigned level)
 {
 	uint64_t *table = root;
 
-	for (unsigned l = TOP_LEVEL; l > level; l--) {
+	for (unsigned l = TOP_LEVEL; table && l > level; l--)
 		table = table_descend(&table[table_index(va, l)]);
-		if (!table)
-			return -E_NOMEM;
-	}
+	return table;
+}
+
+static int map_page(uint64_t va, uint64_t pa, uint64_t flags, unsigned level)
+{
+	uint64_t *table = make_table(va, level);
+
+	if (!table)
+		return -E_NOMEM;
 	table[table_index(va, level)] = pa | flags | (level ? PTE_PS : 0);
 	return 0;
 }
@@ -209,16 +216,6 @@ static int map_direct(const struct boot_info *info)
 static uint64_t random_offset(uint64_t bits)
 {
 	return (bits >> 7 & 0x1ffff) * 2 * MIB + (bits & 0x7f) * PAGE_SIZE;
-}
-
-/* The table of `level` on the way to an address, made when there is none. */
-static uint64_t *make_table(uint64_t va, unsigned level)
-{
-	uint64_t *table = root;
-
-	for (unsigned l = TOP_LEVEL; table && l > level; l--)
-		table = table_descend(&table[table_index(va, l)]);
-	return table;
 }
 
 /* All PML4s get these: from here on the BSP's changes no more, but for its windows. */
