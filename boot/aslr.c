@@ -31,7 +31,7 @@ static bool ask_rdseed(uint64_t *value)
 	uint32_t eax, ebx, ecx, edx;
 	bool done = false;
 
-	if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & (1u << 18)))
+	if (!__get_cpuid_count(7, 0, &eax, &ebx, &ecx, &edx) || !(ebx & bit_RDSEED))
 		return false;
 	for (unsigned i = 0; !done && i < RDSEED_TRIES; i++)
 		__asm__ volatile("rdseed %0" : "=r"(*value), "=@ccc"(done));
@@ -43,7 +43,7 @@ static bool ask_rdrand(uint64_t *value)
 	uint32_t eax, ebx, ecx, edx;
 	bool done = false;
 
-	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & (1u << 30)))
+	if (!__get_cpuid(1, &eax, &ebx, &ecx, &edx) || !(ecx & bit_RDRND))
 		return false;
 	for (unsigned i = 0; !done && i < RDRAND_TRIES; i++)
 		__asm__ volatile("rdrand %0" : "=r"(*value), "=@ccc"(done));

@@ -12,6 +12,7 @@
 #include "arch/x86/msr.h"
 #include "arch/x86/paging.h"
 #include "arch/x86/slide.h"
+#include "arch/x86/walk.h"
 #include "hv/lib/panic.h"
 
 /* SDM Vol. 3A Figure 6-8 */
@@ -187,8 +188,8 @@ static _Noreturn void trap_die(struct trap_frame *frame, const struct trap_shado
 	if (frame->vector == VECTOR_CP && frame->error == CP_NEAR_RETURN && shadow)
 		die_of_return(frame, shadow);
 	if (frame->vector == VECTOR_PF)
-		panic("page fault: %s%s at 0x%llx (%s), RIP 0x%llx, error 0x%llx", error & 2 ? "write" : "read",
-		      error & 16 ? " (fetch)" : "", address, paging_describe(cr2), rip, error);
+		panic("page fault: %s%s at 0x%llx (%s), RIP 0x%llx, error 0x%llx", error & WALK_PF_W ? "write" : "read",
+		      error & WALK_PF_I ? " (fetch)" : "", address, paging_describe(cr2), rip, error);
 	if (frame->vector == VECTOR_DF) /* as a rule the stack was at its end, and CR2 says where */
 		panic("double fault at RIP 0x%llx, after a page fault at 0x%llx (%s) if there was one", rip, address,
 		      paging_describe(cr2));
