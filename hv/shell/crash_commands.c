@@ -122,6 +122,8 @@ static void read_window(void)
 		null = *(volatile uint64_t *)guest_ram_first(&vm->ram, 0);
 }
 
+#define WALL_NAMES "smash, depth, null, text, constant, sealed, return, shadow, guest, window, mce"
+
 static const struct wall walls[] = {
     {"smash", smash_stack},	  {"depth", exhaust_stack}, {"null", read_null},	  {"text", write_text},
     {"constant", write_constant}, {"sealed", write_sealed}, {"return", write_return},	  {"shadow", write_shadow},
@@ -136,16 +138,10 @@ static void run_crash(struct shell_call *call)
 		walls[i].run_into();
 		panic("there is no wall: crash %s did no harm", walls[i].name);
 	}
-	shell_error(
-	    call,
-	    "found %.40s, expected smash, depth, null, text, constant, sealed, return, shadow, guest, window or mce",
-	    call->word[1]);
+	shell_error(call, "found %.40s, expected a wall: one of " WALL_NAMES, call->word[1]);
 }
 
 const struct shell_command shell_crash_commands[] = {
-    {"crash", "WALL",
-     "Vireo breaks a rule of its own and panics: smash, depth, null, text, constant, sealed, return, shadow, guest, "
-     "window, mce",
-     1, 1, SHELL_WORDS_NONE, run_crash},
+    {"crash", "WALL", "Vireo breaks a rule of its own and panics: " WALL_NAMES, 1, 1, SHELL_WORDS_NONE, run_crash},
     {0},
 };
