@@ -448,6 +448,42 @@ static void test_redirect_is_refused(void **state)
 	expect_mapped(4 * GIB, 6 * GIB, EPT_RWX, MEMORY_WB);
 }
 
+static void map_in_steps(uint64_t gpa, uint64_t size, uint64_t step)
+{
+	for (uint64_t at = 0; at < size; at += step)
+		assert_int_equal(ept_map(&ept, GPA(gpa + at), HPA(BIT(40) + gpa + at),
+					 size - at < step ? size - at : step, EPT_RWX, &wb),
+				 0);
+}
+
+/* RAM as a guest touches it: the first 2 MiB in pieces, then whole chunks, around the hole from 3 to 4 GiB. */
+static unsigned tables_of(uint64_t size)
+{
+	uint64_t low = size < 3 * GIB ? size : 3 * GIB, first = low < 2 * MIB ? low : 2 * MIB;
+	unsigned used;
+
+	start(ALL_CAPS, 46);
+	map_in_steps(0xfee00000, PAGE_SIZE, PAGE_SIZE);
+	map_in_steps(0, first, 64 * 1024);
+	map_in_steps(first, low - first, 2 * MIB);
+	map_in_steps(4 * GIB, size - low, 2 * MIB);
+	used = live;
+	ept_destroy(&ept);
+	return used;
+}
+
+/* Tables are set aside by this when a VM starts: one too few, and a machine without memory ends the VM at a touch. */
+static void test_tables_for(void **state)
+{
+	static const uint64_t mib[] = {1, 2, 3, 64, 128, 129, 1024, 1025, 1535, 3072, 3073, 3074, 5000, 5001};
+
+	(void)state;
+	for (unsigned i = 0; i < ARRAY_SIZE(mib); i++)
+		assert_in_range(tables_of(mib[i] * MIB), 1, ept_tables_for(mib[i] * MIB));
+	assert_in_range(tables_of(128 * MIB + PAGE_SIZE), 1, ept_tables_for(128 * MIB + PAGE_SIZE));
+	assert_int_equal(tables_of(5001 * MIB), ept_tables_for(5001 * MIB)); /* and not one too many */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -466,6 +502,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_flags, begin, end),
 	    cmocka_unit_test_setup_teardown(test_redirect, begin, end),
 	    cmocka_unit_test_setup_teardown(test_redirect_is_refused, begin, end),
+	    cmocka_unit_test(test_tables_for),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -50,6 +50,16 @@ int ept_init(struct ept *ept, const struct ept_pages *pages, uint64_t caps, unsi
 void ept_destroy(struct ept *ept);
 
 /*
+ * So many tables take `size` bytes of a PC's RAM and the local APICs' page at most: the root and one below it, a
+ * directory for each GiB, one for a part of a GiB and one for the APICs, and tables of 4 KiB pages for the first 2 MiB,
+ * the APICs, and what is left when the size is no multiple of 2 MiB. Up to 511 GiB: beyond, the second level has two.
+ */
+static inline uint64_t ept_tables_for(uint64_t size)
+{
+	return size / GIB + 6 + (size % (2 * MIB) != 0);
+}
+
+/*
  * Maps [gpa, gpa + size) to [hpa, hpa + size) in the largest leaves that alignment, capabilities and memory types
  * allow. The types are those of the MTRRs, or one `type` for all. Addresses and size are multiples of 4 KiB. On failure
  * nothing is mapped and no page is kept: -E_INVAL (alignment, rights or type that the processor would refuse),

@@ -95,12 +95,6 @@ static void new_generation(struct virt_space *space)
 	atomic_store(&space->generation, atomic_fetch_add(&last, 1) + 1);
 }
 
-/* Tables for RAM: a directory for each GiB, with what lies above and the two ends in 4 KiB pages. */
-static uint64_t tables_for(uint64_t size)
-{
-	return size / GIB + 6;
-}
-
 struct virt_space *virt_space_create(uint64_t size, unsigned more)
 {
 	hpa_t page = vmx.pages.alloc();
@@ -114,7 +108,7 @@ struct virt_space *virt_space_create(uint64_t size, unsigned more)
 	new_generation(space);
 	space->number = atomic_load(&space->generation);
 	pages.ctx = space;
-	if (stock(space, tables_for(size) + more) ||
+	if (stock(space, ept_tables_for(size) + more) ||
 	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
 		drop_pages(space);
 		vmx.pages.free(page);
