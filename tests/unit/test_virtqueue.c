@@ -4,18 +4,15 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/virtqueue.c hv/guest_mem.c */
-#define _GNU_SOURCE
-#include <pthread.h>
-#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include <cmocka.h>
 
 #include "hv/dev/virtqueue.h"
+#include "tests/unit/virtqueue_race.h"
 
 #define PAGES GUEST_MEM_MAX_REGIONS
 #define BASE  0x40000ULL
@@ -882,103 +879,12 @@ static void silence_with_event_index(void **state)
 
 /* --- at the same time --- */
 
-#define CONCURRENT 30000 /* of two threads that share the CPUs with other tests: seconds */
-
-static unsigned kicks, interrupts; /* how many there were */
-static bool lost;		   /* one that was due did not come */
-
-/* Until there is one more: spinning, so that the two sides meet within the time that a store takes to be seen. */
-static void wait_for(const unsigned *signals, unsigned *seen)
-{
-	time_t end = time(NULL) + 20;
-	unsigned now;
-
-	for (unsigned spins = 1; (now = __atomic_load_n(signals, __ATOMIC_ACQUIRE)) == *seen; spins++) {
-		if (spins % 256)
-			continue;
-		sched_yield();
-		if (time(NULL) > end || __atomic_load_n(&lost, __ATOMIC_RELAXED)) {
-			__atomic_store_n(&lost, true, __ATOMIC_RELAXED);
-			return;
-		}
-	}
-	*seen = now;
-}
-
-static void signal_one(unsigned *signals)
-{
-	__atomic_add_fetch(signals, 1, __ATOMIC_RELEASE);
-}
-
-/* Some time, another each time: so that each step of one side meets each of the other. */
-static void idle(unsigned n)
-{
-	for (volatile unsigned i = n % 89; i; i--)
-		;
-}
-
-static bool reap(unsigned *done)
-{
-	uint32_t id, written;
-	bool any = false;
-
-	for (; used_one(&id, &written); (*done)++)
-		any = true;
-	return any;
-}
-
-static void *drive(void *unused)
-{
-	unsigned added = 0, done = 0, seen = 0;
-
-	while (done < CONCURRENT && !__atomic_load_n(&lost, __ATOMIC_RELAXED)) {
-		while (added < CONCURRENT && add_number(added))
-			added++;
-		if (must_kick())
-			signal_one(&kicks);
-		idle(added * 37);
-		if (reap(&done))
-			continue;
-		ask_for_interrupt();
-		if (!reap(&done))
-			wait_for(&interrupts, &seen);
-	}
-	return unused;
-}
-
-static void serve(unsigned *taken)
-{
-	do {
-		virtqueue_silence(&q);
-		while (virtqueue_take(&q, &chain) == 1) {
-			check_number(&chain, (*taken)++);
-			assert_int_equal(virtqueue_give(&q, &chain, 0), 0);
-			if (*taken % 8 && virtqueue_wants_interrupt(&q))
-				signal_one(&interrupts);
-		}
-		assert_null(q.broken);
-		idle(*taken * 53);
-	} while (virtqueue_listen(&q));
-}
+static const struct race_driver racer = {add_number, must_kick, used_one, ask_for_interrupt, check_number};
 
 static void run_concurrently(struct setup s)
 {
-	unsigned taken = 0, seen = 0;
-	pthread_t driver;
-
 	start(s);
-	kicks = interrupts = 0;
-	lost = false;
-	assert_int_equal(pthread_create(&driver, NULL, drive, NULL), 0);
-	while (taken < CONCURRENT && !__atomic_load_n(&lost, __ATOMIC_RELAXED)) {
-		serve(&taken);
-		if (virtqueue_wants_interrupt(&q))
-			signal_one(&interrupts);
-		if (taken < CONCURRENT)
-			wait_for(&kicks, &seen);
-	}
-	pthread_join(driver, NULL);
-	assert_false(lost);
+	race_run(&racer, &q);
 }
 
 static void nothing_is_lost_at_the_same_time(void **state)
