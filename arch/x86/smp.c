@@ -59,8 +59,10 @@ void smp_ap_main(struct cpu *cpu)
 		ap_entry();
 }
 
-/* Its record, page tables, four stacks and their shadows. What is left half-made when memory runs out stays so: the
- * machine is at its end then. */
+/*
+ * Its record, page tables, four stacks and their shadows. What is left half-made when memory runs out stays so: the
+ * machine is at its end then.
+ */
 static struct cpu *cpu_create(const struct frame_source *frames)
 {
 	hpa_t page = frames->alloc(1, 1);
