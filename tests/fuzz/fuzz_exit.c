@@ -604,6 +604,13 @@ static void put_code(void)
 	}
 }
 
+/* With the DPL of CS, which is the CPL (but in conforming segments): a processor fetches nothing that it forbids. */
+static void set_cpl(unsigned cpl)
+{
+	fake.cpl = cpl;
+	fake.cs.access = (fake.cs.access & ~0x60U) | cpl << 5;
+}
+
 static void set_state(void)
 {
 	unsigned how = (unsigned)next(1), n = how / 8 % (SEG_GS + 1);
@@ -613,7 +620,7 @@ static void set_state(void)
 		fake.rflags ^= RFLAGS_DF;
 		break;
 	case 1:
-		fake.cpl = how & 8 ? 3 : 0;
+		set_cpl(how & 8 ? 3 : 0);
 		break;
 	case 2:
 		fake.cr0 ^= CR0_WP;
