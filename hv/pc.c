@@ -81,6 +81,14 @@ void pc_reset(struct pc *pc)
 	pc->vga_open = false;
 }
 
+void pc_set_queue(struct pc *pc, struct timer_queue *queue)
+{
+	timer_move(&pc->pit.timer, queue);
+	timer_move(&pc->rtc.timer, queue);
+	timer_move(&pc->acpi_pm.timer, queue);
+	timer_move(&pc->vga_timer, queue);
+}
+
 /*
  * A guest that has programmed its serial port reads its console there; one that has not (a teaching kernel with a
  * screen) gets key presses. Both at once would type everything twice into a kernel that reads both.

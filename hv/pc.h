@@ -55,5 +55,7 @@ struct pc_setup {
 /* Puts the chips on the buses. 0 or the error of bus_add. */
 int pc_init(struct pc *pc, const struct pc_setup *setup) MUST_CHECK;
 void pc_reset(struct pc *pc);
+/* The chips' timers go on in another CPU's queue. */
+void pc_set_queue(struct pc *pc, struct timer_queue *queue);
 /* A byte from the console. False: no room yet, offer it again. */
 bool pc_type(struct pc *pc, uint8_t byte);

@@ -4,6 +4,7 @@
 
 #include "arch/x86/lapic.h"
 #include "arch/x86/trap.h"
+#include "hv/abroad.h"
 #include "hv/guest_timer.h"
 
 static struct pcpu pcpus[MAX_CPUS];
@@ -54,8 +55,9 @@ void pcpu_init(unsigned count)
 
 		p->cpu = cpu_at(i);
 		p->armed = TIMER_NEVER;
-		timer_queue_init(&p->timers, on_earlier_timer, p);
+		timer_queue_init(&p->timers, &(struct timer_owner){on_earlier_timer, abroad_take, p});
 		timer_init(&p->slice, &p->timers, NULL, on_slice_end);
+		abroad_init(p);
 	}
 }
 

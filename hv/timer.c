@@ -24,9 +24,9 @@ static void queue_remove(struct timer_queue *q, struct timer *t)
 		heap_remove(&q->heap, &t->node);
 }
 
-void timer_queue_init(struct timer_queue *queue, void (*earlier)(void *ctx), void *ctx)
+void timer_queue_init(struct timer_queue *queue, const struct timer_owner *owner)
 {
-	*queue = (struct timer_queue){.next = TIMER_NEVER, .earlier = earlier, .ctx = ctx};
+	*queue = (struct timer_queue){.next = TIMER_NEVER, .owner = *owner};
 }
 
 void timer_init(struct timer *timer, struct timer_queue *queue, struct spinlock *lock,
@@ -51,8 +51,8 @@ void timer_set(struct timer *timer, uint64_t deadline)
 	moved = heap_first(&q->heap)->key < q->next;
 	queue_update_next(q);
 	spin_unlock(&q->lock);
-	if (moved && q->earlier)
-		q->earlier(q->ctx);
+	if (moved && q->owner.earlier)
+		q->owner.earlier(q->owner.ctx);
 }
 
 void timer_cancel(struct timer *timer)
@@ -65,6 +65,17 @@ void timer_cancel(struct timer *timer)
 	spin_unlock(&q->lock);
 }
 
+void timer_move(struct timer *timer, struct timer_queue *queue)
+{
+	uint64_t deadline = timer->deadline;
+
+	if (queue == timer->queue)
+		return;
+	timer_cancel(timer);
+	timer->queue = queue;
+	timer_set(timer, deadline);
+}
+
 /* The earliest timer when it is due, with its lock; it stays queued. */
 static struct timer *queue_peek(struct timer_queue *q, uint64_t now, struct spinlock **lock)
 {
@@ -72,7 +83,7 @@ static struct timer *queue_peek(struct timer_queue *q, uint64_t now, struct spin
 
 	spin_lock(&q->lock);
 	t = queue_first(q);
-	if (t && t->deadline > now)
+	if (t && t->node.key > now)
 		t = NULL;
 	if (t)
 		*lock = t->lock;
@@ -86,13 +97,35 @@ static bool queue_pop(struct timer_queue *q, struct timer *t, uint64_t now)
 	bool due;
 
 	spin_lock(&q->lock);
-	due = queue_first(q) == t && t->deadline <= now;
+	due = queue_first(q) == t && t->node.key <= now;
 	if (due) {
 		queue_remove(q, t);
 		queue_update_next(q);
 	}
 	spin_unlock(&q->lock);
 	return due;
+}
+
+/* Its lock is not held, so it may be another deadline by now, or gone. */
+static void queue_put_off(struct timer_queue *q, struct timer *t, uint64_t until)
+{
+	spin_lock(&q->lock);
+	if (queue_first(q) == t && t->node.key < until) {
+		heap_remove(&q->heap, &t->node);
+		heap_push(&q->heap, &t->node, until);
+		queue_update_next(q);
+	}
+	spin_unlock(&q->lock);
+}
+
+/* 0: the lock is held. */
+static uint64_t queue_take(const struct timer_queue *q, struct spinlock *lock)
+{
+	if (lock && q->owner.take)
+		return q->owner.take(q->owner.ctx, lock);
+	if (lock)
+		spin_lock(lock);
+	return 0;
 }
 
 static uint32_t queue_count(struct timer_queue *q)
@@ -113,10 +146,14 @@ void timer_queue_run(struct timer_queue *queue, uint64_t now)
 {
 	struct spinlock *lock;
 	struct timer *t;
+	uint64_t until;
 
 	for (uint32_t rounds = queue_count(queue); rounds && (t = queue_peek(queue, now, &lock)); rounds--) {
-		if (lock)
-			spin_lock(lock);
+		until = queue_take(queue, lock);
+		if (until) {
+			queue_put_off(queue, t, until);
+			continue;
+		}
 		if (queue_pop(queue, t, now))
 			t->fire(t);
 		if (lock)

@@ -4,9 +4,9 @@
  * timer.
  *
  * A timer's callback runs from the run loop of the CPU that owns the queue, with the timer's lock (the VM's device
- * lock; NULL: none) held. timer_set and timer_cancel are called with that same lock held, from any CPU; after
- * timer_cancel returns, the callback will not run. The other CPU may still be looking at the timer and its lock then:
- * whoever frees their memory calls pcpu_synchronize (hv/pcpu.h) first.
+ * lock; NULL: none) held, later where that lock is not waited for (hv/abroad.h). timer_set and timer_cancel are called
+ * with that same lock held, from any CPU; after timer_cancel returns, the callback will not run. The other CPU may
+ * still be looking at the timer and its lock then: whoever frees their memory calls pcpu_synchronize (hv/pcpu.h) first.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -25,20 +25,27 @@ struct timer {
 	struct heap_node node; /* in the queue while armed */
 };
 
-struct timer_queue {
-	struct spinlock lock;  /* protects the heap; a leaf: nothing is taken under it */
-	_Atomic uint64_t next; /* the earliest deadline, TIMER_NEVER when empty */
-	void (*earlier)(
-	    void *ctx); /* called when `next` moved to an earlier time, e.g. to kick the owner; may be NULL */
+/* How a queue deals with its owner; each may be NULL. */
+struct timer_owner {
+	void (*earlier)(void *ctx); /* `next` moved to an earlier time: e.g. to kick the owner */
+	/* Takes the lock of a timer that is due: 0. Or answers until when that is put off. NULL: it is waited for. */
+	uint64_t (*take)(void *ctx, struct spinlock *lock);
 	void *ctx;
-	struct heap heap;
 };
 
-void timer_queue_init(struct timer_queue *queue, void (*earlier)(void *ctx), void *ctx);
+struct timer_queue {
+	struct spinlock lock;  /* protects the heap; a leaf: nothing is taken under it */
+	_Atomic uint64_t next; /* when to look at the earliest one, TIMER_NEVER when empty */
+	struct timer_owner owner;
+	struct heap heap; /* its key is the deadline, or later where that was put off */
+};
+
+void timer_queue_init(struct timer_queue *queue, const struct timer_owner *owner);
 void timer_init(struct timer *timer, struct timer_queue *queue, struct spinlock *lock,
 		void (*fire)(struct timer *timer));
 void timer_set(struct timer *timer, uint64_t deadline); /* arms or moves */
 void timer_cancel(struct timer *timer);
+void timer_move(struct timer *timer, struct timer_queue *queue); /* armed or not: to another CPU's queue */
 static inline bool timer_is_armed(const struct timer *timer)
 {
 	return timer->deadline != TIMER_NEVER;

@@ -433,6 +433,7 @@ static void on_restart(struct timer *timer)
 	vm->begun = clock_now();
 	vm_memory_reset(vm);
 	if (power_up(vm, why) == 0) {
+		vm->start_ticks = clock_now() - vm->begun; /* the memory's reset included */
 		vm_start(vm);
 		return;
 	}

@@ -3,12 +3,12 @@
 #include "hv/vm_io.h"
 
 #include "arch/x86/memory.h"
+#include "hv/abroad.h"
 #include "hv/clock.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
 #include "hv/pcpu.h"
 #include "hv/phys.h"
-#include "hv/sched/sched.h"
 #include "hv/vm_device.h"
 
 /* Where a turn ends, about, by work and by time: the VM's other vCPUs may wait for the lock, others for the CPU. */
@@ -31,14 +31,14 @@ static void on_rest_over(struct timer *timer)
 
 void vm_device_rest(struct vm_device *d, uint64_t until)
 {
-	d->rest.queue = &this_pcpu()->timers;
+	timer_move(&d->rest, &this_pcpu()->timers);
 	timer_set(&d->rest, until);
 }
 
 /* True: there is more to do. */
 static bool work_a_turn(struct vm_device *d, uint64_t from)
 {
-	uint64_t until = from + clock_from_ns(TURN_NS);
+	uint64_t until = clock_now() + clock_from_ns(TURN_NS);
 	bool more;
 
 	vm_open_memory(d->vm);
@@ -47,50 +47,24 @@ static bool work_a_turn(struct vm_device *d, uint64_t from)
 	return more;
 }
 
-/* This CPU has nothing better to do than to go on for this VM. */
-static bool may_go_on(const struct pcpu *p, const struct vm *vm)
-{
-	return !p->current || p->current->vm == vm;
-}
-
-/*
- * A turn while another VM's vCPU waits for the CPU. As long a time follows in which none is taken here, for whichever
- * VM: however many devices have work, that vCPU keeps half of its turn, and the other half does not count as its own.
- * Nor does anybody else pay for it: what a VM's devices cost is its own only while a vCPU of it has the CPU.
- */
-static void take_turn_abroad(struct vm_device *d, struct pcpu *p, uint64_t from)
-{
-	uint64_t took;
-	bool more = true;
-
-	if (from >= p->io_rest_until) {
-		more = work_a_turn(d, from);
-		took = clock_now() - from;
-		sched_excuse(p->current, took);
-		p->io_rest_until = from + 2 * took;
-	}
-	if (more)
-		vm_device_rest(d, p->io_rest_until);
-}
-
 /* One that was rung for while the device rests, or queued before it began to, is not taken. */
 static void take_turn(struct work *work)
 {
 	struct vm_device *d = CONTAINER_OF(work, struct vm_device, work);
 	struct pcpu *p = this_pcpu();
+	bool abroad = abroad_is(p, d->vm);
 	uint64_t from = clock_now();
-	bool more = false;
 
-	spin_lock(&d->vm->lock);
-	if (vm_runs(d->vm) && !timer_is_armed(&d->rest)) {
-		if (may_go_on(p, d->vm))
-			more = work_a_turn(d, from);
-		else
-			take_turn_abroad(d, p, from);
+	if (abroad && !abroad_may_begin(p, from)) { /* nor does it wait for the lock */
+		abroad_put_off(p, work);
+		return;
 	}
-	if (more)
+	spin_lock(&d->vm->lock);
+	if (vm_runs(d->vm) && !timer_is_armed(&d->rest) && work_a_turn(d, from))
 		work_queue(p, work);
 	spin_unlock(&d->vm->lock);
+	if (abroad)
+		abroad_end(p, from);
 }
 
 void *vm_device_create(struct vm *vm, size_t size)

@@ -4,13 +4,10 @@
 
 #include "hv/pcpu.h"
 
-void work_queue(struct pcpu *p, struct work *work)
+static void push(struct pcpu *p, struct work *work)
 {
-	struct work *last;
+	struct work *last = atomic_load_explicit(&p->work, memory_order_relaxed);
 
-	if (atomic_exchange(&work->queued, true))
-		return;
-	last = atomic_load_explicit(&p->work, memory_order_relaxed);
 	do
 		work->next = last;
 	while (!atomic_compare_exchange_weak(&p->work, &last, work));
@@ -18,23 +15,47 @@ void work_queue(struct pcpu *p, struct work *work)
 }
 
 /* In the order in which it was queued: each was put in front of those before it. */
-static struct work *take_all(struct pcpu *p)
+static struct work *in_order(struct work *last)
 {
-	struct work *work, *next, *first = NULL;
+	struct work *before, *first = NULL;
 
-	for (work = atomic_exchange(&p->work, NULL); work; work = next) {
-		next = work->next;
-		work->next = first;
-		first = work;
+	for (; last; last = before) {
+		before = last->next;
+		last->next = first;
+		first = last;
 	}
 	return first;
+}
+
+void work_queue(struct pcpu *p, struct work *work)
+{
+	if (!atomic_exchange(&work->queued, true))
+		push(p, work);
+}
+
+void work_put_off(struct pcpu *p, struct work *work)
+{
+	if (atomic_exchange(&work->queued, true))
+		return;
+	work->next = p->put_off;
+	p->put_off = work;
+}
+
+void work_resume(struct pcpu *p)
+{
+	struct work *work = in_order(p->put_off), *next;
+
+	for (p->put_off = NULL; work; work = next) {
+		next = work->next;
+		push(p, work);
+	}
 }
 
 void work_run(struct pcpu *p)
 {
 	struct work *work, *next;
 
-	for (work = take_all(p); work; work = next) {
+	for (work = in_order(atomic_exchange(&p->work, NULL)); work; work = next) {
 		next = work->next;
 		atomic_store(&work->queued, false); /* before it runs: what comes now is queued again */
 		work->run(work);

@@ -20,6 +20,9 @@ struct work {
 
 /* Queues the work unless it is queued already. Callable from anywhere with interrupts off. */
 void work_queue(struct pcpu *p, struct work *work);
+/* Queues it, unless it is, for when the owner calls work_resume(). Owner CPU only. */
+void work_put_off(struct pcpu *p, struct work *work);
+void work_resume(struct pcpu *p);
 /*
  * Runs what is queued at the call, not what is queued meanwhile: work that queues itself again takes turns with the
  * rest of the loop. The owner CPU calls it, without locks.

@@ -47,6 +47,10 @@ void timer_cancel(struct timer *timer)
 {
 	timer->deadline = TIMER_NEVER;
 }
+void timer_move(struct timer *timer, struct timer_queue *queue)
+{
+	timer->queue = queue;
+}
 
 static inline struct timer *fake_next_timer(uint64_t until)
 {

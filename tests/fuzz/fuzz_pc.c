@@ -100,7 +100,7 @@ static void power_on(void)
 	memset(&pio, 0, sizeof(pio));
 	memset(&mmio, 0, sizeof(mmio));
 	memset(text, 0, sizeof(text));
-	timer_queue_init(&queue, NULL, NULL);
+	timer_queue_init(&queue, &(struct timer_owner){NULL, NULL, NULL});
 	check(pit_init(&pit, &pio, irq, &queue, &lock));
 	check(rtc_init(&rtc, &pio, irq, &queue, &lock, 1 << 28, 1700000000));
 	check(vuart_init(&uart, &pio, PC_PORT_COM1, irq, sink));

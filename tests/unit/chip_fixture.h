@@ -84,7 +84,7 @@ static const struct platform platform __attribute__((unused)) = {.request = note
 static void fixture_reset(void)
 {
 	memset(&pio, 0, sizeof(pio));
-	timer_queue_init(&queue, NULL, NULL);
+	timer_queue_init(&queue, &(struct timer_owner){NULL, NULL, NULL});
 	irq_level = false;
 	irq_edges = requests = 0;
 	text_size = 0;

@@ -11,6 +11,7 @@
 #include "arch/x86/insn.h"
 #include "arch/x86/lapic.h"
 #include "arch/x86/trap.h"
+#include "hv/abroad.h"
 #include "hv/exit/msr.h"
 #include "hv/guest_timer.h"
 #include "hv/pcpu.h"
@@ -55,9 +56,18 @@ void irq_register(unsigned vector, void (*call)(void *ctx), void *ctx)
 	if (vector == VECTOR_TIMER)
 		handler = call;
 }
-void timer_queue_init(struct timer_queue *q, void (*earlier)(void *ctx), void *ctx)
+void timer_queue_init(struct timer_queue *q, const struct timer_owner *owner)
 {
-	(void)q, (void)earlier, (void)ctx;
+	(void)q, (void)owner;
+}
+void abroad_init(struct pcpu *p)
+{
+	(void)p;
+}
+uint64_t abroad_take(void *ctx, struct spinlock *lock)
+{
+	(void)ctx, (void)lock;
+	return 0;
 }
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 {

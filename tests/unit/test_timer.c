@@ -1,5 +1,5 @@
 /* hv/timer.c: order, moving, cancelling, what callbacks may do, the call that tells the owner of an earlier
- * deadline. */
+ * deadline, locks that can't be had. */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/timer.c hv/lib/heap.c */
 #include "hv/timer.h"
@@ -53,7 +53,7 @@ static int setup(void **state)
 {
 	(void)state;
 	fired = earlier_calls = 0;
-	timer_queue_init(&queue, on_earlier, &earlier_calls);
+	timer_queue_init(&queue, &(struct timer_owner){on_earlier, NULL, &earlier_calls});
 	for (unsigned i = 0; i < TIMERS; i++)
 		timer_init(&timers[i], &queue, i % 2 ? &device_lock : NULL, on_fire);
 	return 0;
@@ -190,6 +190,73 @@ static void random_operations_keep_the_queue(void **state)
 		assert_false(timer_is_armed(&timers[i]));
 }
 
+static struct spinlock *wanted;
+static uint64_t until;
+
+static uint64_t take_if_it_may(void *ctx, struct spinlock *lock)
+{
+	assert_ptr_equal(ctx, &queue);
+	assert_false(is_locked(&queue.lock));
+	wanted = lock;
+	if (!until)
+		spin_lock(lock);
+	return until;
+}
+
+/* It is not lost, nor early, nor in front of others; whoever sets or cancels it meanwhile does so as always. */
+static void without_its_lock_a_timer_is_put_off(void **state)
+{
+	(void)state;
+	queue.owner.take = take_if_it_may;
+	queue.owner.ctx = &queue;
+	queue.owner.earlier = NULL;
+	timer_set(&timers[1], 100);
+	timer_set(&timers[2], 110); /* has none */
+	until = 200;
+	timer_queue_run(&queue, 120);
+	assert_ptr_equal(wanted, &device_lock);
+	assert_int_equal(fired, 1);
+	assert_int_equal(fired_order[0], 2);
+	assert_true(timer_is_armed(&timers[1]));
+	assert_int_equal(timers[1].deadline, 100);
+	assert_true(queue.next == 200);
+	timer_queue_run(&queue, 199);
+	assert_int_equal(fired, 1);
+	until = 0;
+	timer_queue_run(&queue, 200);
+	assert_int_equal(fired, 2);
+	assert_false(is_locked(&device_lock));
+	until = 400;
+	timer_set(&timers[1], 300);
+	timer_queue_run(&queue, 300);
+	timer_set(&timers[1], 350);
+	assert_true(queue.next == 350);
+	timer_queue_run(&queue, 350);
+	timer_cancel(&timers[1]);
+	assert_true(queue.next == TIMER_NEVER);
+}
+
+static void goes_on_in_another_queue(void **state)
+{
+	struct timer_queue other;
+	unsigned calls = 0;
+
+	(void)state;
+	timer_queue_init(&other, &(struct timer_owner){on_earlier, NULL, &calls});
+	timer_move(&timers[0], &other);
+	assert_int_equal(calls, 0);
+	timer_move(&timers[0], &queue);
+	timer_set(&timers[0], 100);
+	timer_move(&timers[0], &other);
+	assert_true(queue.next == TIMER_NEVER);
+	assert_true(other.next == 100);
+	assert_int_equal(calls, 1);
+	timer_queue_run(&queue, 100);
+	assert_int_equal(fired, 0);
+	timer_queue_run(&other, 100);
+	assert_int_equal(fired, 1);
+}
+
 static void has_no_limit(void **state)
 {
 	(void)state;
@@ -212,6 +279,8 @@ int main(void)
 	    cmocka_unit_test_setup(rearming_in_the_past_does_not_hang, setup),
 	    cmocka_unit_test_setup(callback_may_cancel_another, setup),
 	    cmocka_unit_test_setup(random_operations_keep_the_queue, setup),
+	    cmocka_unit_test_setup(without_its_lock_a_timer_is_put_off, setup),
+	    cmocka_unit_test_setup(goes_on_in_another_queue, setup),
 	    cmocka_unit_test_setup(has_no_limit, setup),
 	};
 

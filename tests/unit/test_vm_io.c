@@ -1,10 +1,11 @@
 /*
  * The turns of a VM's virtio devices: who goes on at once and who rests, that the vCPU of another VM keeps half of its
  * CPU and is not charged for the rest, and that nothing is queued any more once the VM has ended. The devices have as
- * much work as the test says; clock, timers and the list of work are simulated.
+ * much work as the test says; clock and timers are simulated.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: */
+/* links: hv/abroad.c hv/work.c */
+#include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 
 #include <cmocka.h>
 
+#include "hv/sched/sched.h"
 #include "hv/vm_io.c"
 #include "hv/vm_io_blk.c"
 #include "hv/vm_io_console.c"
@@ -28,9 +30,8 @@ static struct pcpu pcpus[2];
 static struct vm vm, other;
 static struct vcpu mine, theirs;
 static struct vm_config config = {.vcpus = 8, .disk_count = DISKS};
-static struct work *queued[2 * DISKS]; /* in order */
-static unsigned queued_count, here, turns, resets;
-static uint64_t excused;
+static unsigned here, turns, resets;
+static uint64_t excused; /* ticks */
 static bool endless, dry;
 static struct vm_console consoles[3]; /* com1, hvc0, hvc1 */
 static struct virtio_console_setup console_setup;
@@ -66,11 +67,10 @@ void phys_free(hpa_t hpa, uint64_t count)
 	pages -= (int)count;
 	free(phys_to_virt(hpa));
 }
-void work_queue(struct pcpu *p, struct work *work)
+void pcpu_attention(struct pcpu *p, uint32_t bits)
 {
 	assert_ptr_equal(p, &pcpus[here]);
-	if (!atomic_exchange(&work->queued, true))
-		queued[queued_count++] = work;
+	assert_int_equal(bits, ATTENTION_WORK);
 }
 void sched_excuse(struct vcpu *v, uint64_t ticks)
 {
@@ -179,10 +179,12 @@ static int setup(void **state)
 	config.hvc = 0;
 	mine.vm = &vm;
 	theirs.vm = &other;
-	here = queued_count = turns = resets = 0;
+	here = turns = resets = 0;
 	excused = 0;
 	endless = true;
 	fake_timer_count = 0;
+	for (unsigned i = 0; i < ARRAY_SIZE(pcpus); i++)
+		abroad_init(&pcpus[i]);
 	assert_int_equal(vm_io_create(&vm, disks, why, sizeof(why)), 0);
 	assert_int_equal(vm.device_count, DISKS);
 	return 0;
@@ -203,18 +205,9 @@ static void kick(unsigned n)
 	v->kick(v->ctx);
 }
 
-/* As the loop does: what was queued before it began. */
-static void run_work(void)
+static bool is_queued(unsigned cpu)
 {
-	struct work *list[ARRAY_SIZE(queued)];
-	unsigned count = queued_count;
-
-	memcpy(list, queued, sizeof(list));
-	queued_count = 0;
-	for (unsigned i = 0; i < count; i++) {
-		atomic_store(&list[i]->queued, false);
-		list[i]->run(list[i]);
-	}
+	return atomic_load(&pcpus[cpu].work);
 }
 
 static void a_kick_is_a_turn(void **state)
@@ -223,11 +216,11 @@ static void a_kick_is_a_turn(void **state)
 	endless = false;
 	kick(1);
 	kick(1);
-	assert_int_equal(queued_count, 1);
+	assert_true(is_queued(0));
 	assert_int_equal(turns, 0); /* not within the exit */
-	run_work();
+	work_run(&pcpus[here]);
 	assert_int_equal(turns, 1);
-	assert_int_equal(queued_count, 0);
+	assert_false(is_queued(0));
 }
 
 /* On an idle CPU, and where a vCPU of the VM itself pays for it. */
@@ -239,7 +232,7 @@ static void at_home_it_goes_on(void **state)
 		turns = 0;
 		kick(0);
 		for (unsigned n = 0; n < 10; n++)
-			run_work();
+			work_run(&pcpus[here]);
 		assert_int_equal(turns, 10);
 	}
 	assert_int_equal(excused, 0);
@@ -255,7 +248,7 @@ static void abroad_half_is_the_others(void **state)
 	for (unsigned n = 0; n < DISKS; n++)
 		kick(n);
 	for (unsigned step = 0; step < 4000; step++) {
-		run_work();
+		work_run(&pcpus[here]);
 		fake_time_advance(100);
 	}
 	assert_true(turns > 100);
@@ -263,48 +256,120 @@ static void abroad_half_is_the_others(void **state)
 	assert_int_equal(excused, (uint64_t)turns * TURN_TAKES);
 }
 
-/* It rests where it worked; a turn that was queued on another CPU meanwhile, or is rung for, is not taken. */
-static void a_rest_is_the_cpus_own(void **state)
+/* A turn is not taken while the CPU has none for others, and its device waits there, each in its turn. */
+static void who_is_put_off_comes_in_order(void **state)
+{
+	(void)state;
+	pcpus[0].current = pcpus[1].current = &theirs;
+	here = 1;
+	for (unsigned n = 0; n < DISKS; n++)
+		kick(n);
+	work_run(&pcpus[1]); /* the first one's turn; the others are put off, then it */
+	work_run(&pcpus[1]);
+	assert_int_equal(turns, 1);
+	assert_false(is_queued(1));
+	here = 0;
+	kick(0); /* is queued already */
+	assert_false(is_queued(0));
+	here = 1;
+	for (unsigned n = 1; n <= 2 * DISKS; n++) {
+		uint64_t before = vm.device[n % DISKS]->ticks;
+
+		fake_time_advance(TURN_TAKES);
+		work_run(&pcpus[1]);
+		work_run(&pcpus[1]);
+		assert_int_equal(turns, n + 1);
+		assert_int_equal(vm.device[n % DISKS]->ticks, before + TURN_TAKES);
+	}
+}
+
+/* Nor is the lock waited for, which a vCPU of the VM may hold for long. */
+static void who_is_put_off_needs_no_lock(void **state)
+{
+	(void)state;
+	pcpus[0].current = &theirs;
+	kick(0);
+	work_run(&pcpus[0]);
+	spin_lock(&vm.lock);
+	work_run(&pcpus[0]); /* does not hang */
+	spin_unlock(&vm.lock);
+	assert_int_equal(turns, 1);
+}
+
+/* A device that waits for memory, say: what it is rung for meanwhile is heard when the rest is over. */
+static void a_device_may_rest(void **state)
 {
 	struct vm_device *d = vm.device[0];
 
 	(void)state;
-	pcpus[0].current = pcpus[1].current = &theirs;
+	endless = false;
 	here = 1;
-	kick(0);
-	run_work();
+	vm_device_rest(d, fake_now + 100);
 	assert_ptr_equal(d->rest.queue, &pcpus[1].timers);
-	assert_true(timer_is_armed(&d->rest));
-	turns = 0;
 	kick(0);
-	run_work();
-	here = 0;
-	take_turn(&d->work);
+	work_run(&pcpus[1]);
 	assert_int_equal(turns, 0);
-	assert_ptr_equal(d->rest.queue, &pcpus[1].timers);
-	fake_time_advance(10 * TURN_TAKES); /* heard when the rest is over */
-	run_work();
+	fake_time_advance(100);
+	work_run(&pcpus[1]);
 	assert_int_equal(turns, 1);
+}
+
+static void timers_take_free_locks_at_any_time(void **state)
+{
+	(void)state;
+	pcpus[0].current = &theirs;
+	pcpus[0].abroad_until = fake_now + 100;
+	assert_int_equal(abroad_take(&pcpus[0], &vm.lock), 0);
+	assert_int_equal(vm.lock.next - vm.lock.serving, 1);
+	assert_int_equal(abroad_take(&pcpus[0], &other.lock), 0);
+	assert_int_equal(excused, 0);
+}
+
+/* Holds the lock until somebody waits for it, and that for 5,000 ticks. */
+static void *hold(void *ctx)
+{
+	while (atomic_load(&vm.lock.next) - atomic_load(&vm.lock.serving) < 2)
+		;
+	fake_now += 5000;
+	spin_unlock(&vm.lock);
+	return ctx;
+}
+
+/* Another VM's, which is held: only when there may be something for others, and then that is all for a while. */
+static void timers_wait_for_locks_half_of_the_time(void **state)
+{
+	pthread_t holder;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	spin_lock(&vm.lock);
+	pcpus[0].abroad_until = fake_now + 100;
+	assert_int_equal(abroad_take(&pcpus[0], &vm.lock), fake_now + 100);
+	fake_now += 100;
+	assert_int_equal(pthread_create(&holder, NULL, hold, NULL), 0);
+	assert_int_equal(abroad_take(&pcpus[0], &vm.lock), 0);
+	pthread_join(holder, NULL);
+	assert_int_equal(vm.lock.next - vm.lock.serving, 1);
+	assert_int_equal(excused, 5000);
+	assert_int_equal(pcpus[0].abroad_until, fake_now + 5000);
 }
 
 static void after_the_end_nothing_is_queued(void **state)
 {
 	(void)state;
 	pcpus[0].current = &theirs;
+	vm_device_rest(vm.device[2], fake_now + 10);
 	kick(0);
-	run_work();
-	assert_true(timer_is_armed(&vm.device[0]->rest));
-	kick(1);
+	work_run(&pcpus[0]);
+	work_run(&pcpus[0]);
 	atomic_store(&vm.end, VM_POWERED_OFF);
-	assert_true(vm_io_stop(&vm)); /* the second one's turn is queued still */
-	assert_false(timer_is_armed(&vm.device[0]->rest));
+	assert_true(vm_io_stop(&vm)); /* the first one's turn is put off still */
+	assert_false(timer_is_armed(&vm.device[2]->rest));
 	turns = 0;
 	fake_time_advance(10 * TURN_TAKES);
-	take_turn(&vm.device[1]->work); /* abroad, */
-	pcpus[0].current = NULL;
-	run_work(); /* and at home */
+	work_run(&pcpus[0]);
 	kick(2);
-	assert_int_equal(queued_count, 0);
+	assert_false(is_queued(0));
 	assert_int_equal(turns, 0);
 	assert_false(vm_io_stop(&vm));
 }
@@ -312,9 +377,7 @@ static void after_the_end_nothing_is_queued(void **state)
 static void a_reset_ends_a_rest(void **state)
 {
 	(void)state;
-	pcpus[0].current = &theirs;
-	kick(0);
-	run_work();
+	vm_device_rest(vm.device[0], fake_now + 10);
 	vm_io_reset(&vm);
 	assert_false(timer_is_armed(&vm.device[0]->rest));
 	assert_int_equal(resets, DISKS);
@@ -389,7 +452,11 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_kick_is_a_turn, setup, teardown),
 	    cmocka_unit_test_setup_teardown(at_home_it_goes_on, setup, teardown),
 	    cmocka_unit_test_setup_teardown(abroad_half_is_the_others, setup, teardown),
-	    cmocka_unit_test_setup_teardown(a_rest_is_the_cpus_own, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_is_put_off_comes_in_order, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_is_put_off_needs_no_lock, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_device_may_rest, setup, teardown),
+	    cmocka_unit_test_setup_teardown(timers_take_free_locks_at_any_time, setup, teardown),
+	    cmocka_unit_test_setup_teardown(timers_wait_for_locks_half_of_the_time, setup, teardown),
 	    cmocka_unit_test_setup_teardown(after_the_end_nothing_is_queued, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_reset_ends_a_rest, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_device_takes_leave, setup, teardown),
