@@ -19,7 +19,7 @@
 #define ALL_CAPS  (VMX_EPT_EXECUTE_ONLY | VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_2M | VMX_EPT_1G | VMX_EPT_ACCESSED_DIRTY)
 #define UNLIMITED 1000000
 
-static unsigned live, left; /* pages handed out; allocations until the next one fails */
+static unsigned live, left, given; /* pages handed out; allocations until the next one fails; pages given back */
 static struct ept ept;
 static struct mtrr_state wb = {.enabled = true, .default_type = MEMORY_WB};
 
@@ -41,6 +41,7 @@ static void give(void *ctx, hpa_t page)
 {
 	assert_ptr_equal(ctx, &live);
 	live--;
+	given++;
 	free((void *)page.value);
 }
 
@@ -340,12 +341,16 @@ static void test_unmap(void **state)
 	expect_absent(0);
 }
 
-/* Everything with the n-th allocation failing, for every n: nothing is mapped, and no page is kept. */
+/*
+ * Everything with the n-th allocation failing, for every n: nothing is mapped, nor was for a moment, and no table that
+ * a processor may have found is given back.
+ */
 static void test_map_undo(void **state)
 {
 	unsigned n;
 
 	(void)state;
+	given = 0;
 	for (n = 0;; n++) {
 		unsigned before = live;
 		int err;
@@ -356,11 +361,32 @@ static void test_map_undo(void **state)
 		if (!err)
 			break;
 		assert_int_equal(err, -E_NOMEM);
-		assert_int_equal(live, before);
+		assert_int_equal(live, before + n);
+		assert_int_equal(given, 0);
 		expect_absent(512 * GIB - 2 * MIB - 4096);
 		expect_absent(512 * GIB);
+		assert_int_equal(ept_unmap(&ept, GPA(0), GIB << 10), 0);
+		assert_int_equal(live, before);
+		given = 0;
 	}
 	assert_int_equal(n, 6); /* PDPT, PD and PT on each side of 512 GiB */
+}
+
+/* Where a table of pages was left, a large leaf has no place: pages do the same. */
+static void test_map_over_empty_tables(void **state)
+{
+	struct ept_leaf leaf;
+
+	(void)state;
+	left = 3;
+	assert_int_equal(map(GIB - 4096, 5 * GIB, 4 * MIB), -E_NOMEM);
+	left = 0;
+	assert_int_equal(map(GIB - 2 * MIB, 7 * GIB, 2 * MIB), 0);
+	assert_int_equal(ept_lookup(&ept, GPA(GIB - 1), &leaf), 0);
+	assert_int_equal(leaf.size, 4096);
+	expect_mapped(GIB - 2 * MIB, 7 * GIB, EPT_RWX, MEMORY_WB);
+	expect_mapped(GIB - 1, 7 * GIB + 2 * MIB - 1, EPT_RWX, MEMORY_WB);
+	left = UNLIMITED;
 }
 
 static void test_split_undo(void **state)
@@ -498,6 +524,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_clear, begin, end),
 	    cmocka_unit_test_setup_teardown(test_unmap, begin, end),
 	    cmocka_unit_test_setup_teardown(test_map_undo, begin, end),
+	    cmocka_unit_test_setup_teardown(test_map_over_empty_tables, begin, end),
 	    cmocka_unit_test_setup_teardown(test_split_undo, begin, end),
 	    cmocka_unit_test_setup_teardown(test_flags, begin, end),
 	    cmocka_unit_test_setup_teardown(test_redirect, begin, end),

@@ -2,8 +2,8 @@
  * The EPT builder; see ept.h. Entries are those of SDM Vol. 3C 29.3.2, Tables 29-1 to 29-7.
  *
  * Levels are counted from the leaves: 1 is a page table (4 KiB a leaf), 4 the root. Below the root there are no empty
- * tables but those that ept_clear and ept_redirect leave: whatever else clears the last entry of a table gives the
- * table back.
+ * tables but those that ept_clear, ept_redirect and an ept_map that ran out of memory leave: whatever else clears the
+ * last entry of a table gives the table back.
  *
  * Not handled: five levels, mode-based execute control, sub-page permissions, #VE suppression.
  */
@@ -83,13 +83,18 @@ static void link_table(uint64_t *entry, hpa_t table)
 	set_entry(entry, table.value | EPT_RWX);
 }
 
-/* The absent entry for gpa at `level`, with the tables above it made. NULL: no memory. */
-static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned level)
+/*
+ * The absent entry for gpa at *level, with the tables above it made; *level is lower where there was an empty table.
+ * NULL: no memory.
+ */
+static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned *level)
 {
 	unsigned at;
 	uint64_t *entry = walk(ept, gpa, &at);
 
-	while (at > level) {
+	if (at < *level)
+		*level = at;
+	while (at > *level) {
 		hpa_t table = ept->pages.alloc(ept->pages.ctx);
 
 		if (hpa_is_none(table))
@@ -223,40 +228,41 @@ static unsigned choose_level(const struct ept *ept, const struct job *job)
 }
 
 /*
+ * The entry of the job's next leaf, and what belongs there; the job goes on behind it. NULL: no memory.
+ *
  * IPAT (bit 6) stays 0: the guest's PAT is combined with the type given here, as PAT and MTRRs are combined natively
  * (29.3.7.2). A guest that maps memory uncached or write-combining for a device gets what it asked for, and write-back
  * RAM stays write-back. The guest's own MTRRs are virtual and do not count.
  */
-static int map_leaf(struct ept *ept, struct job *job)
+static uint64_t *next_leaf(struct ept *ept, struct job *job, uint64_t *leaf)
 {
 	unsigned level;
 	uint64_t *entry;
 
 	learn_type(job);
 	level = choose_level(ept, job);
-	entry = make_entry(ept, job->gpa, level);
-	if (!entry)
-		return -E_NOMEM;
-	set_entry(entry, job->hpa | job->flags | (uint64_t)job->type << ENTRY_TYPE | (level > 1 ? ENTRY_LARGE : 0));
+	entry = make_entry(ept, job->gpa, &level);
+	*leaf = job->hpa | job->flags | (uint64_t)job->type << ENTRY_TYPE | (level > 1 ? ENTRY_LARGE : 0);
 	job->gpa += span(level);
 	job->hpa += span(level);
-	return 0;
+	return entry;
 }
 
-/* The range was empty before, so clearing it whole undoes all, tables that were made for nothing included. */
+/* All tables come first: what can't be mapped as a whole no processor has seen a part of. */
 static int map(struct ept *ept, struct job *job)
 {
-	uint64_t first = job->gpa;
+	struct job tables = *job;
+	uint64_t leaf, *entry;
 	int err = check_map(ept, job);
 
 	if (err)
 		return err;
+	while (tables.gpa < tables.end)
+		if (!next_leaf(ept, &tables, &leaf))
+			return -E_NOMEM;
 	while (job->gpa < job->end) {
-		err = map_leaf(ept, job);
-		if (err) {
-			clear_range(ept, table_at(ept->root.value), LEVELS, first, job->end);
-			return err;
-		}
+		entry = next_leaf(ept, job, &leaf);
+		set_entry(entry, leaf);
 	}
 	return 0;
 }
