@@ -112,6 +112,53 @@ static void zero_frame(struct guest_ram *ram, hpa_t frame)
 	ram->zero_ticks += clock_now() - start;
 }
 
+/* --- tables of pages ---------------------------------------------------------------------------------------------- */
+
+/* Their lists are linked by first entries that read as a page that is not there: join(). */
+static void push_table(uint64_t *list, hpa_t table)
+{
+	put(phys_to_virt(table), *list | AWAY);
+	*list = table.value;
+}
+
+static hpa_t pop_table(uint64_t *list)
+{
+	hpa_t table = HPA(*list);
+
+	*list = look(phys_to_virt(table)) & ADDRESS;
+	return table;
+}
+
+/* Only where chunks are split again before what they were is settled, there may be none set aside. */
+static hpa_t take_table(struct guest_ram *ram)
+{
+	hpa_t table;
+
+	if (ram->spare_table)
+		return pop_table(&ram->spare_table);
+	table = phys_alloc(1, 1);
+	ram->surplus += !hpa_is_none(table);
+	return table;
+}
+
+/* Nobody reads it any more. */
+static void keep_table(struct guest_ram *ram, hpa_t table)
+{
+	if (ram->surplus) {
+		ram->surplus--;
+		phys_free(table, 1);
+	} else {
+		push_table(&ram->spare_table, table);
+	}
+}
+
+/* Of chunks that have none any more. */
+static void keep_old_tables(struct guest_ram *ram)
+{
+	while (ram->old_table)
+		keep_table(ram, pop_table(&ram->old_table));
+}
+
 /* --- creation ----------------------------------------------------------------------------------------------------- */
 
 static uint64_t *new_table(void)
@@ -136,7 +183,19 @@ static int create_leaves(struct guest_ram *ram)
 	return window_create(&ram->window, virt_to_phys(ram->leaves));
 }
 
-int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ram_view *view, void *ctx)
+static int stock_tables(struct guest_ram *ram, uint64_t count)
+{
+	while (count--) {
+		hpa_t table = phys_alloc(1, 1);
+
+		if (hpa_is_none(table))
+			return -E_NOMEM;
+		push_table(&ram->spare_table, table);
+	}
+	return 0;
+}
+
+int guest_ram_create(struct guest_ram *ram, uint64_t size, bool gives, const struct guest_ram_view *view, void *ctx)
 {
 	uint64_t chunks = guest_ram_cost(size) / PHYS_CHUNK;
 	int err;
@@ -147,6 +206,8 @@ int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ra
 	ram->size = chunks * PHYS_CHUNK;
 	ram->whole = chunks;
 	err = create_leaves(ram);
+	if (!err && gives)
+		err = stock_tables(ram, chunks - 1);
 	if (err) {
 		guest_ram_destroy(ram);
 		return err;
@@ -158,17 +219,6 @@ int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ra
 }
 
 /* --- the end of all ----------------------------------------------------------------------------------------------- */
-
-/* Tables that chunks have no more, linked by their first entries: join(). */
-static void free_old_tables(struct guest_ram *ram)
-{
-	while (ram->old_table) {
-		hpa_t table = HPA(ram->old_table);
-
-		ram->old_table = look(phys_to_virt(table)) & ADDRESS;
-		phys_free(table, 1);
-	}
-}
 
 /* Of a split chunk: nothing is left of it, and nothing promised. */
 static void drop_table(struct guest_ram *ram, uint64_t entry)
@@ -183,9 +233,8 @@ static void drop_table(struct guest_ram *ram, uint64_t entry)
 		else if (page == PROMISED)
 			phys_unreserve_frames(1);
 	}
-	phys_free(HPA(entry & ADDRESS), 1);
+	keep_table(ram, HPA(entry & ADDRESS));
 	ram->split--;
-	ram->joined++;
 }
 
 /* A chunk but the first: what is whole goes back into the promise, what was split is away. */
@@ -208,7 +257,7 @@ static void drop_chunks(struct guest_ram *ram)
 	for (uint64_t at = PHYS_CHUNK; at < ram->size && (ram->touched > 1 || ram->split); at += PHYS_CHUNK)
 		drop_chunk(ram, chunk_entry(ram, at));
 	ram->frames = 0;
-	free_old_tables(ram);
+	keep_old_tables(ram);
 }
 
 /* As far as there is memory for it. */
@@ -235,8 +284,6 @@ void guest_ram_reset(struct guest_ram *ram)
 		ram->first_zeroed = 0;
 	atomic_store(&ram->first_filled, 0);
 	ram->zero_ticks = 0;
-	ram->view->settle(ram->ctx, ram->joined);
-	ram->joined = 0;
 }
 
 static void free_leaves(struct guest_ram *ram)
@@ -258,6 +305,8 @@ void guest_ram_destroy(struct guest_ram *ram)
 	if (!hpa_is_none(ram->first))
 		phys_give_chunk(ram->first);
 	phys_unreserve(ram->whole);
+	while (ram->spare_table)
+		phys_free(pop_table(&ram->spare_table), 1);
 	free_leaves(ram);
 	ram->size = 0;
 }
@@ -365,15 +414,11 @@ static int fill_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
  */
 static int make_table(struct guest_ram *ram, entry_t *place, uint64_t value)
 {
-	hpa_t table = phys_alloc(1, 1);
+	hpa_t table = take_table(ram);
 	entry_t *page;
 
 	if (hpa_is_none(table))
 		return -E_NOMEM;
-	if (ram->view->split(ram->ctx)) {
-		phys_free(table, 1);
-		return -E_NOMEM;
-	}
 	page = phys_to_virt(table);
 	for (unsigned i = 0; i < PAGES; i++)
 		put(&page[i], value & PRESENT ? ((value & ADDRESS) + i * PAGE_SIZE) | IS_PAGE : value);
@@ -544,14 +589,12 @@ static bool is_all(const entry_t *table, uint64_t value)
  */
 static void join(struct guest_ram *ram, uint64_t offset, entry_t *place, uint64_t value)
 {
-	entry_t *table = table_of(look(place));
+	hpa_t table = HPA(look(place) & ADDRESS);
 
 	put(place, value);
 	(void)!ram->view->hide(ram->ctx, ALIGN_DOWN(offset, PHYS_CHUNK), PHYS_CHUNK);
-	put(&table[0], ram->old_table | AWAY);
-	ram->old_table = virt_to_phys(table).value;
+	push_table(&ram->old_table, table);
 	ram->split--;
-	ram->joined++;
 }
 
 /* All of [offset, end) that lies in one chunk. */
@@ -685,7 +728,7 @@ bool guest_ram_is_forgotten(const struct guest_ram *ram, const struct cpu *cpu)
 
 bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_batch *batch)
 {
-	return !batch->count && !ram->joined;
+	return !batch->count && !ram->old_table;
 }
 
 /*
@@ -696,9 +739,8 @@ bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_ba
 void guest_ram_settle(struct guest_ram *ram, struct guest_ram_batch *batch)
 {
 	spin_lock(&ram->lock);
-	ram->view->settle(ram->ctx, ram->joined);
-	ram->joined = 0;
-	free_old_tables(ram);
+	ram->view->settle(ram->ctx);
+	keep_old_tables(ram);
 	for (unsigned i = 0; i < batch->count; i++) {
 		uint64_t at = batch->range[i].offset, end = at + batch->range[i].size;
 

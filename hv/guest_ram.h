@@ -29,27 +29,26 @@ struct guest_ram_view {
 	int (*show)(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa);
 	/* Hides a page (negative: can't), or a whole chunk, whatever is shown of it (never fails). */
 	int (*hide)(void *ctx, uint64_t offset, uint64_t size);
-	/* A chunk is about to be shown page by page: sets memory aside for that. Negative: can't. */
-	int (*split)(void *ctx);
-	/* What was hidden is reached by nobody any more; so many chunks that were split are not any more. */
-	void (*settle)(void *ctx, uint64_t joined);
+	/* What was hidden is reached by nobody any more. */
+	void (*settle)(void *ctx);
 };
 
 struct guest_ram {
 	struct spinlock lock; /* one fills, and `show` changes page tables, at a time; what is there is found without */
 	const struct guest_ram_view *view;
 	void *ctx;
-	uint64_t size;		       /* bytes, whole chunks */
-	uint64_t whole;		       /* chunks that are promised or taken as a whole */
-	uint64_t touched;	       /* of them taken */
-	uint64_t split;		       /* chunks that have a table of pages */
-	uint64_t joined;	       /* since `settle` was called: chunks that have none any more, and */
-	uint64_t old_table;	       /* the last such table, which is linked to the others; 0: none */
-	uint64_t frames;	       /* pages that are there of split chunks */
-	uint64_t away;		       /* pages that were given away */
-	uint64_t zero_ticks;	       /* spent zeroing since the last start */
-	hpa_t first;		       /* the first chunk, there from creation on */
-	uint64_t first_zeroed;	       /* bytes from its start that are zero though nobody filled them */
+	uint64_t size;	       /* bytes, whole chunks */
+	uint64_t whole;	       /* chunks that are promised or taken as a whole */
+	uint64_t touched;      /* of them taken */
+	uint64_t split;	       /* chunks that have a table of pages */
+	uint64_t old_table;    /* the last one of a chunk that has none any more; linked to the others; 0: none */
+	uint64_t spare_table;  /* the last of those set aside, linked likewise */
+	uint64_t surplus;      /* tables beyond those that were set aside at first */
+	uint64_t frames;       /* pages that are there of split chunks */
+	uint64_t away;	       /* pages that were given away */
+	uint64_t zero_ticks;   /* spent zeroing since the last start */
+	hpa_t first;	       /* the first chunk, there from creation on */
+	uint64_t first_zeroed; /* bytes from its start that are zero though nobody filled them */
 	_Atomic uint32_t first_filled; /* its pieces, one bit each */
 	uint64_t *leaves;	       /* a page for each GiB, as a PDPT: what its chunks are (guest_ram.c) */
 	struct window window;	       /* on which the hypervisor sees all this */
@@ -70,10 +69,12 @@ static inline uint64_t guest_ram_cost(uint64_t size)
 }
 
 /*
- * `size`: a multiple of 4 KiB, at most GUEST_RAM_MAX_GIB. -E_NOMEM, or -E_EXIST: there are WINDOWS VMs. Nothing is kept
- * then. `view` must outlive it. Boot CPU.
+ * `size`: a multiple of 4 KiB, at most GUEST_RAM_MAX_GIB. `gives`: pages of it may be given back, for which a table for
+ * each chunk is set aside. -E_NOMEM, or -E_EXIST: there are WINDOWS VMs. Nothing is kept then. `view` must outlive it.
+ * Boot CPU.
  */
-int guest_ram_create(struct guest_ram *ram, uint64_t size, const struct guest_ram_view *view, void *ctx) MUST_CHECK;
+int guest_ram_create(struct guest_ram *ram, uint64_t size, bool gives, const struct guest_ram_view *view,
+		     void *ctx) MUST_CHECK;
 /*
  * No vCPU runs, and no CPU has the window open. Also for one that was zeroed only, or whose creation failed. Calls
  * nothing of the view. Boot CPU.
@@ -100,7 +101,8 @@ uint8_t *guest_ram_first(const struct guest_ram *ram, uint64_t offset);
 /*
  * The guest has no use for [offset, offset + size), multiples of 4 KiB: its pages are away. What is there of them goes
  * into the batch, which must have room for one range. Pages of the first chunk, those that are away already, and those
- * for whose tables there is no memory stay as they are.
+ * for whose tables there is no memory stay as they are: that can be where chunks were put together and are split again
+ * before that has settled.
  */
 void guest_ram_give(struct guest_ram *ram, uint64_t offset, uint64_t size, struct guest_ram_batch *batch);
 /* The guest wants them again: away pages of the range are promised. -E_NOMEM: not all of them; ask again. */

@@ -83,21 +83,12 @@ static int hide_ram(void *ctx, uint64_t offset, uint64_t size)
 	return size == PAGE_SIZE ? virt_space_clear(vm->space, gpa, size) : virt_space_unmap(vm->space, gpa, size);
 }
 
-static int split_ram(void *ctx)
+static void settle_ram(void *ctx)
 {
-	return virt_space_stock(((struct vm *)ctx)->space);
+	virt_space_settle(((struct vm *)ctx)->space);
 }
 
-static void settle_ram(void *ctx, uint64_t joined)
-{
-	struct vm *vm = ctx;
-
-	virt_space_settle(vm->space);
-	while (joined--)
-		virt_space_unstock(vm->space);
-}
-
-static const struct guest_ram_view ram_view = {show_ram, hide_ram, split_ram, settle_ram};
+static const struct guest_ram_view ram_view = {show_ram, hide_ram, settle_ram};
 
 /* The next part of [*gpa, end) that is RAM, which *gpa is put behind. False: there is none. */
 static bool next_ram(const struct vm *vm, uint64_t *gpa, uint64_t end, uint64_t *offset, uint64_t *size)
@@ -189,9 +180,21 @@ static int map_apics(struct vm *vm)
 	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
 }
 
+/* Page tables for what there is beside RAM in large leaves. */
+static uint64_t more_tables(const struct vm_config *c)
+{
+	uint64_t count = IOAPIC_TABLES;
+
+	if (c->peer_count)
+		count += PC_SHARED_TABLES;
+	if (c->balloon) /* each chunk may be shown page by page */
+		count += guest_ram_cost(c->memory) / PHYS_CHUNK;
+	return count;
+}
+
 int vm_memory_create(struct vm *vm, char *why, size_t size)
 {
-	int err = guest_ram_create(&vm->ram, vm->config->memory, &ram_view, vm);
+	int err = guest_ram_create(&vm->ram, vm->config->memory, vm->config->balloon, &ram_view, vm);
 
 	if (err == -E_EXIST) {
 		snprintf(why, size, "there are %d VMs, which is as many as there can be at a time", WINDOWS);
@@ -206,8 +209,7 @@ int vm_memory_create(struct vm *vm, char *why, size_t size)
 	}
 	vm->apic_access = phys_alloc(1, 1);
 	vm->ioapic_page = phys_alloc(1, 1);
-	vm->space =
-	    virt_space_create(vm->config->memory, IOAPIC_TABLES + (vm->config->peer_count ? PC_SHARED_TABLES : 0));
+	vm->space = virt_space_create(vm->config->memory, more_tables(vm->config));
 	if (hpa_is_none(vm->apic_access) || hpa_is_none(vm->ioapic_page) || !vm->space || map_memory(vm) ||
 	    map_apics(vm)) {
 		snprintf(why, size, "no memory for the VM's page tables");

@@ -66,7 +66,7 @@ enum { VIRT_READ = 1, VIRT_WRITE = 2, VIRT_EXEC = 4, VIRT_RWX = 7 };
 struct cpu;
 struct virt_space; /* one guest's second-level page tables */
 /* For a guest with `size` bytes of RAM: the page tables to map them are set aside here, and `more`. NULL: no memory. */
-struct virt_space *virt_space_create(uint64_t size, unsigned more);
+struct virt_space *virt_space_create(uint64_t size, uint64_t more);
 void virt_space_destroy(struct virt_space *space);
 /*
  * One change at a time; the caller sees to that. vCPUs may run meanwhile, but for taking rights away. What is unmapped
@@ -84,9 +84,6 @@ int virt_space_clear(struct virt_space *space, gpa_t gpa, uint64_t size) MUST_CH
 uint64_t virt_space_generation(const struct virt_space *space);
 /* Tables that unmap took away may be used again: everybody has renewed since, and nothing was unmapped. */
 void virt_space_settle(struct virt_space *space);
-/* Sets one page more aside for a table, or -E_NOMEM; gives one back that is set aside. */
-int virt_space_stock(struct virt_space *space) MUST_CHECK;
-void virt_space_unstock(struct virt_space *space);
 /*
  * Every page of the range, which was mapped in pages, is the one page `hpa` from now on; without rights nothing is.
  * vCPUs may run meanwhile; who has renewed since sees it. -E_NOENT: not mapped so, nothing changed.

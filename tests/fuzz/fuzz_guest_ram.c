@@ -26,8 +26,7 @@
 static uint8_t *arena;
 static struct guest_ram ram;
 static struct guest_ram_batch batch;
-static bool refuse_show, refuse_hide, refuse_split;
-static int64_t tables; /* set aside for chunks that are split */
+static bool refuse_show, refuse_hide;
 
 /* A page as the guest and its balloon know it. */
 static struct page {
@@ -155,18 +154,9 @@ static int hide(void *ctx, uint64_t offset, uint64_t size)
 	return 0;
 }
 
-static int split(void *ctx)
+static void settle(void *ctx)
 {
-	REQUIRE(ctx == &ram);
-	tables += !refuse_split;
-	return refuse_split ? -E_NOMEM : 0;
-}
-
-static void settle(void *ctx, uint64_t joined)
-{
-	REQUIRE(ctx == &ram);
-	tables -= (int64_t)joined;
-	REQUIRE(tables >= 0);
+	(void)ctx;
 }
 
 /* --- steps: the guest --------------------------------------------------------------------------------------------- */
@@ -202,7 +192,7 @@ static void touch(void)
 	uint8_t *host = guest_ram_reach(&ram, n * PAGE_SIZE + 8, &before, &behind);
 
 	if (!host) {
-		REQUIRE(refuse_show || refuse_split || p->away);
+		REQUIRE(refuse_show || p->away);
 		if (guest_ram_away(&ram) != was_away) /* its promise went with the attempt */
 			p->away = true;
 		return;
@@ -220,7 +210,7 @@ static void touch(void)
 
 static bool is_plenty(void)
 {
-	return !refuse_show && !refuse_hide && !refuse_split && phys_free_bytes() > 64 * PAGE_SIZE;
+	return !refuse_show && !refuse_hide && phys_free_bytes() > 64 * PAGE_SIZE;
 }
 
 /* A range within a chunk, or beyond it where nothing can be refused. */
@@ -367,7 +357,7 @@ static void others(void)
 	if (how >= 240)
 		(void)phys_zero_page(always, NULL);
 	else if (how >= 224)
-		refuse_show = how & 1, refuse_hide = how & 2, refuse_split = how & 4;
+		refuse_show = how & 1, refuse_hide = how & 2;
 	else if (other[n].pages)
 		free_other(n);
 	else
@@ -376,7 +366,7 @@ static void others(void)
 
 /* --- the whole ---------------------------------------------------------------------------------------------------- */
 
-static const struct guest_ram_view view = {show, hide, split, settle};
+static const struct guest_ram_view view = {show, hide, settle};
 
 /* Memory holds what somebody left there. */
 static void power_on(void)
@@ -396,8 +386,7 @@ static void power_on(void)
 	memset(page, 0, sizeof(page));
 	memset(owner, 0, sizeof(owner));
 	memset(other, 0, sizeof(other));
-	refuse_show = refuse_hide = refuse_split = false;
-	tables = 0;
+	refuse_show = refuse_hide = false;
 	batch.count = 0;
 }
 
@@ -440,7 +429,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	input_begin(data, size);
 	power_on();
 	before = phys_free_bytes();
-	REQUIRE(guest_ram_create(&ram, RAM - next(1) % 4 * PAGE_SIZE, &view, &ram) == 0);
+	REQUIRE(guest_ram_create(&ram, RAM - next(1) % 4 * PAGE_SIZE, true, &view, &ram) == 0);
 	while (left && step())
 		;
 	for (unsigned i = 0; left == 0 && i < PAGES; i++) /* nobody else wrote there */

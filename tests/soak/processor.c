@@ -24,7 +24,6 @@
 struct virt_space {
 	uint64_t mapped;
 	uint64_t generation, unmapped;	   /* when something was lost last, and when it was by unmapping */
-	uint64_t stock;			   /* pages that were set aside for tables */
 	uint64_t blank;			   /* what shared pages were redirected to */
 	uint64_t page[GUEST_SHARED_PAGES]; /* of the window: where they are; 0: nowhere */
 };
@@ -136,7 +135,7 @@ static void set_shared(struct virt_space *space, uint64_t gpa, uint64_t size, ui
 			space->page[(gpa - PC_SHARED_MEMORY) / PAGE_SIZE] = hpa;
 }
 
-struct virt_space *virt_space_create(uint64_t size, unsigned more)
+struct virt_space *virt_space_create(uint64_t size, uint64_t more)
 {
 	struct virt_space *space = processor_no_memory() ? NULL : calloc(1, sizeof(*space));
 
@@ -200,21 +199,6 @@ void virt_space_settle(struct virt_space *space)
 	for (unsigned i = 0; i < ARRAY_SIZE(loaded); i++)
 		if (loaded[i] && loaded[i]->v->space == space && virt_vcpu_renewed(loaded[i]->v) < space->unmapped)
 			sim_fail("memory is given back that a vCPU on CPU %u can still reach", i);
-}
-
-int virt_space_stock(struct virt_space *space)
-{
-	space->stock++;
-	if (!processor_no_memory())
-		return 0;
-	space->stock--;
-	return -E_NOMEM;
-}
-
-void virt_space_unstock(struct virt_space *space)
-{
-	if (!space->stock--)
-		sim_fail("more page tables are given back than were set aside");
 }
 
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights)

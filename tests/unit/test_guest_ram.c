@@ -42,9 +42,8 @@ void panic(const char *fmt, ...)
 }
 
 static uint64_t visible[ARENA / PAGE_SIZE]; /* where the guest sees each page; 0: it doesn't */
-static bool refuse_split, refuse_hide;
-static int64_t tables; /* set aside for chunks that are split */
-static uint64_t own;   /* a page that is the guest's still: need not be zero */
+static bool refuse_hide;
+static uint64_t own; /* a page that is the guest's still: need not be zero */
 
 static int show(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
 {
@@ -73,21 +72,12 @@ static int hide(void *ctx, uint64_t offset, uint64_t size)
 	return 0;
 }
 
-static int split(void *ctx)
+static void settle(void *ctx)
 {
 	assert_ptr_equal(ctx, &ram);
-	tables += !refuse_split;
-	return refuse_split ? -E_NOMEM : 0;
 }
 
-static void settle(void *ctx, uint64_t joined)
-{
-	assert_ptr_equal(ctx, &ram);
-	tables -= (int64_t)joined;
-	assert_true(tables >= 0);
-}
-
-static const struct guest_ram_view view = {show, hide, split, settle};
+static const struct guest_ram_view view = {show, hide, settle};
 
 /* --- the processors that look into the window --- */
 
@@ -158,8 +148,7 @@ static int setup(void **state)
 	memset(shown, 0, sizeof(shown));
 	memset(visible, 0, sizeof(visible));
 	memset(&batch, 0, sizeof(batch));
-	refuse_split = refuse_hide = false;
-	tables = 0;
+	refuse_hide = false;
 	own = UINT64_MAX;
 	refuse = false;
 	info.memory_count = 1;
@@ -191,7 +180,7 @@ static void is_filled_when_touched(void **state)
 	uint64_t before = phys_free_bytes();
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, false, &view, &ram), 0);
 	assert_true(before - phys_free_bytes() == guest_ram_cost(SIZE) + 2 * PAGE_SIZE);
 	assert_int_equal(ram.touched, 1);
 	assert_int_equal(shown[0], 0);
@@ -219,7 +208,7 @@ static void is_zero_after_reset(void **state)
 	(void)state;
 	while (phys_zero_page(always, NULL))
 		;
-	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, false, &view, &ram), 0);
 	for (unsigned round = 0; round < 3; round++) {
 		first = reach(0xb8000);
 		for (uint64_t at = 0; at < SIZE; at += 8 * KIB) {
@@ -240,13 +229,13 @@ static void needs_memory(void **state)
 	uint64_t before = phys_free_bytes(), front, left;
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, ARENA, &view, &ram), -E_NOMEM);
-	assert_int_equal(guest_ram_create(&ram, 0, &view, &ram), -E_NOMEM);
-	assert_int_equal(guest_ram_create(&ram, (GUEST_RAM_MAX_GIB + 1) * GIB, &view, &ram), -E_NOMEM);
+	assert_int_equal(guest_ram_create(&ram, ARENA, false, &view, &ram), -E_NOMEM);
+	assert_int_equal(guest_ram_create(&ram, 0, false, &view, &ram), -E_NOMEM);
+	assert_int_equal(guest_ram_create(&ram, (GUEST_RAM_MAX_GIB + 1) * GIB, false, &view, &ram), -E_NOMEM);
 	close_all();
 	guest_ram_destroy(&ram);
 	assert_true(phys_free_bytes() == before);
-	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, false, &view, &ram), 0);
 	refuse = true;
 	assert_null(guest_ram_reach(&ram, 0, &front, &left));
 	assert_null(guest_ram_reach(&ram, 4 * MIB, &front, &left));
@@ -265,7 +254,7 @@ static void a_thousand_lives_leave_nothing_behind(void **state)
 
 	(void)state;
 	for (unsigned i = 0; i < 1000; i++) {
-		assert_int_equal(guest_ram_create(&ram, (1 + i % 40) * MIB, &view, &ram), 0);
+		assert_int_equal(guest_ram_create(&ram, (1 + i % 40) * MIB, false, &view, &ram), 0);
 		*reach(i * 7919 % ((1 + i % 40) * MIB)) = 1;
 		if (i % 3 == 0)
 			reset();
@@ -282,7 +271,7 @@ static void a_thousand_lives_leave_nothing_behind(void **state)
 
 static void create(void)
 {
-	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, true, &view, &ram), 0);
 }
 
 /* Host's view of a page that may be one of a split chunk. */
@@ -328,16 +317,16 @@ static void pages_that_are_given_are_free(void **state)
 	memset(touch(CHUNK(3)), 0xee, PHYS_CHUNK);
 	guest_ram_give(&ram, CHUNK(3) + 7 * PAGE_SIZE, 5 * PAGE_SIZE, &batch);
 	assert_int_equal(guest_ram_away(&ram), 5 * PAGE_SIZE);
-	assert_true(phys_free_bytes() == created - PAGE_SIZE); /* its table; somebody may still reach the pages */
+	assert_true(phys_free_bytes() == created); /* its table was set aside; somebody may still reach the pages */
 	for (unsigned i = 0; i < 512; i++)
 		assert_int_equal(!visible[CHUNK(3) / PAGE_SIZE + i], i >= 7 && i < 12);
 	settle_all();
-	assert_true(phys_free_bytes() == created + 4 * PAGE_SIZE);
+	assert_true(phys_free_bytes() == created + 5 * PAGE_SIZE);
 	assert_int_equal(guest_ram_taken(&ram), 2 * PHYS_CHUNK - 5 * PAGE_SIZE);
 	for (unsigned i = 0; i < 512; i++) /* away pages come back one by one, the others are as they were */
 		assert_int_equal(*touch(CHUNK(3) + i * PAGE_SIZE + 99), i >= 7 && i < 12 ? 0 : 0xee);
 	assert_int_equal(guest_ram_away(&ram), 0);
-	assert_true(phys_free_bytes() == created - PAGE_SIZE);
+	assert_true(phys_free_bytes() == created);
 	destroy(before);
 }
 
@@ -357,7 +346,6 @@ static void a_chunk_that_is_given_is_free_as_a_whole(void **state)
 		give(CHUNK(3) + i * PAGE_SIZE, PAGE_SIZE);
 	assert_int_equal(phys_free_chunks(), chunks + 1);
 	assert_true(phys_free_bytes() == created + PHYS_CHUNK);
-	assert_int_equal(tables, 0);
 	assert_int_equal(guest_ram_away(&ram), PHYS_CHUNK);
 	give(CHUNK(3), PHYS_CHUNK); /* again: nothing more */
 	assert_true(phys_free_bytes() == created + PHYS_CHUNK);
@@ -374,15 +362,14 @@ static void what_was_promised_only_is_given_too(void **state)
 	create();
 	created = phys_free_bytes();
 	give(CHUNK(2), PHYS_CHUNK / 2);
-	assert_true(phys_free_bytes() == created + PHYS_CHUNK / 2 - PAGE_SIZE);
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK / 2);
 	*touch(CHUNK(3) - 1) = 1; /* still promised, a page at a time */
-	assert_true(phys_free_bytes() == created + PHYS_CHUNK / 2 - PAGE_SIZE);
+	assert_true(phys_free_bytes() == created + PHYS_CHUNK / 2);
 	assert_int_equal(guest_ram_taken(&ram), PHYS_CHUNK + PAGE_SIZE);
 	give(CHUNK(2), PHYS_CHUNK);
 	assert_true(phys_free_bytes() == created + PHYS_CHUNK);
 	give(0, SIZE); /* but the first chunk, and with what lies behind the end */
-	assert_true(phys_free_bytes() ==
-		    created + ALIGN_DOWN(SIZE, PHYS_CHUNK) - PHYS_CHUNK + SIZE % PHYS_CHUNK - PAGE_SIZE);
+	assert_true(phys_free_bytes() == created + ALIGN_DOWN(SIZE, PHYS_CHUNK) - PHYS_CHUNK + SIZE % PHYS_CHUNK);
 	assert_non_null(touch(0));
 	assert_int_equal(guest_ram_taken(&ram), PHYS_CHUNK);
 	destroy(before);
@@ -403,7 +390,7 @@ static void who_touches_it_in_time_keeps_it(void **state)
 	settle_all();
 	assert_int_equal(*touch(own), 0xee);
 	assert_int_equal(guest_ram_away(&ram), 2 * PAGE_SIZE);
-	assert_true(phys_free_bytes() == created + PAGE_SIZE);
+	assert_true(phys_free_bytes() == created + 2 * PAGE_SIZE);
 	guest_ram_give(&ram, own, PAGE_SIZE, &batch);
 	assert_int_equal(guest_ram_want(&ram, own, PAGE_SIZE), 0);
 	settle_all();
@@ -442,8 +429,6 @@ static void what_is_wanted_is_promised(void **state)
 	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), -E_NOMEM);
 	assert_null(guest_ram_reach(&ram, CHUNK(5), &front, &left));
 	phys_free(page[--n], 1);
-	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), -E_NOMEM); /* its table would be all */
-	phys_free(page[--n], 1);
 	assert_int_equal(guest_ram_want(&ram, CHUNK(5), PAGE_SIZE), 0);
 	assert_true(hpa_is_none(phys_alloc(1, 1))); /* promised, so nobody else's */
 	assert_int_equal(*touch(CHUNK(5)), 0);
@@ -451,7 +436,7 @@ static void what_is_wanted_is_promised(void **state)
 	assert_int_equal(guest_ram_want(&ram, CHUNK(5), 2 * PHYS_CHUNK), 0);
 	settle_all();
 	assert_int_equal(guest_ram_away(&ram), 0);
-	assert_true(phys_free_bytes() == created - PAGE_SIZE); /* the other chunk is one again */
+	assert_true(phys_free_bytes() == created); /* the other chunk is one again */
 	assert_int_equal(ram.whole, ram.size / PHYS_CHUNK - 1);
 	n = take_all(page);
 	for (uint64_t at = CHUNK(5); at < CHUNK(7); at += PAGE_SIZE)
@@ -485,17 +470,13 @@ static void what_is_discarded_is_promised_still(void **state)
 	destroy(before);
 }
 
-static void pages_stay_when_there_is_no_memory_for_tables(void **state)
+static void pages_stay_where_they_cant_be_hidden(void **state)
 {
 	uint64_t before = phys_free_bytes();
 
 	(void)state;
 	create();
 	memset(touch(CHUNK(2)), 0xee, PHYS_CHUNK);
-	refuse_split = true;
-	give(CHUNK(2), PHYS_CHUNK);
-	assert_int_equal(guest_ram_away(&ram), 0);
-	refuse_split = false;
 	refuse_hide = true;
 	give(CHUNK(2), PHYS_CHUNK);
 	assert_int_equal(guest_ram_away(&ram), 0);
@@ -506,6 +487,37 @@ static void pages_stay_when_there_is_no_memory_for_tables(void **state)
 	assert_null(touch(CHUNK(2)));
 	refuse = false;
 	assert_int_equal(*touch(CHUNK(2)), 0);
+	destroy(before);
+}
+
+/* Tables for all chunks are there from the start. A chunk that is split twice before that settles takes one more. */
+static void tables_are_set_aside(void **state)
+{
+	static hpa_t page[ARENA / PAGE_SIZE + 1];
+	uint64_t before = phys_free_bytes(), created;
+	unsigned n;
+
+	(void)state;
+	create();
+	created = phys_free_bytes();
+	assert_true(before - created == guest_ram_cost(SIZE) + (2 + guest_ram_cost(SIZE) / PHYS_CHUNK - 1) * PAGE_SIZE);
+	n = take_all(page);
+	for (unsigned i = 1; i < guest_ram_cost(SIZE) / PHYS_CHUNK; i++)
+		guest_ram_give(&ram, CHUNK(i) + PAGE_SIZE, PAGE_SIZE, &batch);
+	assert_int_equal(guest_ram_away(&ram), (guest_ram_cost(SIZE) / PHYS_CHUNK - 1) * PAGE_SIZE);
+	assert_int_equal(guest_ram_want(&ram, CHUNK(3) + PAGE_SIZE, PAGE_SIZE), 0);
+	free_all(page, n);
+	n = take_all(page);
+	guest_ram_give(&ram, CHUNK(3) + PAGE_SIZE, PAGE_SIZE, &batch);
+	assert_int_equal(guest_ram_away(&ram), (guest_ram_cost(SIZE) / PHYS_CHUNK - 2) * PAGE_SIZE); /* it stays */
+	free_all(page, n);
+	guest_ram_give(&ram, CHUNK(3) + PAGE_SIZE, PAGE_SIZE, &batch);
+	assert_int_equal(ram.surplus, 1);
+	settle_all();
+	assert_int_equal(ram.surplus, 0);
+	reset();
+	settle_all();
+	assert_true(phys_free_bytes() == created);
 	destroy(before);
 }
 
@@ -523,7 +535,7 @@ static void a_restart_has_its_memory_again(void **state)
 	guest_ram_give(&ram, CHUNK(2), PAGE_SIZE, &batch); /* and is cut off */
 	reset();
 	settle_all();
-	assert_true(phys_free_bytes() == created && tables == 0);
+	assert_true(phys_free_bytes() == created);
 	assert_int_equal(guest_ram_away(&ram), 0);
 	assert_int_equal(*touch(CHUNK(2)), 0);
 	give(CHUNK(2), 3 * PHYS_CHUNK);
@@ -676,7 +688,7 @@ static void accesses_fill(void **state)
 	static uint8_t in[5 * MIB], out[5 * MIB];
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, false, &view, &ram), 0);
 	assert_int_equal(guest_mem_add(&mem, &(struct guest_region){.gpa = 0, .size = 0xa0000, .ram = true}), 0);
 	assert_int_equal(guest_mem_add(&mem, &(struct guest_region){.gpa = MIB, .size = SIZE - MIB, .ram = true}), 0);
 	memset(in, 0x77, sizeof(in));
@@ -708,7 +720,7 @@ static void many_touch_at_once(void **state)
 	pthread_t thread[4];
 
 	(void)state;
-	assert_int_equal(guest_ram_create(&ram, SIZE, &view, &ram), 0);
+	assert_int_equal(guest_ram_create(&ram, SIZE, false, &view, &ram), 0);
 	for (unsigned i = 0; i < 4; i++)
 		assert_int_equal(pthread_create(&thread[i], NULL, touch_all, NULL), 0);
 	while (phys_zero_page(always, NULL)) /* meanwhile another zeroes */
@@ -736,7 +748,8 @@ int main(void)
 	    cmocka_unit_test_setup(who_touches_it_in_time_keeps_it, setup),
 	    cmocka_unit_test_setup(what_is_wanted_is_promised, setup),
 	    cmocka_unit_test_setup(what_is_discarded_is_promised_still, setup),
-	    cmocka_unit_test_setup(pages_stay_when_there_is_no_memory_for_tables, setup),
+	    cmocka_unit_test_setup(pages_stay_where_they_cant_be_hidden, setup),
+	    cmocka_unit_test_setup(tables_are_set_aside, setup),
 	    cmocka_unit_test_setup(a_restart_has_its_memory_again, setup),
 	    cmocka_unit_test_setup(stale_translations_are_not_gone_by, setup),
 	    cmocka_unit_test_setup(a_cpu_has_open_what_it_needs, setup),

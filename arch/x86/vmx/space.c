@@ -47,24 +47,6 @@ static void give_page(void *ctx, hpa_t page)
 	list_push(&space->lost, page);
 }
 
-int virt_space_stock(struct virt_space *space)
-{
-	hpa_t page = vmx.pages.alloc();
-
-	if (hpa_is_none(page))
-		return -E_NOMEM;
-	list_push(&space->spare, page);
-	return 0;
-}
-
-void virt_space_unstock(struct virt_space *space)
-{
-	hpa_t page = list_pop(&space->spare);
-
-	if (page.value)
-		vmx.pages.free(page);
-}
-
 void virt_space_settle(struct virt_space *space)
 {
 	while (space->lost.value)
@@ -75,15 +57,19 @@ static void drop_pages(struct virt_space *space)
 {
 	virt_space_settle(space);
 	while (space->spare.value)
-		virt_space_unstock(space);
+		vmx.pages.free(list_pop(&space->spare));
 }
 
 /* Sets `count` pages aside. */
 static int stock(struct virt_space *space, uint64_t count)
 {
-	while (count--)
-		if (virt_space_stock(space))
+	while (count--) {
+		hpa_t page = vmx.pages.alloc();
+
+		if (hpa_is_none(page))
 			return -E_NOMEM;
+		list_push(&space->spare, page);
+	}
 	return 0;
 }
 
@@ -95,7 +81,7 @@ static void new_generation(struct virt_space *space)
 	atomic_store(&space->generation, atomic_fetch_add(&last, 1) + 1);
 }
 
-struct virt_space *virt_space_create(uint64_t size, unsigned more)
+struct virt_space *virt_space_create(uint64_t size, uint64_t more)
 {
 	hpa_t page = vmx.pages.alloc();
 	struct virt_space *space;
