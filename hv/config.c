@@ -175,7 +175,7 @@ static int take_mitigation(const struct config_line *l, struct mitigation_wish *
 		return 0;
 	}
 	return config_bad_value(l, "off, or auto or all, perhaps with no-ibrs, no-bhi, no-rsb, no-ibpb, no-stibp, "
-				   "no-tsx, no-verw, no-l1d behind it, such as auto, no-l1d");
+				   "no-tsx, no-verw, no-l1d, no-itlb behind it, such as auto, no-l1d");
 }
 
 static int set_mitigations(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)

@@ -129,13 +129,17 @@ static hpa_t pop_table(uint64_t *list)
 	return table;
 }
 
-/* Only where chunks are split again before what they were is settled, there may be none set aside. */
+/* Only where chunks are split again before what they were is settled, there may be none left. */
 static hpa_t take_table(struct guest_ram *ram)
 {
 	hpa_t table;
 
 	if (ram->spare_table)
 		return pop_table(&ram->spare_table);
+	if (ram->promised_tables) {
+		ram->promised_tables--;
+		return phys_take_frame();
+	}
 	table = phys_alloc(1, 1);
 	ram->surplus += !hpa_is_none(table);
 	return table;
@@ -183,16 +187,13 @@ static int create_leaves(struct guest_ram *ram)
 	return window_create(&ram->window, virt_to_phys(ram->leaves));
 }
 
-static int stock_tables(struct guest_ram *ram, uint64_t count)
+static int promise_tables(struct guest_ram *ram, uint64_t count)
 {
-	while (count--) {
-		hpa_t table = phys_alloc(1, 1);
+	int err = phys_reserve_frames(count);
 
-		if (hpa_is_none(table))
-			return -E_NOMEM;
-		push_table(&ram->spare_table, table);
-	}
-	return 0;
+	if (!err)
+		ram->promised_tables = count;
+	return err;
 }
 
 int guest_ram_create(struct guest_ram *ram, uint64_t size, bool gives, const struct guest_ram_view *view, void *ctx)
@@ -207,7 +208,7 @@ int guest_ram_create(struct guest_ram *ram, uint64_t size, bool gives, const str
 	ram->whole = chunks;
 	err = create_leaves(ram);
 	if (!err && gives)
-		err = stock_tables(ram, chunks - 1);
+		err = promise_tables(ram, chunks - 1);
 	if (err) {
 		guest_ram_destroy(ram);
 		return err;
@@ -307,6 +308,7 @@ void guest_ram_destroy(struct guest_ram *ram)
 	phys_unreserve(ram->whole);
 	while (ram->spare_table)
 		phys_free(pop_table(&ram->spare_table), 1);
+	phys_unreserve_frames(ram->promised_tables);
 	free_leaves(ram);
 	ram->size = 0;
 }

@@ -80,6 +80,14 @@ static void free_page(hpa_t page)
 	phys_free(page, 1);
 }
 
+static hpa_t promised_page(void)
+{
+	hpa_t page = phys_take_frame();
+
+	memset(phys_to_virt(page), 0, PAGE_SIZE);
+	return page;
+}
+
 static const void *map_firmware(hpa_t hpa, uint64_t size)
 {
 	return mmio_map(hpa, size, MAP_READONLY);
@@ -313,7 +321,8 @@ static void report_mitigations(void)
 /* Without it no guest runs, but the shell does: who looks for the reason has a keyboard and the log. */
 static bool enable_virtualization(void)
 {
-	static const struct virt_pages pages = {zeroed_page, free_page};
+	static const struct virt_pages pages = {zeroed_page, free_page, phys_reserve_frames, phys_unreserve_frames,
+						promised_page};
 	struct virt_wish wish = {config.hv.vpid, config.hv.preemption_timer, config.hv.apicv, config.hv.mitigations};
 	const struct virt_features *f = virt_features();
 	char why[240];

@@ -137,6 +137,16 @@ hpa_t vm_memory_find(struct vm *vm, gpa_t gpa)
 	return guest_ram_find(&vm->ram, ram_offset(gpa.value));
 }
 
+int vm_memory_allow_code(struct vm *vm, gpa_t gpa)
+{
+	int err;
+
+	spin_lock(&vm->ram.lock);
+	err = virt_space_allow_code(vm->space, gpa);
+	spin_unlock(&vm->ram.lock);
+	return err;
+}
+
 void vm_memory_reset(struct vm *vm)
 {
 	for (unsigned i = 0; i < vm->mem.count; i++)
@@ -180,16 +190,10 @@ static int map_apics(struct vm *vm)
 	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
 }
 
-/* Page tables for what there is beside RAM in large leaves. */
-static uint64_t more_tables(const struct vm_config *c)
+/* Chunks that may come to be shown page by page. */
+static uint64_t chunks_in_pages(const struct vm_config *c)
 {
-	uint64_t count = IOAPIC_TABLES;
-
-	if (c->peer_count)
-		count += PC_SHARED_TABLES;
-	if (c->balloon) /* each chunk may be shown page by page */
-		count += guest_ram_cost(c->memory) / PHYS_CHUNK;
-	return count;
+	return c->balloon || virt_features()->code_in_pages ? guest_ram_cost(c->memory) / PHYS_CHUNK : 0;
 }
 
 int vm_memory_create(struct vm *vm, char *why, size_t size)
@@ -209,7 +213,9 @@ int vm_memory_create(struct vm *vm, char *why, size_t size)
 	}
 	vm->apic_access = phys_alloc(1, 1);
 	vm->ioapic_page = phys_alloc(1, 1);
-	vm->space = virt_space_create(vm->config->memory, more_tables(vm->config));
+	vm->space =
+	    virt_space_create(vm->config->memory, IOAPIC_TABLES + (vm->config->peer_count ? PC_SHARED_TABLES : 0),
+			      chunks_in_pages(vm->config));
 	if (hpa_is_none(vm->apic_access) || hpa_is_none(vm->ioapic_page) || !vm->space || map_memory(vm) ||
 	    map_apics(vm)) {
 		snprintf(why, size, "no memory for the VM's page tables");

@@ -11,6 +11,8 @@
 /* As vm->config says. 0, or negative with `why`; then, too, vm_memory_destroy() gives back what there is. */
 int vm_memory_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 void vm_memory_destroy(struct vm *vm);
+/* The guest may run code at gpa, where it has memory: virt_space_allow_code(). Any CPU, without the memory's lock. */
+int vm_memory_allow_code(struct vm *vm, gpa_t gpa) MUST_CHECK;
 /* All of it is zero again, and not there until it is touched. No vCPU runs, no device works. Holding no lock. */
 void vm_memory_reset(struct vm *vm);
 /* Where RAM is that is there, and stays there as long as the VM does if it has no balloon; else HPA_NONE. */

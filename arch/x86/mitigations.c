@@ -43,31 +43,31 @@
  * What older processors can't say themselves, since IA32_ARCH_CAPABILITIES or the bit came later: Intel's list
  * "Affected Processors: Transient Execution Attacks", family 6. All others are taken as affected unless they deny it.
  */
-enum { NO_L1TF = 1, NO_MDS = 2, NO_PBRSB = 4, HAS_RFDS = 8 };
+enum { NO_L1TF = 1, NO_MDS = 2, NO_PBRSB = 4, HAS_RFDS = 8, NO_ITLB = 16 };
 
 static const struct {
 	uint8_t model, what;
 } models[] = {
-    {0x37, NO_L1TF},				    /* Silvermont */
-    {0x4a, NO_L1TF},				    /* Silvermont, mobile */
-    {0x4c, NO_L1TF},				    /* Airmont */
-    {0x4d, NO_L1TF},				    /* Silvermont, servers */
-    {0x57, NO_L1TF},				    /* Knights Landing */
-    {0x5a, NO_L1TF},				    /* Airmont, mobile */
-    {0x5c, NO_L1TF | NO_MDS | HAS_RFDS},	    /* Goldmont */
-    {0x5f, NO_L1TF | NO_MDS | HAS_RFDS},	    /* Goldmont, servers */
-    {0x75, NO_L1TF},				    /* Airmont, network processors */
-    {0x7a, NO_L1TF | NO_MDS | NO_PBRSB | HAS_RFDS}, /* Goldmont Plus */
-    {0x85, NO_L1TF},				    /* Knights Mill */
-    {0x86, NO_PBRSB | HAS_RFDS},		    /* Tremont, servers */
-    {0x96, NO_PBRSB | HAS_RFDS},		    /* Tremont */
-    {0x97, HAS_RFDS},				    /* Alder Lake */
-    {0x9a, HAS_RFDS},				    /* Alder Lake, mobile */
-    {0x9c, NO_PBRSB | HAS_RFDS},		    /* Tremont, low power */
-    {0xb7, HAS_RFDS},				    /* Raptor Lake */
-    {0xba, HAS_RFDS},				    /* Raptor Lake P */
-    {0xbe, HAS_RFDS},				    /* Gracemont */
-    {0xbf, HAS_RFDS},				    /* Raptor Lake S */
+    {0x37, NO_L1TF | NO_ITLB},				      /* Silvermont */
+    {0x4a, NO_L1TF | NO_ITLB},				      /* Silvermont, mobile */
+    {0x4c, NO_L1TF | NO_ITLB},				      /* Airmont */
+    {0x4d, NO_L1TF | NO_ITLB},				      /* Silvermont, servers */
+    {0x57, NO_L1TF},					      /* Knights Landing */
+    {0x5a, NO_L1TF | NO_ITLB},				      /* Airmont, mobile */
+    {0x5c, NO_L1TF | NO_MDS | HAS_RFDS | NO_ITLB},	      /* Goldmont */
+    {0x5f, NO_L1TF | NO_MDS | HAS_RFDS | NO_ITLB},	      /* Goldmont, servers */
+    {0x75, NO_L1TF | NO_ITLB},				      /* Airmont, network processors */
+    {0x7a, NO_L1TF | NO_MDS | NO_PBRSB | HAS_RFDS | NO_ITLB}, /* Goldmont Plus */
+    {0x85, NO_L1TF},					      /* Knights Mill */
+    {0x86, NO_PBRSB | HAS_RFDS},			      /* Tremont, servers */
+    {0x96, NO_PBRSB | HAS_RFDS},			      /* Tremont */
+    {0x97, HAS_RFDS},					      /* Alder Lake */
+    {0x9a, HAS_RFDS},					      /* Alder Lake, mobile */
+    {0x9c, NO_PBRSB | HAS_RFDS},			      /* Tremont, low power */
+    {0xb7, HAS_RFDS},					      /* Raptor Lake */
+    {0xba, HAS_RFDS},					      /* Raptor Lake P */
+    {0xbe, HAS_RFDS},					      /* Gracemont */
+    {0xbf, HAS_RFDS},					      /* Raptor Lake S */
 };
 
 /* SDM Vol. 2A, CPUID leaf 1: the extended model counts in family 6 (and 15, which is older than VT-x's EPT). */
@@ -208,6 +208,16 @@ static struct verdict judge_l1d(const struct speculation_facts *f)
 	return (struct verdict){true, possible, "L1TF"};
 }
 
+/* CVE-2018-12207; Intel, "Machine Check Error Avoidance on Page Size Change". */
+static struct verdict judge_itlb(const struct speculation_facts *f)
+{
+	if (f->arch_caps & CAP_PSCHANGE_MC_NO)
+		return (struct verdict){false, true, "PSCHANGE_MC_NO"};
+	if (model_has(f, NO_ITLB))
+		return (struct verdict){false, true, "a model without it"};
+	return (struct verdict){true, true, "no PSCHANGE_MC_NO; code in pages of 4 KiB"};
+}
+
 /* --- the plan ----------------------------------------------------------------------------------------------------- */
 
 static void choose(struct mitigation_plan *plan, enum mitigation m, const struct mitigation_wish *wish,
@@ -269,13 +279,14 @@ void mitigations_choose(struct mitigation_plan *plan, const struct speculation_f
 	choose(plan, MITIGATION_TSX, wish, judge_tsx(f));
 	choose(plan, MITIGATION_VERW, wish, judge_verw(f, mitigation_is_on(plan, MITIGATION_TSX), wish->all));
 	choose(plan, MITIGATION_L1D, wish, judge_l1d(f));
+	choose(plan, MITIGATION_ITLB, wish, judge_itlb(f));
 	plan_registers(plan, f);
 	plan->threads_leak = smt ? threads_leak(f) : NULL;
 }
 
 const char *mitigation_name(enum mitigation m)
 {
-	static const char *const names[] = {"ibrs", "bhi", "rsb", "ibpb", "stibp", "tsx", "verw", "l1d"};
+	static const char *const names[] = {"ibrs", "bhi", "rsb", "ibpb", "stibp", "tsx", "verw", "l1d", "itlb"};
 
 	_Static_assert(ARRAY_SIZE(names) == MITIGATIONS, "one each");
 	return names[m];

@@ -21,6 +21,7 @@ enum mitigation {
 	MITIGATION_TSX,	  /* no transactions, which guests are not shown: nothing of TAA is left */
 	MITIGATION_VERW,  /* buffers of the core hold nothing of Vireo's or of another VM's when a guest is entered */
 	MITIGATION_L1D,	  /* nor does the L1 data cache */
+	MITIGATION_ITLB,  /* no guest stops the machine by a page of code that changes its size: a machine check */
 	MITIGATIONS
 };
 

@@ -31,6 +31,7 @@ struct virt_features {
 	bool spec_ctrl_plain;	      /* while a guest runs it holds what the guest wrote, and no bit of ours */
 	uint64_t arch_caps;	      /* what guests read from IA32_ARCH_CAPABILITIES, if they are shown it */
 	uint32_t speculation;	      /* CPUID.(7,0):EDX: what of the same guests are shown */
+	bool code_in_pages;	      /* guests' code is mapped in pages of 4 KiB only: virt_space_allow_code() */
 };
 
 /* What of the optional features the user wants (vireo.conf). */
@@ -56,6 +57,9 @@ void virt_report(void (*line)(const char *text), bool all);
 struct virt_pages {
 	hpa_t (*alloc)(void);
 	void (*free)(hpa_t page);
+	int (*promise)(uint64_t count);	 /* of pages, which nobody else gets then: 0 or -E_NOMEM */
+	void (*release)(uint64_t count); /* promised ones */
+	hpa_t (*take)(void);		 /* one of the promised, which never fails */
 };
 void virt_set_pages(const struct virt_pages *pages);
 
@@ -65,8 +69,11 @@ enum { VIRT_READ = 1, VIRT_WRITE = 2, VIRT_EXEC = 4, VIRT_RWX = 7 };
 
 struct cpu;
 struct virt_space; /* one guest's second-level page tables */
-/* For a guest with `size` bytes of RAM: the page tables to map them are set aside here, and `more`. NULL: no memory. */
-struct virt_space *virt_space_create(uint64_t size, uint64_t more);
+/*
+ * For a guest with `size` bytes of RAM: the page tables to map them are set aside here, and `more`; `splits` further
+ * ones are promised, for what was mapped as one and comes to be mapped in pages. NULL: no memory.
+ */
+struct virt_space *virt_space_create(uint64_t size, unsigned more, uint64_t splits);
 void virt_space_destroy(struct virt_space *space);
 /*
  * One change at a time; the caller sees to that. vCPUs may run meanwhile, but for taking rights away. What is unmapped
@@ -75,6 +82,11 @@ void virt_space_destroy(struct virt_space *space);
 /* Maps RAM with the memory types the MTRRs say. -E_EXIST, -E_NOMEM (nothing mapped). */
 int virt_space_map(struct virt_space *space, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights) MUST_CHECK;
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights) MUST_CHECK;
+/*
+ * A fetch from gpa was refused. Where code is mapped in pages only (virt_features), what was mapped with VIRT_EXEC in a
+ * larger leaf is split, and the fetch succeeds from now on. Elsewhere nothing happens. -E_NOMEM.
+ */
+int virt_space_allow_code(struct virt_space *space, gpa_t gpa) MUST_CHECK;
 /* Takes what is mapped in the range away. -E_NOMEM only when the ends lie inside of what was mapped as one. */
 int virt_space_unmap(struct virt_space *space, gpa_t gpa, uint64_t size) MUST_CHECK;
 /* The same, but in tables that it keeps: what is mapped there again, page by page, needs no memory. */

@@ -10,6 +10,7 @@
 #include "hv/exit/table.h"
 #include "hv/guest_walk.h"
 #include "hv/vm.h"
+#include "hv/vm_memory.h"
 
 /* Who answers at a guest-physical address; *range NULL: the vCPU's local APIC. False: nobody. */
 static inline bool find_target(struct vcpu *v, uint64_t gpa, unsigned size, const struct bus_range **range)
@@ -235,6 +236,9 @@ static enum outcome touch_memory(struct vcpu *v, uint64_t gpa, uint64_t q)
 		vm_vga_touched(v->vm, gpa);
 	if ((q & EPT_NMI_UNBLOCKED) && !virt_event_pending(&v->virt))
 		virt_block_nmi();
+	if ((q & EPT_FETCH) && vm_memory_allow_code(v->vm, GPA(gpa)))
+		return vm_kill(v, "no memory for page tables of code at guest-physical 0x%llx",
+			       (unsigned long long)gpa);
 	return OUTCOME_RETRY;
 }
 

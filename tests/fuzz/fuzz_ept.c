@@ -13,7 +13,7 @@
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define MAX_OPS 24
-enum { MAP, UNMAP, PROTECT };
+enum { MAP, UNMAP, PROTECT, ALLOW };
 
 struct op {
 	uint8_t kind, rights;
@@ -104,6 +104,8 @@ static void compare_at(uint64_t gpa)
 	check(mapped == !ept_lookup(&ept, GPA(gpa), &leaf));
 	if (!mapped)
 		return;
+	if (ept.code_in_pages && leaf.size > 4096)
+		rights &= ~(unsigned)EPT_EXEC;
 	check(leaf.hpa.value + (gpa - leaf.gpa.value) == hpa && leaf.rights == rights);
 	check(leaf.hpa.value % leaf.size == 0 && leaf.gpa.value % leaf.size == 0);
 	end = mtrr_uniform_size(&mtrr, leaf.hpa, leaf.size, &type);
@@ -118,6 +120,23 @@ static void compare(void)
 		compare_at(edge[i]);
 		compare_at(edge[i] - 4096);
 	}
+}
+
+/* What it changes is the size of leaves alone. */
+static void allow_code(void)
+{
+	uint64_t gpa = address(), hpa;
+	struct ept_leaf leaf;
+	unsigned rights;
+	int err;
+
+	left = next() & 64 ? next() % 3 : 100000;
+	err = ept_allow_code(&ept, GPA(gpa));
+	check(!err || (err == -E_NOMEM && ept.code_in_pages));
+	if (!err && model(gpa, &hpa, &rights) && rights & EPT_EXEC)
+		check(!ept_lookup(&ept, GPA(gpa), &leaf) && leaf.rights == rights);
+	compare_at(gpa);
+	compare();
 }
 
 /* Is any part, or every part, of the range mapped? What is mapped changes at edges only. */
@@ -141,11 +160,15 @@ static void step(void)
 {
 	uint8_t b = next();
 	uint64_t a = address(), z = address();
-	struct op o = {b % 3, b >> 2 & 1 ? EPT_RWX : EPT_READ, a < z ? a : z, 0, a < z ? z - a : a - z};
+	struct op o = {b % 4, b >> 2 & 1 ? EPT_RWX : EPT_READ, a < z ? a : z, 0, a < z ? z - a : a - z};
 	unsigned before = live;
 	bool any = false, all = false;
 	int err;
 
+	if (o.kind == ALLOW) {
+		allow_code();
+		return;
+	}
 	if (o.kind == MAP) /* an odd distance (of little memory, for speed), 2 MiB, or none */
 		o.hpa = o.gpa + (b & 16 && o.size < 16 * MIB ? 4096 : b & 8 ? 2 * MIB : 0);
 	left = b & 64 ? next() % 16 : 100000;
@@ -182,14 +205,17 @@ static void choose_types(void)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static const struct ept_pages pages = {take, give, NULL};
+	uint8_t how;
 
 	in = data;
 	in_size = size;
 	live = done_count = edges = 0;
 	left = 1;
 	choose_types();
-	check(!ept_init(&ept, &pages, VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_2M | (next() & 1 ? VMX_EPT_1G : 0), 46,
-			false));
+	how = next();
+	check(
+	    !ept_init(&ept, &pages, VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_2M | (how & 1 ? VMX_EPT_1G : 0), 46, false));
+	ept.code_in_pages = how & 2;
 	while (in_size && done_count < MAX_OPS)
 		step();
 	ept_destroy(&ept);

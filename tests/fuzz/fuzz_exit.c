@@ -16,6 +16,7 @@ static uint64_t cr2;
 
 #include "hv/exit/qualification.h"
 #include "hv/exit/table.h"
+#include "hv/vm_memory.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/input.h"
 #include "tests/unit/fake_virt.h"
@@ -122,6 +123,11 @@ void vlapic_mmio_write(struct vlapic *v, uint32_t offset, unsigned size, uint64_
 void pv_take_eoi(struct vcpu *v)
 {
 	REQUIRE(v == &vcpu);
+}
+int vm_memory_allow_code(struct vm *machine, gpa_t gpa)
+{
+	REQUIRE(machine == &vm && gpa.value == fake.gpa && (fake.qualification & EPT_FETCH));
+	return 0;
 }
 void vm_vga_touched(struct vm *machine, uint64_t gpa)
 {

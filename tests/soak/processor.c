@@ -135,11 +135,11 @@ static void set_shared(struct virt_space *space, uint64_t gpa, uint64_t size, ui
 			space->page[(gpa - PC_SHARED_MEMORY) / PAGE_SIZE] = hpa;
 }
 
-struct virt_space *virt_space_create(uint64_t size, uint64_t more)
+struct virt_space *virt_space_create(uint64_t size, unsigned more, uint64_t splits)
 {
 	struct virt_space *space = processor_no_memory() ? NULL : calloc(1, sizeof(*space));
 
-	(void)size, (void)more;
+	(void)size, (void)more, (void)splits;
 	spaces += space != NULL;
 	return space;
 }
@@ -199,6 +199,12 @@ void virt_space_settle(struct virt_space *space)
 	for (unsigned i = 0; i < ARRAY_SIZE(loaded); i++)
 		if (loaded[i] && loaded[i]->v->space == space && virt_vcpu_renewed(loaded[i]->v) < space->unmapped)
 			sim_fail("memory is given back that a vCPU on CPU %u can still reach", i);
+}
+
+int virt_space_allow_code(struct virt_space *space, gpa_t gpa)
+{
+	(void)space, (void)gpa;
+	return 0;
 }
 
 int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsigned rights)

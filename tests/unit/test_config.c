@@ -696,7 +696,7 @@ static const struct mitigation_wish *wish(const char *value)
 
 #define MITIGATION_WORDS                                                                                               \
 	"', expected off, or auto or all, perhaps with no-ibrs, no-bhi, no-rsb, no-ibpb, no-stibp, no-tsx, no-verw, "  \
-	"no-l1d behind it, such as auto, no-l1d"
+	"no-l1d, no-itlb behind it, such as auto, no-l1d"
 
 static void mitigations(void **s)
 {

@@ -324,6 +324,48 @@ static void test_clear(void **state)
 	assert_int_equal(live, before);
 }
 
+/* Code that lies in large leaves can't be run until its pages are leaves of their own. */
+static void test_code_in_pages(void **state)
+{
+	struct ept_leaf leaf;
+	unsigned before;
+
+	(void)state;
+	ept.code_in_pages = true;
+	assert_int_equal(map(0, GIB, 2 * GIB), 0);
+	assert_int_equal(ept_map(&ept, GPA(4 * GIB), HPA(4 * GIB), 2 * MIB, EPT_READ | EPT_WRITE, &wb), 0);
+	expect_mapped(GIB + 5, 2 * GIB + 5, EPT_READ | EPT_WRITE, MEMORY_WB);
+	left = 1; /* of the two tables that it takes */
+	assert_int_equal(ept_allow_code(&ept, GPA(GIB + 2 * MIB)), -E_NOMEM);
+	left = UNLIMITED;
+	expect_mapped(GIB + 2 * MIB, 2 * GIB + 2 * MIB, EPT_READ | EPT_WRITE, MEMORY_WB);
+	assert_int_equal(ept_allow_code(&ept, GPA(GIB + 2 * MIB + 7)), 0);
+	for (unsigned i = 0; i < 512; i++)
+		expect_mapped(GIB + 2 * MIB + i * 4096, 2 * GIB + 2 * MIB + i * 4096, EPT_RWX, MEMORY_WB);
+	expect_mapped(GIB + 2 * MIB - 1, 2 * GIB + 2 * MIB - 1, EPT_READ | EPT_WRITE, MEMORY_WB);
+	expect_mapped(GIB + 4 * MIB, 2 * GIB + 4 * MIB, EPT_READ | EPT_WRITE, MEMORY_WB);
+	before = live;
+	assert_int_equal(ept_allow_code(&ept, GPA(GIB + 2 * MIB)), 0); /* another vCPU was there before */
+	assert_int_equal(ept_allow_code(&ept, GPA(4 * GIB)), 0);       /* is no code */
+	assert_int_equal(ept_allow_code(&ept, GPA(5 * GIB)), 0);
+	assert_int_equal(ept_allow_code(&ept, GPA(ept.gpa_limit)), 0);
+	assert_int_equal(live, before);
+	assert_int_equal(ept_lookup(&ept, GPA(4 * GIB), &leaf), 0);
+	assert_int_equal(leaf.size, 2 * MIB);
+	/* So it is when something else splits them, or changes their rights. */
+	assert_int_equal(ept_unmap(&ept, GPA(8 * MIB), 4096), 0);
+	expect_mapped(8 * MIB + 4096, GIB + 8 * MIB + 4096, EPT_RWX, MEMORY_WB);
+	assert_int_equal(ept_protect(&ept, GPA(16 * MIB), 2 * MIB, EPT_READ), 0);
+	assert_int_equal(ept_allow_code(&ept, GPA(16 * MIB)), 0);
+	expect_mapped(16 * MIB, GIB + 16 * MIB, EPT_READ, MEMORY_WB);
+	assert_int_equal(ept_protect(&ept, GPA(16 * MIB), 2 * MIB, EPT_RWX), 0);
+	expect_mapped(16 * MIB, GIB + 16 * MIB, EPT_READ | EPT_WRITE, MEMORY_WB);
+	assert_int_equal(ept_allow_code(&ept, GPA(16 * MIB)), 0);
+	expect_mapped(16 * MIB, GIB + 16 * MIB, EPT_RWX, MEMORY_WB);
+	assert_int_equal(ept_unmap(&ept, GPA(0), 5 * GIB), 0);
+	assert_int_equal(live, 1);
+}
+
 static void test_unmap(void **state)
 {
 	(void)state;
@@ -522,6 +564,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(test_limits, begin, end),
 	    cmocka_unit_test_setup_teardown(test_protect, begin, end),
 	    cmocka_unit_test_setup_teardown(test_clear, begin, end),
+	    cmocka_unit_test_setup_teardown(test_code_in_pages, begin, end),
 	    cmocka_unit_test_setup_teardown(test_unmap, begin, end),
 	    cmocka_unit_test_setup_teardown(test_map_undo, begin, end),
 	    cmocka_unit_test_setup_teardown(test_map_over_empty_tables, begin, end),

@@ -10,6 +10,7 @@
 
 #include "hv/exit/table.h"
 #include "hv/guest_walk.h"
+#include "hv/vm_memory.h"
 
 #define PAGES	   4
 #define LINEAR	   0x10000ULL
@@ -30,6 +31,8 @@ static uint32_t fault_code;
 static int fault_error;
 
 static unsigned reads, writes, touched, nmi_blocks, eois_taken;
+static uint64_t fetched; /* where the guest is allowed to run code */
+static int fetch_error;
 static uint64_t read_answer, written, last_at;
 static unsigned last_size;
 static int fetch_answer;
@@ -67,6 +70,12 @@ void virt_advance_by(uint64_t length)
 void virt_block_nmi(void)
 {
 	nmi_blocks++;
+}
+int vm_memory_allow_code(struct vm *machine, gpa_t gpa)
+{
+	assert_ptr_equal(machine, &vm);
+	fetched = gpa.value;
+	return fetch_error;
 }
 void vm_vga_touched(struct vm *machine, uint64_t gpa)
 {
@@ -468,6 +477,20 @@ static void memory_that_was_touched_is_tried_again(void **state)
 	assert_done(RUN(0, READ, ""), 0);
 }
 
+/* Where code lies in pages only, its large leaf is split: the other accesses to it go on as they are. */
+static void code_that_is_fetched_is_allowed(void **state)
+{
+	(void)state;
+	fetched = fetch_error = 0;
+	assert_done(RUN(2 * PAGE_SIZE, READ, ""), 0);
+	assert_int_equal(fetched, 0);
+	assert_done(RUN(2 * PAGE_SIZE + 7, BIT(2) | BIT(7), ""), 0);
+	assert_int_equal(fetched, 2 * PAGE_SIZE + 7);
+	fetch_error = -E_NOMEM;
+	assert_killed(RUN(2 * PAGE_SIZE, BIT(2) | BIT(7), ""), "page tables of code");
+	fetch_error = 0;
+}
+
 /* Bit 12: the IRET that unblocked NMIs will run again, and until then they are blocked. */
 static void an_iret_that_was_cut_short_blocks_nmis_again(void **state)
 {
@@ -551,6 +574,7 @@ int main(void)
 	    cmocka_unit_test_setup(the_local_apic_is_at_its_base, setup),
 	    cmocka_unit_test_setup(apic_access_exits_are_reads_and_writes, setup),
 	    cmocka_unit_test_setup(memory_that_was_touched_is_tried_again, setup),
+	    cmocka_unit_test_setup(code_that_is_fetched_is_allowed, setup),
 	    cmocka_unit_test_setup(an_iret_that_was_cut_short_blocks_nmis_again, setup),
 	    cmocka_unit_test_setup(memory_that_is_not_there_ends_the_vm, setup),
 	    cmocka_unit_test_setup(nobody_there_ends_the_vm, setup),

@@ -29,6 +29,7 @@
 #define IBRS_ALL   BIT(1)
 #define SKIP_L1D   BIT(3)
 #define MDS_NO	   BIT(5)
+#define PSCHANGE   BIT(6) /* PSCHANGE_MC_NO */
 #define TSX_CTRL   BIT(7)
 #define TAA_NO	   BIT(8)
 #define BHI_NO	   BIT(20)
@@ -45,67 +46,68 @@ static const struct mitigation_wish automatic = {0};
 struct processor {
 	const char *name;
 	struct speculation_facts facts;
-	enum mitigation_state expected[MITIGATIONS]; /* ibrs bhi rsb ibpb stibp tsx verw l1d */
+	enum mitigation_state expected[MITIGATIONS]; /* ibrs bhi rsb ibpb stibp tsx verw l1d itlb */
 	uint64_t host;
 	enum rsb_fill rsb;
 };
 
 static const struct processor processors[] = {
-    {"Sandy Bridge, no microcode", {.signature = 0x206a7}, {M, U, M, M, U, U, M, M}, 0, RSB_KEEP},
-    {"Sandy Bridge", {0x206a7, 0, OLD_EDX, 0, 0, true}, {ON, U, ON, ON, U, U, ON, ON}, 1, RSB_ALL},
+    {"Sandy Bridge, no microcode", {.signature = 0x206a7}, {M, U, M, M, U, U, M, M, ON}, 0, RSB_KEEP},
+    {"Sandy Bridge", {0x206a7, 0, OLD_EDX, 0, 0, true}, {ON, U, ON, ON, U, U, ON, ON, ON}, 1, RSB_ALL},
     {"Haswell, microcode of 2018",
      {0x306c3, RTM, OLD_EDX & ~MD_CLEAR, 0, 0, true},
-     {ON, U, ON, ON, U, U, M, ON},
+     {ON, U, ON, ON, U, U, M, ON, ON},
      1,
      RSB_ALL},
-    {"Skylake client, as sold", {0x506e3, RTM, 0, 0, 0, true}, {M, U, M, M, U, U, M, M}, 0, RSB_KEEP},
-    {"Skylake client", {0x506e3, RTM, OLD_EDX, 0, 0, true}, {ON, U, ON, ON, U, U, ON, ON}, 1, RSB_ALL},
+    {"Skylake client, as sold", {0x506e3, RTM, 0, 0, 0, true}, {M, U, M, M, U, U, M, M, ON}, 0, RSB_KEEP},
+    {"Skylake client", {0x506e3, RTM, OLD_EDX, 0, 0, true}, {ON, U, ON, ON, U, U, ON, ON, ON}, 1, RSB_ALL},
     {"Skylake server with TSX_CTRL",
      {0x50654, RTM, NEW_EDX, 0, TSX_CTRL, true},
-     {ON, U, ON, ON, U, U, ON, ON}, /* VERW is there for MDS, so TSX may stay */
+     {ON, U, ON, ON, U, U, ON, ON, ON}, /* VERW is there for MDS, so TSX may stay */
      1,
      RSB_ALL},
-    {"Silvermont", {0x30679, 0, IBRS | STIBP | MD_CLEAR, 0, 0, false}, {ON, U, ON, ON, U, U, ON, U}, 1, RSB_ALL},
-    {"Goldmont", {0x506c9, 0, NEW_EDX & ~MD_CLEAR, 0, RFDS_CLEAR, false}, {ON, U, ON, ON, U, U, ON, U}, 1, RSB_ALL},
+    {"Silvermont", {0x30679, 0, IBRS | STIBP | MD_CLEAR, 0, 0, false}, {ON, U, ON, ON, U, U, ON, U, U}, 1, RSB_ALL},
+    {"Goldmont", {0x506c9, 0, NEW_EDX & ~MD_CLEAR, 0, RFDS_CLEAR, false}, {ON, U, ON, ON, U, U, ON, U, U}, 1, RSB_ALL},
     {"Goldmont Plus, RFDS not heard of",
      {0x706a1, 0, NEW_EDX & ~MD_CLEAR, 0, RDCL_NO | IBRS_ALL | SKIP_L1D, false},
-     {ON, ON, U, ON, U, U, M, U},
+     {ON, ON, U, ON, U, U, M, U, U},
      1,
      RSB_KEEP},
     {"Cascade Lake",
      {0x50657, RTM, NEW_EDX, 0, RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO | TSX_CTRL, true},
-     {ON, ON, ON, ON, U, ON, U, U}, /* no transactions, no TAA: VERW not needed */
+     {ON, ON, ON, ON, U, ON, U, U, ON}, /* no transactions, no TAA: VERW not needed */
      1,
      RSB_ONE},
     {"Cascade Lake, microcode of 2019",
      {0x50657, RTM, NEW_EDX, 0, RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO, true},
-     {ON, ON, ON, ON, U, U, ON, U},
+     {ON, ON, ON, ON, U, U, ON, U, ON},
      1,
      RSB_ONE},
     {"Ice Lake server",
-     {0x606a6, RTM, NEW_EDX, 0, RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO | TAA_NO | TSX_CTRL, true},
-     {ON, ON, ON, ON, U, U, U, U},
+     {0x606a6, RTM, NEW_EDX, 0, RDCL_NO | IBRS_ALL | SKIP_L1D | PSCHANGE | MDS_NO | TAA_NO | TSX_CTRL, true},
+     {ON, ON, ON, ON, U, U, U, U, U},
      1,
      RSB_ONE},
     {"Tiger Lake",
-     {0x806c1, 0, NEW_EDX, 0, RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO | TAA_NO, true},
-     {ON, ON, ON, ON, U, U, U, U},
+     {0x806c1, 0, NEW_EDX, 0, RDCL_NO | IBRS_ALL | SKIP_L1D | PSCHANGE | MDS_NO | TAA_NO, true},
+     {ON, ON, ON, ON, U, U, U, U, U},
      1,
      RSB_ONE},
     {"Alder Lake",
-     {0x90672, 0, NEW_EDX, BHI_CTRL, RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO | TAA_NO | RFDS_CLEAR, true},
-     {ON, ON, ON, ON, U, U, ON, U},
+     {0x90672, 0, NEW_EDX, BHI_CTRL, RDCL_NO | IBRS_ALL | SKIP_L1D | PSCHANGE | MDS_NO | TAA_NO | RFDS_CLEAR, true},
+     {ON, ON, ON, ON, U, U, ON, U, U},
      1 | BIT(10),
      RSB_ONE},
     {"Sapphire Rapids",
-     {0x806f8, RTM, NEW_EDX, BHI_CTRL, RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO | TAA_NO | PBRSB_NO | RFDS_NO, true},
-     {ON, ON, U, ON, U, U, U, U},
+     {0x806f8, RTM, NEW_EDX, BHI_CTRL, RDCL_NO | IBRS_ALL | SKIP_L1D | PSCHANGE | MDS_NO | TAA_NO | PBRSB_NO | RFDS_NO,
+      true},
+     {ON, ON, U, ON, U, U, U, U, U},
      1 | BIT(10),
      RSB_KEEP},
     {"one that is immune to all",
      {0xc0662, RTM, NEW_EDX, BHI_CTRL,
-      RDCL_NO | IBRS_ALL | SKIP_L1D | MDS_NO | TAA_NO | PBRSB_NO | RFDS_NO | BHI_NO | BIT(62), true},
-     {ON, U, U, ON, U, U, U, U},
+      RDCL_NO | IBRS_ALL | SKIP_L1D | PSCHANGE | MDS_NO | TAA_NO | PBRSB_NO | RFDS_NO | BHI_NO | BIT(62), true},
+     {ON, U, U, ON, U, U, U, U, U},
      1,
      RSB_KEEP},
 };

@@ -13,12 +13,15 @@
 #include "arch/x86/memory.h"
 #include "arch/x86/vmx/caps.h"
 
-#define LEVELS	      4
-#define ENTRIES	      512
-#define ENTRY_TYPE    3 /* shift of the memory type in a leaf */
-#define ENTRY_LARGE   BIT(7)
-#define ENTRY_A	      BIT(8)
-#define ENTRY_D	      BIT(9)
+#define LEVELS	    4
+#define ENTRIES	    512
+#define ENTRY_TYPE  3 /* shift of the memory type in a leaf */
+#define ENTRY_LARGE BIT(7)
+#define ENTRY_A	    BIT(8)
+#define ENTRY_D	    BIT(9)
+#define ENTRY_CODE                                                                                                     \
+	BIT(52) /* ignored by processors: a large leaf whose pages may have EPT_EXEC, once they are split              \
+		 */
 #define ENTRY_ADDRESS (((1ULL << 52) - 1) & ~(PAGE_SIZE - 1))
 
 /* One job of mapping, so that its many values travel together. */
@@ -83,6 +86,11 @@ static void link_table(uint64_t *entry, hpa_t table)
 	set_entry(entry, table.value | EPT_RWX);
 }
 
+static bool allows_level(const struct ept *ept, unsigned level)
+{
+	return level == 1 || (level == 2 && ept->caps & VMX_EPT_2M) || (level == 3 && ept->caps & VMX_EPT_1G);
+}
+
 /*
  * The absent entry for gpa at *level, with the tables above it made; *level is lower where there was an empty table.
  * NULL: no memory.
@@ -94,6 +102,8 @@ static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned *level)
 
 	if (at < *level)
 		*level = at;
+	while (!allows_level(ept, *level))
+		(*level)--;
 	while (at > *level) {
 		hpa_t table = ept->pages.alloc(ept->pages.ctx);
 
@@ -134,10 +144,22 @@ static bool clear_range(struct ept *ept, uint64_t *table, unsigned level, uint64
 	return is_empty(table);
 }
 
+/* What a leaf holds at `level` when pages would have `rights`. */
+static uint64_t rights_at(const struct ept *ept, unsigned level, uint64_t rights)
+{
+	return level > 1 && ept->code_in_pages && rights & EPT_EXEC ? (rights & ~(uint64_t)EPT_EXEC) | ENTRY_CODE
+								    : rights;
+}
+
+static uint64_t page_of(uint64_t leaf)
+{
+	return (leaf & ~(ENTRY_LARGE | ENTRY_CODE)) | (leaf & ENTRY_CODE ? EPT_EXEC : 0);
+}
+
 /* A large leaf becomes a table of the next size, with the same rights, type and flags. */
 static int split(struct ept *ept, uint64_t *entry, unsigned level)
 {
-	uint64_t leaf = level == 2 ? *entry & ~ENTRY_LARGE : *entry;
+	uint64_t leaf = level == 2 ? page_of(*entry) : *entry;
 	hpa_t table = ept->pages.alloc(ept->pages.ctx);
 	uint64_t *lower;
 
@@ -200,11 +222,6 @@ static int check_map(const struct ept *ept, const struct job *job)
 	return 0;
 }
 
-static bool allows_level(const struct ept *ept, unsigned level)
-{
-	return level == 1 || (level == 2 && ept->caps & VMX_EPT_2M) || (level == 3 && ept->caps & VMX_EPT_1G);
-}
-
 /*
  * Learns the type at job->hpa, looking ahead to the next multiple of 1 GiB only: no leaf reaches beyond, and the work
  * is bounded whatever the MTRRs' masks are.
@@ -227,14 +244,30 @@ static unsigned choose_level(const struct ept *ept, const struct job *job)
 	return 1;
 }
 
+/* All tables that the job's leaves lie in. Where one is of pages, it has room for all pages up to its end. */
+static int make_tables(struct ept *ept, struct job job)
+{
+	while (job.gpa < job.end) {
+		unsigned level;
+		uint64_t end;
+
+		learn_type(&job);
+		level = choose_level(ept, &job);
+		if (!make_entry(ept, job.gpa, &level))
+			return -E_NOMEM;
+		end = entry_end(job.gpa, level == 1 ? 2 : level, job.end);
+		job.hpa += end - job.gpa;
+		job.gpa = end;
+	}
+	return 0;
+}
+
 /*
- * The entry of the job's next leaf, and what belongs there; the job goes on behind it. NULL: no memory.
- *
  * IPAT (bit 6) stays 0: the guest's PAT is combined with the type given here, as PAT and MTRRs are combined natively
  * (29.3.7.2). A guest that maps memory uncached or write-combining for a device gets what it asked for, and write-back
  * RAM stays write-back. The guest's own MTRRs are virtual and do not count.
  */
-static uint64_t *next_leaf(struct ept *ept, struct job *job, uint64_t *leaf)
+static void map_leaf(struct ept *ept, struct job *job)
 {
 	unsigned level;
 	uint64_t *entry;
@@ -242,29 +275,24 @@ static uint64_t *next_leaf(struct ept *ept, struct job *job, uint64_t *leaf)
 	learn_type(job);
 	level = choose_level(ept, job);
 	entry = make_entry(ept, job->gpa, &level);
-	*leaf = job->hpa | job->flags | (uint64_t)job->type << ENTRY_TYPE | (level > 1 ? ENTRY_LARGE : 0);
+	set_entry(entry, job->hpa | rights_at(ept, level, job->flags) | (uint64_t)job->type << ENTRY_TYPE |
+			     (level > 1 ? ENTRY_LARGE : 0));
 	job->gpa += span(level);
 	job->hpa += span(level);
-	return entry;
 }
 
 /* All tables come first: what can't be mapped as a whole no processor has seen a part of. */
 static int map(struct ept *ept, struct job *job)
 {
-	struct job tables = *job;
-	uint64_t leaf, *entry;
 	int err = check_map(ept, job);
 
 	if (err)
 		return err;
-	while (tables.gpa < tables.end)
-		if (!next_leaf(ept, &tables, &leaf))
-			return -E_NOMEM;
-	while (job->gpa < job->end) {
-		entry = next_leaf(ept, job, &leaf);
-		set_entry(entry, leaf);
-	}
-	return 0;
+	learn_type(job);
+	err = make_tables(ept, *job);
+	while (!err && job->gpa < job->end)
+		map_leaf(ept, job);
+	return err;
 }
 
 int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, const struct mtrr_state *mtrr)
@@ -333,7 +361,7 @@ int ept_protect(struct ept *ept, gpa_t gpa, uint64_t size, unsigned rights)
 	for (uint64_t at = gpa.value; at < end; at = entry_end(at, level, end)) {
 		uint64_t *entry = walk(ept, at, &level);
 
-		set_entry(entry, (*entry & ~(uint64_t)EPT_RWX) | rights);
+		set_entry(entry, (*entry & ~(EPT_RWX | ENTRY_CODE)) | rights_at(ept, level, rights));
 	}
 	return 0;
 }
@@ -360,6 +388,20 @@ int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned 
 	}
 	for (uint64_t at = gpa.value; at < end; at += PAGE_SIZE)
 		set_entry(walk(ept, at, &level), leaf);
+	return 0;
+}
+
+int ept_allow_code(struct ept *ept, gpa_t gpa)
+{
+	while (gpa.value < ept->gpa_limit) {
+		unsigned level;
+		uint64_t *entry = walk(ept, gpa.value, &level);
+
+		if (!is_present(*entry) || !(*entry & ENTRY_CODE))
+			break;
+		if (split(ept, entry, level))
+			return -E_NOMEM;
+	}
 	return 0;
 }
 

@@ -29,6 +29,7 @@ struct ept {
 	uint64_t gpa_limit; /* guest-physical addresses lie below: 48 bits and the processor's width */
 	uint64_t hpa_limit;
 	bool accessed_dirty;
+	bool code_in_pages; /* leaves of more than 4 KiB grant no EPT_EXEC: ept_allow_code(). Set after ept_init */
 };
 
 struct ept_leaf {
@@ -87,6 +88,13 @@ int ept_clear(struct ept *ept, gpa_t gpa, uint64_t size) MUST_CHECK;
  */
 int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights,
 		 const struct mtrr_state *mtrr) MUST_CHECK;
+
+/*
+ * With code_in_pages: a larger leaf at gpa that was mapped with EPT_EXEC becomes leaves of 4 KiB around it that have
+ * it. Whatever splits such a leaf does the same. Else, and where there is no such leaf, nothing happens. -E_NOMEM:
+ * every translation is as it was.
+ */
+int ept_allow_code(struct ept *ept, gpa_t gpa) MUST_CHECK;
 
 /* The leaf that translates gpa; -E_NOENT: none. */
 int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf) MUST_CHECK;

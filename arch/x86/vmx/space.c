@@ -36,7 +36,12 @@ static hpa_t take_page(void *ctx)
 	struct virt_space *space = ctx;
 	hpa_t page = list_pop(&space->spare);
 
-	return page.value ? page : vmx.pages.alloc();
+	if (page.value)
+		return page;
+	if (!space->promised)
+		return vmx.pages.alloc();
+	space->promised--;
+	return vmx.pages.take();
 }
 
 /* It holds no entry any more, so it is zero. When nobody walks it any more it is kept for the next table. */
@@ -58,11 +63,15 @@ static void drop_pages(struct virt_space *space)
 	virt_space_settle(space);
 	while (space->spare.value)
 		vmx.pages.free(list_pop(&space->spare));
+	vmx.pages.release(space->promised);
 }
 
-/* Sets `count` pages aside. */
-static int stock(struct virt_space *space, uint64_t count)
+/* Sets `count` pages aside, and has `more` promised. */
+static int stock(struct virt_space *space, uint64_t count, uint64_t more)
 {
+	if (vmx.pages.promise(more))
+		return -E_NOMEM;
+	space->promised = more;
 	while (count--) {
 		hpa_t page = vmx.pages.alloc();
 
@@ -81,7 +90,7 @@ static void new_generation(struct virt_space *space)
 	atomic_store(&space->generation, atomic_fetch_add(&last, 1) + 1);
 }
 
-struct virt_space *virt_space_create(uint64_t size, uint64_t more)
+struct virt_space *virt_space_create(uint64_t size, unsigned more, uint64_t splits)
 {
 	hpa_t page = vmx.pages.alloc();
 	struct virt_space *space;
@@ -94,12 +103,13 @@ struct virt_space *virt_space_create(uint64_t size, uint64_t more)
 	new_generation(space);
 	space->number = atomic_load(&space->generation);
 	pages.ctx = space;
-	if (stock(space, ept_tables_for(size) + more) ||
+	if (stock(space, ept_tables_for(size) + more, splits) ||
 	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
 		drop_pages(space);
 		vmx.pages.free(page);
 		return NULL;
 	}
+	space->ept.code_in_pages = vmx.features.code_in_pages;
 	return space;
 }
 
@@ -142,6 +152,11 @@ int virt_space_protect(struct virt_space *space, gpa_t gpa, uint64_t size, unsig
 
 	new_generation(space);
 	return err;
+}
+
+int virt_space_allow_code(struct virt_space *space, gpa_t gpa)
+{
+	return ept_allow_code(&space->ept, gpa);
 }
 
 int virt_space_redirect(struct virt_space *space, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned rights)
