@@ -129,13 +129,13 @@ static hpa_t pop_table(uint64_t *list)
 	return table;
 }
 
-/* Only where chunks are split again before what they were is settled, there may be none left. */
+/* None is left only where chunks are split again before their old tables have settled. */
 static hpa_t take_table(struct guest_ram *ram)
 {
 	hpa_t table;
 
-	if (ram->spare_table)
-		return pop_table(&ram->spare_table);
+	if (ram->spare_tables)
+		return pop_table(&ram->spare_tables);
 	if (ram->promised_tables) {
 		ram->promised_tables--;
 		return phys_take_frame();
@@ -152,15 +152,15 @@ static void keep_table(struct guest_ram *ram, hpa_t table)
 		ram->surplus--;
 		phys_free(table, 1);
 	} else {
-		push_table(&ram->spare_table, table);
+		push_table(&ram->spare_tables, table);
 	}
 }
 
 /* Of chunks that have none any more. */
 static void keep_old_tables(struct guest_ram *ram)
 {
-	while (ram->old_table)
-		keep_table(ram, pop_table(&ram->old_table));
+	while (ram->old_tables)
+		keep_table(ram, pop_table(&ram->old_tables));
 }
 
 /* --- creation ----------------------------------------------------------------------------------------------------- */
@@ -306,8 +306,8 @@ void guest_ram_destroy(struct guest_ram *ram)
 	if (!hpa_is_none(ram->first))
 		phys_give_chunk(ram->first);
 	phys_unreserve(ram->whole);
-	while (ram->spare_table)
-		phys_free(pop_table(&ram->spare_table), 1);
+	while (ram->spare_tables)
+		phys_free(pop_table(&ram->spare_tables), 1);
 	phys_unreserve_frames(ram->promised_tables);
 	free_leaves(ram);
 	ram->size = 0;
@@ -595,7 +595,7 @@ static void join(struct guest_ram *ram, uint64_t offset, entry_t *place, uint64_
 
 	put(place, value);
 	(void)!ram->view->hide(ram->ctx, ALIGN_DOWN(offset, PHYS_CHUNK), PHYS_CHUNK);
-	push_table(&ram->old_table, table);
+	push_table(&ram->old_tables, table);
 	ram->split--;
 }
 
@@ -725,12 +725,12 @@ void guest_ram_discard(struct guest_ram *ram, uint64_t offset, struct guest_ram_
 
 bool guest_ram_is_forgotten(const struct guest_ram *ram, const struct cpu *cpu)
 {
-	return !ram->old_table || window_is_forgotten(&ram->window, cpu);
+	return !ram->old_tables || window_is_forgotten(&ram->window, cpu);
 }
 
 bool guest_ram_is_settled(const struct guest_ram *ram, const struct guest_ram_batch *batch)
 {
-	return !batch->count && !ram->old_table;
+	return !batch->count && !ram->old_tables;
 }
 
 /*

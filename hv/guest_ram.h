@@ -37,19 +37,19 @@ struct guest_ram {
 	struct spinlock lock; /* one fills, and `show` changes page tables, at a time; what is there is found without */
 	const struct guest_ram_view *view;
 	void *ctx;
-	uint64_t size;		  /* bytes, whole chunks */
-	uint64_t whole;		  /* chunks that are promised or taken as a whole */
-	uint64_t touched;	  /* of them taken */
-	uint64_t split;		  /* chunks that have a table of pages */
-	uint64_t old_table;	  /* the last one of a chunk that has none any more; linked to the others; 0: none */
-	uint64_t spare_table;	  /* the last of those that nobody uses, linked likewise */
-	uint64_t promised_tables; /* frames for further ones */
-	uint64_t surplus;	  /* tables beyond those that were promised */
-	uint64_t frames;	  /* pages that are there of split chunks */
-	uint64_t away;		  /* pages that were given away */
-	uint64_t zero_ticks;	  /* spent zeroing since the last start */
-	hpa_t first;		  /* the first chunk, there from creation on */
-	uint64_t first_zeroed;	  /* bytes from its start that are zero though nobody filled them */
+	uint64_t size;		       /* bytes, whole chunks */
+	uint64_t whole;		       /* chunks that are promised or taken as a whole */
+	uint64_t touched;	       /* of them taken */
+	uint64_t split;		       /* chunks that have a table of pages */
+	uint64_t old_tables;	       /* list: of chunks that have none any more, until that is settled; 0: none */
+	uint64_t spare_tables;	       /* list: used by nobody */
+	uint64_t promised_tables;      /* frames that are promised for further ones */
+	uint64_t surplus;	       /* tables in use or spare beyond those that were promised */
+	uint64_t frames;	       /* pages that are there of split chunks */
+	uint64_t away;		       /* pages that were given away */
+	uint64_t zero_ticks;	       /* spent zeroing since the last start */
+	hpa_t first;		       /* the first chunk, there from creation on */
+	uint64_t first_zeroed;	       /* bytes from its start that are zero though nobody filled them */
 	_Atomic uint32_t first_filled; /* its pieces, one bit each */
 	uint64_t *leaves;	       /* a page for each GiB, as a PDPT: what its chunks are (guest_ram.c) */
 	struct window window;	       /* on which the hypervisor sees all this */

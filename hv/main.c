@@ -321,8 +321,13 @@ static void report_mitigations(void)
 /* Without it no guest runs, but the shell does: who looks for the reason has a keyboard and the log. */
 static bool enable_virtualization(void)
 {
-	static const struct virt_pages pages = {zeroed_page, free_page, phys_reserve_frames, phys_unreserve_frames,
-						promised_page};
+	static const struct virt_pages pages = {
+	    .alloc = zeroed_page,
+	    .free = free_page,
+	    .promise = phys_reserve_frames,
+	    .release = phys_unreserve_frames,
+	    .take = promised_page,
+	};
 	struct virt_wish wish = {config.hv.vpid, config.hv.preemption_timer, config.hv.apicv, config.hv.mitigations};
 	const struct virt_features *f = virt_features();
 	char why[240];

@@ -54,8 +54,8 @@ static uint64_t part_of(const struct guest_region *r, uint64_t gpa, uint64_t *si
 
 /*
  * RAM that has just been filled becomes visible to the guest where it has addresses for it. All that is filled at a
- * time lies in one region, or reaches over its end at most: this is one range, mapped or not. Page tables have been set
- * aside for all of RAM; only a chunk of mixed memory types needs more.
+ * time lies in one region, or reaches over its end at most: this is one range, mapped or not. Page tables have been
+ * promised for all of RAM (more_tables); only a chunk of mixed memory types may need one more.
  */
 static int show_ram(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
 {
@@ -190,10 +190,13 @@ static int map_apics(struct vm *vm)
 	return virt_space_map(vm->space, GPA(PC_LAPIC_ADDRESS), vm->apic_access, PAGE_SIZE, VIRT_READ | VIRT_WRITE);
 }
 
-/* Chunks that may come to be shown page by page. */
-static uint64_t chunks_in_pages(const struct vm_config *c)
+/* Page tables for what RAM in large leaves does not take. The first chunk is always shown in pages, and has its own. */
+static uint64_t more_tables(const struct vm_config *c)
 {
-	return c->balloon || virt_features()->code_in_pages ? guest_ram_cost(c->memory) / PHYS_CHUNK : 0;
+	bool in_pages = c->balloon || virt_features()->code_in_pages;
+
+	return IOAPIC_TABLES + (c->peer_count ? PC_SHARED_TABLES : 0) +
+	       (in_pages ? guest_ram_cost(c->memory) / PHYS_CHUNK - 1 : 0);
 }
 
 int vm_memory_create(struct vm *vm, char *why, size_t size)
@@ -213,9 +216,7 @@ int vm_memory_create(struct vm *vm, char *why, size_t size)
 	}
 	vm->apic_access = phys_alloc(1, 1);
 	vm->ioapic_page = phys_alloc(1, 1);
-	vm->space =
-	    virt_space_create(vm->config->memory, IOAPIC_TABLES + (vm->config->peer_count ? PC_SHARED_TABLES : 0),
-			      chunks_in_pages(vm->config));
+	vm->space = virt_space_create(vm->config->memory, more_tables(vm->config));
 	if (hpa_is_none(vm->apic_access) || hpa_is_none(vm->ioapic_page) || !vm->space || map_memory(vm) ||
 	    map_apics(vm)) {
 		snprintf(why, size, "no memory for the VM's page tables");

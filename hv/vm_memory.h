@@ -1,6 +1,6 @@
 /*
  * The memory of a VM: guest_mem says where it lies, guest_ram fills it at first touch, the virt_space shows the guest
- * what has been filled. Part of vm.c, which calls all of it on the boot CPU, but for what
+ * what has been filled. Part of vm.c, which calls all of it on the boot CPU, but for vm_memory_allow_code() and what
  * the balloon calls.
  */
 /* SPDX-License-Identifier: MIT */
@@ -11,7 +11,7 @@
 /* As vm->config says. 0, or negative with `why`; then, too, vm_memory_destroy() gives back what there is. */
 int vm_memory_create(struct vm *vm, char *why, size_t size) MUST_CHECK;
 void vm_memory_destroy(struct vm *vm);
-/* The guest may run code at gpa, where it has memory: virt_space_allow_code(). Any CPU, without the memory's lock. */
+/* A fetch from gpa, where there is memory, was refused: virt_space_allow_code() under the memory's lock. Any CPU. */
 int vm_memory_allow_code(struct vm *vm, gpa_t gpa) MUST_CHECK;
 /* All of it is zero again, and not there until it is touched. No vCPU runs, no device works. Holding no lock. */
 void vm_memory_reset(struct vm *vm);

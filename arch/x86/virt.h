@@ -69,11 +69,8 @@ enum { VIRT_READ = 1, VIRT_WRITE = 2, VIRT_EXEC = 4, VIRT_RWX = 7 };
 
 struct cpu;
 struct virt_space; /* one guest's second-level page tables */
-/*
- * For a guest with `size` bytes of RAM: the page tables to map them are set aside here, and `more`; `splits` further
- * ones are promised, for what was mapped as one and comes to be mapped in pages. NULL: no memory.
- */
-struct virt_space *virt_space_create(uint64_t size, unsigned more, uint64_t splits);
+/* For a guest with `size` bytes of RAM: the page tables to map them are promised here, and `more`. NULL: no memory. */
+struct virt_space *virt_space_create(uint64_t size, uint64_t more);
 void virt_space_destroy(struct virt_space *space);
 /*
  * One change at a time; the caller sees to that. vCPUs may run meanwhile, but for taking rights away. What is unmapped

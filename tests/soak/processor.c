@@ -135,11 +135,11 @@ static void set_shared(struct virt_space *space, uint64_t gpa, uint64_t size, ui
 			space->page[(gpa - PC_SHARED_MEMORY) / PAGE_SIZE] = hpa;
 }
 
-struct virt_space *virt_space_create(uint64_t size, unsigned more, uint64_t splits)
+struct virt_space *virt_space_create(uint64_t size, uint64_t more)
 {
 	struct virt_space *space = processor_no_memory() ? NULL : calloc(1, sizeof(*space));
 
-	(void)size, (void)more, (void)splits;
+	(void)size, (void)more;
 	spaces += space != NULL;
 	return space;
 }

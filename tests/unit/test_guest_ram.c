@@ -580,7 +580,7 @@ static void stale_translations_are_not_gone_by(void **state)
 	assert_true(ram.window.stamp == stamp); /* promised, but the others are there: it keeps its table */
 	guest_ram_give(&ram, CHUNK(4), PHYS_CHUNK / 2, &batch); /* promised, and never there */
 	assert_int_equal(guest_ram_want(&ram, CHUNK(4), PHYS_CHUNK / 2), 0);
-	assert_true(ram.window.stamp > stamp && ram.old_table); /* which a processor may still walk */
+	assert_true(ram.window.stamp > stamp && ram.old_tables); /* which a processor may still walk */
 	assert_false(guest_ram_is_forgotten(&ram, &cpus[1]));
 	here = 1;
 	window_close_all(true); /* it has no home */

@@ -13,15 +13,13 @@
 #include "arch/x86/memory.h"
 #include "arch/x86/vmx/caps.h"
 
-#define LEVELS	    4
-#define ENTRIES	    512
-#define ENTRY_TYPE  3 /* shift of the memory type in a leaf */
-#define ENTRY_LARGE BIT(7)
-#define ENTRY_A	    BIT(8)
-#define ENTRY_D	    BIT(9)
-#define ENTRY_CODE                                                                                                     \
-	BIT(52) /* ignored by processors: a large leaf whose pages may have EPT_EXEC, once they are split              \
-		 */
+#define LEVELS	      4
+#define ENTRIES	      512
+#define ENTRY_TYPE    3 /* shift of the memory type in a leaf */
+#define ENTRY_LARGE   BIT(7)
+#define ENTRY_A	      BIT(8)
+#define ENTRY_D	      BIT(9)
+#define ENTRY_CODE    BIT(52) /* a large leaf's pages have EPT_EXEC. Ignored: Tables 29-3, 29-5 */
 #define ENTRY_ADDRESS (((1ULL << 52) - 1) & ~(PAGE_SIZE - 1))
 
 /* One job of mapping, so that its many values travel together. */
@@ -92,8 +90,8 @@ static bool allows_level(const struct ept *ept, unsigned level)
 }
 
 /*
- * The absent entry for gpa at *level, with the tables above it made; *level is lower where there was an empty table.
- * NULL: no memory.
+ * The absent entry for gpa at *level, with the tables above it made; *level is lower where there is an empty table
+ * already. NULL: no memory.
  */
 static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned *level)
 {
@@ -101,9 +99,8 @@ static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned *level)
 	uint64_t *entry = walk(ept, gpa, &at);
 
 	if (at < *level)
-		*level = at;
-	while (!allows_level(ept, *level))
-		(*level)--;
+		for (*level = at; !allows_level(ept, *level);)
+			(*level)--;
 	while (at > *level) {
 		hpa_t table = ept->pages.alloc(ept->pages.ctx);
 
@@ -147,19 +144,21 @@ static bool clear_range(struct ept *ept, uint64_t *table, unsigned level, uint64
 /* What a leaf holds at `level` when pages would have `rights`. */
 static uint64_t rights_at(const struct ept *ept, unsigned level, uint64_t rights)
 {
-	return level > 1 && ept->code_in_pages && rights & EPT_EXEC ? (rights & ~(uint64_t)EPT_EXEC) | ENTRY_CODE
-								    : rights;
+	if (level == 1 || !ept->code_in_pages || !(rights & EPT_EXEC))
+		return rights;
+	return (rights & ~(uint64_t)EPT_EXEC) | ENTRY_CODE;
 }
 
-static uint64_t page_of(uint64_t leaf)
+/* A leaf of 2 MiB as that of its first page. */
+static uint64_t as_page(uint64_t leaf)
 {
 	return (leaf & ~(ENTRY_LARGE | ENTRY_CODE)) | (leaf & ENTRY_CODE ? EPT_EXEC : 0);
 }
 
-/* A large leaf becomes a table of the next size, with the same rights, type and flags. */
+/* A large leaf becomes a table of the next size, with the same type and flags, and the rights it was mapped with. */
 static int split(struct ept *ept, uint64_t *entry, unsigned level)
 {
-	uint64_t leaf = level == 2 ? page_of(*entry) : *entry;
+	uint64_t leaf = level == 2 ? as_page(*entry) : *entry;
 	hpa_t table = ept->pages.alloc(ept->pages.ctx);
 	uint64_t *lower;
 
@@ -196,12 +195,17 @@ static int check_range(const struct ept *ept, uint64_t gpa, uint64_t size)
 	return gpa < ept->gpa_limit && size <= ept->gpa_limit - gpa ? 0 : -E_RANGE;
 }
 
-/* 29.3.3.1, EPT Misconfigurations: writable without readable, and execute-only where the processor lacks it. */
+/*
+ * 29.3.3.1, EPT Misconfigurations: writable without readable, and execute-only where the processor lacks it, or where a
+ * large leaf would have no right left.
+ */
 static int check_rights(const struct ept *ept, unsigned rights)
 {
 	if (!rights || rights & ~(unsigned)EPT_RWX || (rights & (EPT_READ | EPT_WRITE)) == EPT_WRITE)
 		return -E_INVAL;
-	return rights & EPT_READ || (rights == EPT_EXEC && ept->caps & VMX_EPT_EXECUTE_ONLY) ? 0 : -E_INVAL;
+	if (rights & EPT_READ)
+		return 0;
+	return rights == EPT_EXEC && ept->caps & VMX_EPT_EXECUTE_ONLY && !ept->code_in_pages ? 0 : -E_INVAL;
 }
 
 static int check_map(const struct ept *ept, const struct job *job)
@@ -244,7 +248,7 @@ static unsigned choose_level(const struct ept *ept, const struct job *job)
 	return 1;
 }
 
-/* All tables that the job's leaves lie in. Where one is of pages, it has room for all pages up to its end. */
+/* The tables of all the job's leaves; a table of pages is asked for once, for all that the job has within its 2 MiB. */
 static int make_tables(struct ept *ept, struct job job)
 {
 	while (job.gpa < job.end) {
@@ -267,7 +271,7 @@ static int make_tables(struct ept *ept, struct job job)
  * (29.3.7.2). A guest that maps memory uncached or write-combining for a device gets what it asked for, and write-back
  * RAM stays write-back. The guest's own MTRRs are virtual and do not count.
  */
-static void map_leaf(struct ept *ept, struct job *job)
+static int map_leaf(struct ept *ept, struct job *job)
 {
 	unsigned level;
 	uint64_t *entry;
@@ -275,23 +279,27 @@ static void map_leaf(struct ept *ept, struct job *job)
 	learn_type(job);
 	level = choose_level(ept, job);
 	entry = make_entry(ept, job->gpa, &level);
+	if (!entry)
+		return -E_NOMEM;
 	set_entry(entry, job->hpa | rights_at(ept, level, job->flags) | (uint64_t)job->type << ENTRY_TYPE |
 			     (level > 1 ? ENTRY_LARGE : 0));
 	job->gpa += span(level);
 	job->hpa += span(level);
+	return 0;
 }
 
-/* All tables come first: what can't be mapped as a whole no processor has seen a part of. */
+/*
+ * What can't be mapped as a whole no processor has seen a part of: all tables come first. Within 2 MiB one leaf or one
+ * table holds all, so that only the first step can lack memory.
+ */
 static int map(struct ept *ept, struct job *job)
 {
 	int err = check_map(ept, job);
 
-	if (err)
-		return err;
-	learn_type(job);
-	err = make_tables(ept, *job);
+	if (!err && job->gpa / span(2) != (job->end - 1) / span(2))
+		err = make_tables(ept, *job);
 	while (!err && job->gpa < job->end)
-		map_leaf(ept, job);
+		err = map_leaf(ept, job);
 	return err;
 }
 
@@ -393,15 +401,14 @@ int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned 
 
 int ept_allow_code(struct ept *ept, gpa_t gpa)
 {
-	while (gpa.value < ept->gpa_limit) {
-		unsigned level;
-		uint64_t *entry = walk(ept, gpa.value, &level);
+	unsigned level;
+	uint64_t *entry;
 
-		if (!is_present(*entry) || !(*entry & ENTRY_CODE))
-			break;
+	if (gpa.value >= ept->gpa_limit)
+		return 0;
+	while (*(entry = walk(ept, gpa.value, &level)) & ENTRY_CODE) /* of 1 GiB, then of 2 MiB */
 		if (split(ept, entry, level))
 			return -E_NOMEM;
-	}
 	return 0;
 }
 

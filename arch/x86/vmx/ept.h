@@ -3,9 +3,10 @@
  * pages. Pure: pages, capabilities and memory types are passed in. SDM Vol. 3C 29.3.
  *
  * One change at a time. vCPUs may run on the tables meanwhile. ept_map makes only what was absent present and needs no
- * flush (29.4.3), nor does an ept_protect that adds rights: an access that lacked them flushes by its violation. What
- * is taken away, a processor may still use until it has flushed (INVEPT) for it, a table that was given back included:
- * `free` keeps that page as it is, without a present entry, until every processor that runs on the tables has.
+ * flush (29.4.3), nor does an ept_protect that adds rights: an access that lacked them flushes by its violation; nor
+ * ept_allow_code, since the leaf that it splits granted no fetch, and for data both sizes say the same. What is taken
+ * away, a processor may still use until it has flushed (INVEPT) for it, a table that was given back included: `free`
+ * keeps that page as it is, without a present entry, until every processor that runs on the tables has.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -90,9 +91,9 @@ int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned 
 		 const struct mtrr_state *mtrr) MUST_CHECK;
 
 /*
- * With code_in_pages: a larger leaf at gpa that was mapped with EPT_EXEC becomes leaves of 4 KiB around it that have
- * it. Whatever splits such a leaf does the same. Else, and where there is no such leaf, nothing happens. -E_NOMEM:
- * every translation is as it was.
+ * With code_in_pages: the larger leaf at gpa, if it was mapped with EPT_EXEC, is split until the 2 MiB around gpa are
+ * leaves of 4 KiB, which have that right; so are those that anything else splits. Else nothing happens. -E_NOMEM: every
+ * translation is as it was.
  */
 int ept_allow_code(struct ept *ept, gpa_t gpa) MUST_CHECK;
 

@@ -66,22 +66,6 @@ static void drop_pages(struct virt_space *space)
 	vmx.pages.release(space->promised);
 }
 
-/* Sets `count` pages aside, and has `more` promised. */
-static int stock(struct virt_space *space, uint64_t count, uint64_t more)
-{
-	if (vmx.pages.promise(more))
-		return -E_NOMEM;
-	space->promised = more;
-	while (count--) {
-		hpa_t page = vmx.pages.alloc();
-
-		if (hpa_is_none(page))
-			return -E_NOMEM;
-		list_push(&space->spare, page);
-	}
-	return 0;
-}
-
 /* The number is never used again, so a vCPU that has flushed for it has flushed for this space and no other. */
 static void new_generation(struct virt_space *space)
 {
@@ -90,21 +74,26 @@ static void new_generation(struct virt_space *space)
 	atomic_store(&space->generation, atomic_fetch_add(&last, 1) + 1);
 }
 
-struct virt_space *virt_space_create(uint64_t size, unsigned more, uint64_t splits)
+struct virt_space *virt_space_create(uint64_t size, uint64_t more)
 {
+	uint64_t tables = ept_tables_for(size) + more;
 	hpa_t page = vmx.pages.alloc();
 	struct virt_space *space;
 	struct ept_pages pages = {take_page, give_page, NULL};
 
 	if (hpa_is_none(page))
 		return NULL;
+	if (vmx.pages.promise(tables)) {
+		vmx.pages.free(page);
+		return NULL;
+	}
 	space = phys_to_virt(page);
 	space->spare = space->lost = LIST_END;
+	space->promised = tables;
 	new_generation(space);
 	space->number = atomic_load(&space->generation);
 	pages.ctx = space;
-	if (stock(space, ept_tables_for(size) + more, splits) ||
-	    ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
+	if (ept_init(&space->ept, &pages, vmx.caps.ept_vpid, vmx.caps.physical_bits, false)) {
 		drop_pages(space);
 		vmx.pages.free(page);
 		return NULL;

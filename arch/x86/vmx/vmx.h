@@ -31,9 +31,9 @@ extern struct vmx_machine vmx;
 
 struct virt_space {
 	struct ept ept;
-	hpa_t spare;	   /* zeroed pages set aside for tables, linked by their first word; frame 0: none */
+	uint64_t promised; /* pages for tables */
+	hpa_t spare;	   /* zeroed pages that were tables, linked by their first word; frame 0: none */
 	hpa_t lost;	   /* tables that were given back, and that processors may still walk. Linked likewise */
-	uint64_t promised; /* further pages */
 	_Atomic uint64_t generation; /* never that of another space, and another after translations were lost */
 	uint64_t number;	     /* never that of another space */
 };
