@@ -1,34 +1,36 @@
 /*
- * What a CPU does for other VMs than the one whose vCPU it runs: turns of their devices (hv/vm_io.h), timers of their
- * chips, and waiting for their locks, which their own vCPUs and devices may hold for as long as a turn lasts. As long a
- * time follows in which nothing of that kind begins: however many devices have work, and however busy a lock is kept,
- * that vCPU keeps half of its turn, and the other half does not count as its own. Nor does anybody else pay for it:
- * what a VM's devices cost is its own only while a vCPU of it has the CPU.
+ * What a CPU does for other VMs than the one whose vCPU it runs: turns of their devices (hv/vm_io.h) and callbacks of
+ * timers that take a VM's lock, those of its chips. Waiting for the lock counts: the VM's other vCPUs and devices may
+ * hold it for as long as a turn lasts. As long a time follows in which nothing of that kind begins: however many
+ * devices have work, and however busy a lock is kept, that vCPU keeps half of its turn, and the other half does not
+ * count as its own. Nor does anybody else pay for it: what a VM's devices cost is its own only while a vCPU of it has
+ * the CPU. What has to wait, waits in the CPU's lists without holding or asking for a lock.
  *
  * All for the owner CPU only.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
-#include "hv/pcpu.h"
-#include "hv/work.h"
+#include "hv/timer.h"
 
+struct pcpu;
 struct vm;
 
+struct abroad {
+	uint64_t until; /* when as much time has passed as was spent */
+	uint64_t since; /* when what goes on now began; 0: nothing does */
+	bool timer_was_last;
+	struct timer over; /* armed, at `until`: work waits */
+};
+
 void abroad_init(struct pcpu *p);
-/* A vCPU of another VM has the CPU. */
-bool abroad_is(const struct pcpu *p, const struct vm *vm);
-/* Something may begin at `now`. */
-static inline bool abroad_may_begin(const struct pcpu *p, uint64_t now)
-{
-	return now >= p->abroad_until;
-}
-/* What began at `from` is over. */
-void abroad_end(struct pcpu *p, uint64_t from);
-/* Queues the work again when something may begin. */
-void abroad_put_off(struct pcpu *p, struct work *work);
-/*
- * For timer_queue_run(), with the struct pcpu: 0, and a VM's lock is held, or until when its timer is put off. A lock
- * that is free is taken at any time.
- */
-uint64_t abroad_take(void *ctx, struct spinlock *lock);
+
+/* For `waits` of struct work: work for that VM has to wait. When it may go on, the CPU asks for work_resume(). */
+bool abroad_waits(struct pcpu *p, const struct vm *vm);
+/* A turn for that VM's devices begins, and is over. */
+void abroad_begin(struct pcpu *p, const struct vm *vm);
+void abroad_end(struct pcpu *p);
+
+/* `take_lock` and `done` of struct timer_owner, with the struct pcpu. */
+uint64_t abroad_take_lock(void *ctx, struct spinlock *lock);
+void abroad_timer_done(void *ctx);

@@ -81,12 +81,12 @@ void pc_reset(struct pc *pc)
 	pc->vga_open = false;
 }
 
-void pc_set_queue(struct pc *pc, struct timer_queue *queue)
+void pc_stop(struct pc *pc)
 {
-	timer_move(&pc->pit.timer, queue);
-	timer_move(&pc->rtc.timer, queue);
-	timer_move(&pc->acpi_pm.timer, queue);
-	timer_move(&pc->vga_timer, queue);
+	timer_cancel(&pc->pit.timer);
+	timer_cancel(&pc->rtc.timer);
+	timer_cancel(&pc->acpi_pm.timer);
+	timer_cancel(&pc->vga_timer);
 }
 
 /*

@@ -38,7 +38,8 @@ struct pc {
 };
 
 struct pc_setup {
-	struct timer_queue *timers;
+	struct timer_queue
+	    *timers; /* where the chips' timers begin; afterwards where they were set: timer_set_here() */
 	struct spinlock *lock;
 	struct apic_bus *apics;
 	const volatile uint8_t *vga_text;
@@ -55,7 +56,7 @@ struct pc_setup {
 /* Puts the chips on the buses. 0 or the error of bus_add. */
 int pc_init(struct pc *pc, const struct pc_setup *setup) MUST_CHECK;
 void pc_reset(struct pc *pc);
-/* The chips' timers go on in another CPU's queue. */
-void pc_set_queue(struct pc *pc, struct timer_queue *queue);
+/* No timer of the chips goes off any more, until one is set again. */
+void pc_stop(struct pc *pc);
 /* A byte from the console. False: no room yet, offer it again. */
 bool pc_type(struct pc *pc, uint8_t byte);

@@ -39,6 +39,11 @@ static void on_earlier_timer(void *ctx)
 	pcpu_notice(p);
 }
 
+struct timer_queue *timer_queue_here(void)
+{
+	return &this_pcpu()->timers;
+}
+
 static void on_slice_end(struct timer *timer)
 {
 	struct pcpu *p = CONTAINER_OF(timer, struct pcpu, slice);
@@ -55,7 +60,8 @@ void pcpu_init(unsigned count)
 
 		p->cpu = cpu_at(i);
 		p->armed = TIMER_NEVER;
-		timer_queue_init(&p->timers, &(struct timer_owner){on_earlier_timer, abroad_take, p});
+		timer_queue_init(&p->timers,
+				 &(struct timer_owner){on_earlier_timer, abroad_take_lock, abroad_timer_done, p});
 		timer_init(&p->slice, &p->timers, NULL, on_slice_end);
 		abroad_init(p);
 	}

@@ -9,6 +9,7 @@
 
 #include "arch/x86/cpu.h"
 #include "arch/x86/window.h"
+#include "hv/abroad.h"
 #include "hv/timer.h"
 
 struct vcpu;
@@ -30,9 +31,8 @@ struct pcpu {
 	struct vcpu *timer_user; /* whom that timer is lent to, or NULL: hv/guest_timer.h */
 	struct timer_queue timers;
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
-	uint64_t abroad_until;	     /* before that nothing begins for other VMs than its vCPU's: hv/abroad.h */
-	struct timer abroad;	     /* armed: work is put off until then */
-	struct work *put_off;	     /* that work, what was put off last in front: work_put_off() */
+	struct abroad abroad;	     /* what it does for other VMs than its vCPU's */
+	struct work *waiting;	     /* work that waits, the last in front: work_resume() */
 	uint64_t turn_end;	     /* the current turn is looked at then in any case */
 	uint64_t started;	     /* clock_now() when its loop began */
 	uint64_t idle_ticks;	     /* spent asleep, up to the last time it woke */

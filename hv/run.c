@@ -89,15 +89,18 @@ static NOINLINE void run_asked(struct pcpu *p)
 	window_close_others();
 }
 
-/* Timers and work that are due; may set requests of the current vCPU. */
-static inline void run_due(struct pcpu *p, uint64_t now)
+/* Timers and work that are due; may set requests of the current vCPU. False: there were none. */
+static inline bool run_due(struct pcpu *p, uint64_t now)
 {
 	uint64_t due = atomic_load_explicit(&p->timers.next, memory_order_relaxed);
+	bool any = due <= now;
 
-	if (due <= now)
+	if (any)
 		run_timers(p, now, due);
-	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & (ATTENTION_WORK | ATTENTION_WINDOWS))
-		run_asked(p);
+	if (!(atomic_load_explicit(&p->attention, memory_order_relaxed) & (ATTENTION_WORK | ATTENTION_WINDOWS)))
+		return any;
+	run_asked(p);
+	return true;
 }
 
 /* Before the handler, so that a report tells of the exit that led to it. */
@@ -204,7 +207,7 @@ static enum answer answer(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	atomic_store(&p->away, false);
 	pcpu_let_go(p);
-	run_due(p, now);
+	(void)run_due(p, now);
 	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE)
 		return ANSWER_TURN_IS_OVER;
 	if (!vcpu_prepare(v))
@@ -218,7 +221,7 @@ static NOINLINE void end_bound(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
 	atomic_store(&p->away, false); /* a callback may deal with another VM: pcpu_synchronize() */
 	cpu_take_interrupts();
-	run_due(p, now);
+	(void)run_due(p, now);
 	mind_turn_end(p, v, now);
 }
 
@@ -313,6 +316,19 @@ static uint64_t idle(struct pcpu *p)
 	return log_paint(4) || zero_memory(p) ? clock_now() : sleep(p);
 }
 
+/*
+ * While no vCPU can run: timers and work, and where there are none, idleness. Elsewhere they are done in the turn of a
+ * vCPU, which bounds what they take for other VMs than its own (hv/abroad.h). Answers the time.
+ */
+static uint64_t serve(struct pcpu *p, uint64_t now)
+{
+	if (run_due(p, now))
+		return clock_now();
+	now = idle(p);
+	(void)run_due(p, now);
+	return now;
+}
+
 _Noreturn void run_loop(void)
 {
 	struct pcpu *p = this_pcpu();
@@ -329,11 +345,12 @@ _Noreturn void run_loop(void)
 		bool runnable;
 
 		pcpu_let_go(p);
-		run_due(p, now);
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
 		v = sched_pick(p, now);
+		if (p->waiting)
+			work_resume(p);
 		if (!v) {
-			now = idle(p);
+			now = serve(p, now);
 			continue;
 		}
 		p->current = v;

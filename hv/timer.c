@@ -65,14 +65,14 @@ void timer_cancel(struct timer *timer)
 	spin_unlock(&q->lock);
 }
 
-void timer_move(struct timer *timer, struct timer_queue *queue)
+void timer_set_here(struct timer *timer, uint64_t deadline)
 {
-	uint64_t deadline = timer->deadline;
+	struct timer_queue *here = timer_queue_here();
 
-	if (queue == timer->queue)
-		return;
-	timer_cancel(timer);
-	timer->queue = queue;
+	if (timer->queue != here) {
+		timer_cancel(timer);
+		timer->queue = here;
+	}
 	timer_set(timer, deadline);
 }
 
@@ -106,7 +106,7 @@ static bool queue_pop(struct timer_queue *q, struct timer *t, uint64_t now)
 	return due;
 }
 
-/* Its lock is not held, so it may be another deadline by now, or gone. */
+/* The timer's lock is not held: by now it may have another deadline, or be gone. */
 static void queue_put_off(struct timer_queue *q, struct timer *t, uint64_t until)
 {
 	spin_lock(&q->lock);
@@ -119,13 +119,22 @@ static void queue_put_off(struct timer_queue *q, struct timer *t, uint64_t until
 }
 
 /* 0: the lock is held. */
-static uint64_t queue_take(const struct timer_queue *q, struct spinlock *lock)
+static uint64_t queue_take_lock(const struct timer_queue *q, struct spinlock *lock)
 {
-	if (lock && q->owner.take)
-		return q->owner.take(q->owner.ctx, lock);
+	if (lock && q->owner.take_lock)
+		return q->owner.take_lock(q->owner.ctx, lock);
 	if (lock)
 		spin_lock(lock);
 	return 0;
+}
+
+static void queue_release(const struct timer_queue *q, struct spinlock *lock)
+{
+	if (!lock)
+		return;
+	spin_unlock(lock);
+	if (q->owner.done)
+		q->owner.done(q->owner.ctx);
 }
 
 static uint32_t queue_count(struct timer_queue *q)
@@ -149,14 +158,13 @@ void timer_queue_run(struct timer_queue *queue, uint64_t now)
 	uint64_t until;
 
 	for (uint32_t rounds = queue_count(queue); rounds && (t = queue_peek(queue, now, &lock)); rounds--) {
-		until = queue_take(queue, lock);
+		until = queue_take_lock(queue, lock);
 		if (until) {
 			queue_put_off(queue, t, until);
 			continue;
 		}
 		if (queue_pop(queue, t, now))
 			t->fire(t);
-		if (lock)
-			spin_unlock(lock);
+		queue_release(queue, lock);
 	}
 }

@@ -4,9 +4,10 @@
  * timer.
  *
  * A timer's callback runs from the run loop of the CPU that owns the queue, with the timer's lock (the VM's device
- * lock; NULL: none) held, later where that lock is not waited for (hv/abroad.h). timer_set and timer_cancel are called
- * with that same lock held, from any CPU; after timer_cancel returns, the callback will not run. The other CPU may
- * still be looking at the timer and its lock then: whoever frees their memory calls pcpu_synchronize (hv/pcpu.h) first.
+ * lock; NULL: none) held; where that CPU does not wait for the lock (hv/abroad.h), it is put off. timer_set,
+ * timer_cancel and timer_move are called with that same lock held, from any CPU; after timer_cancel returns, the
+ * callback will not run. The other CPU may still be looking at the timer and its lock then: whoever frees their memory
+ * calls pcpu_synchronize (hv/pcpu.h) first.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once
@@ -25,11 +26,12 @@ struct timer {
 	struct heap_node node; /* in the queue while armed */
 };
 
-/* How a queue deals with its owner; each may be NULL. */
+/* The CPU that runs a queue. Each may be NULL. */
 struct timer_owner {
-	void (*earlier)(void *ctx); /* `next` moved to an earlier time: e.g. to kick the owner */
-	/* Takes the lock of a timer that is due: 0. Or answers until when that is put off. NULL: it is waited for. */
-	uint64_t (*take)(void *ctx, struct spinlock *lock);
+	void (*earlier)(void *ctx); /* `next` moved to an earlier time: e.g. to kick the CPU */
+	/* A timer is due: takes its lock and answers 0, or until when it is put off. NULL: the lock is waited for. */
+	uint64_t (*take_lock)(void *ctx, struct spinlock *lock);
+	void (*done)(void *ctx); /* its callback has run, and the lock is free again */
 	void *ctx;
 };
 
@@ -45,7 +47,9 @@ void timer_init(struct timer *timer, struct timer_queue *queue, struct spinlock 
 		void (*fire)(struct timer *timer));
 void timer_set(struct timer *timer, uint64_t deadline); /* arms or moves */
 void timer_cancel(struct timer *timer);
-void timer_move(struct timer *timer, struct timer_queue *queue); /* armed or not: to another CPU's queue */
+/* The same, in the queue of the CPU that calls, wherever it was. Only timers with a lock. */
+void timer_set_here(struct timer *timer, uint64_t deadline);
+struct timer_queue *timer_queue_here(void); /* this CPU's: hv/pcpu.c */
 static inline bool timer_is_armed(const struct timer *timer)
 {
 	return timer->deadline != TIMER_NEVER;

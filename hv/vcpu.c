@@ -333,24 +333,9 @@ void vcpu_come_back(struct vcpu *v)
 	load(v);
 }
 
-/*
- * The chips' timers follow vCPU 0: they take the VM's lock, for which a CPU waits best that would else run the VM. So
- * vCPUs that own their CPU (policy dedicated) have no other VM's timers there.
- */
-static void move_timers(struct vcpu *v, struct pcpu *p)
-{
-	vlapic_set_queue(&v->lapic, &p->timers);
-	if (v->index)
-		return;
-	spin_lock(&v->vm->lock);
-	pc_set_queue(&v->vm->pc, &p->timers);
-	spin_unlock(&v->vm->lock);
-}
-
 void vcpu_load(struct vcpu *v, struct pcpu *p)
 {
-	if (v->lapic.timer.queue != &p->timers)
-		move_timers(v, p);
+	vlapic_set_queue(&v->lapic, &p->timers);
 	window_make_home(&v->vm->ram.window); /* what it shares with its guest is there (hv/pv.c, hv/code.c) */
 	load(v);
 	pv_runs(v);

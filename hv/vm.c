@@ -1,7 +1,7 @@
 /*
  * The life of a virtual machine: its parts made in order and unmade in reverse, started, restarted, ended. See vm.h.
  * Creation, restart and destruction run on the boot CPU. What the devices and exits call (on_platform, on_pic, on_eoi,
- * vm_vga_touched, vm_finish, vm_check_halted, vm_first_entry, vm_vcpu_left) runs on any CPU of the VM.
+ * on_vga_timer, vm_vga_touched, vm_finish, vm_check_halted, vm_first_entry, vm_vcpu_left) runs on any CPU of the VM.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/vm.h"
@@ -29,6 +29,7 @@
 #include "hv/vm_share.h"
 
 #define RESTART_PAUSE_NS 10000000
+#define ASK_AGAIN_NS	 50000
 #define RESTART_LONGEST	 1000000000 /* pause before a VM that keeps restarting at once is started again */
 #define VGA_LOOK_US	 50000
 
@@ -67,7 +68,7 @@ static void on_vga_timer(struct timer *timer)
 
 	vm_open_memory(CONTAINER_OF(pc, struct vm, pc));
 	vga_refresh(&pc->vga);
-	timer_set(timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
+	timer_set_here(timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
 }
 
 void vm_vga_touched(struct vm *vm, uint64_t gpa)
@@ -81,7 +82,7 @@ void vm_vga_touched(struct vm *vm, uint64_t gpa)
 		if (virt_space_protect(vm->space, GPA(PC_VGA_TEXT), PC_VGA_TEXT_SIZE, VIRT_RWX))
 			panic("vm %s: text memory can't be made writable", vm->config->name);
 		spin_unlock(&vm->ram.lock);
-		timer_set(&vm->pc.vga_timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
+		timer_set_here(&vm->pc.vga_timer, clock_now() + clock_from_ns(VGA_LOOK_US * 1000));
 	}
 	spin_unlock(&vm->lock);
 }
@@ -455,17 +456,24 @@ static uint64_t restart_pause(struct vm *vm)
 	return vm->restart_pause;
 }
 
+static void on_ask_again(struct timer *timer)
+{
+	work_queue(pcpu_at(0), &CONTAINER_OF(timer, struct vm, ask_again)->finish);
+}
+
 /* All vCPUs have left: restart the VM or take it down. Boot CPU. */
 static void on_finish(struct work *work)
 {
 	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
 
-	/* A turn that is queued here comes before this one's next; so does a peer that leaves the VM's memory. */
-	if (vm_io_stop(vm) || vm_share_stop(vm)) {
-		work_queue(pcpu_at(0), work);
+	if (vm_io_stop(vm) || vm_share_stop(vm)) { /* a turn is queued, or waits; a peer leaves its memory */
+		timer_set(&vm->ask_again, clock_now() + clock_from_ns(ASK_AGAIN_NS));
 		return;
 	}
-	pcpu_synchronize(); /* nobody looks at its vCPUs or works for its devices any more */
+	spin_lock(&vm->lock);
+	pc_stop(&vm->pc);
+	spin_unlock(&vm->lock);
+	pcpu_synchronize(); /* nobody looks at its vCPUs and timers or works for its devices any more */
 	spin_lock(&vm->lock);
 	if (vm->pc.vga_open) {
 		vm_open_memory(vm);
@@ -547,6 +555,7 @@ struct vm *vm_create(const struct vm_config *config, struct vm_console *console,
 	vm->apic_bus.eoi = on_eoi;
 	vm->finish.run = on_finish;
 	timer_init(&vm->restart, &pcpu_at(0)->timers, NULL, on_restart);
+	timer_init(&vm->ask_again, &pcpu_at(0)->timers, NULL, on_ask_again);
 	if (vm_memory_create(vm, why, size) || create_vcpus(vm, why, size) || create_pc(vm, why, size) ||
 	    vm_io_create(vm, disks, why, size) || vm_share_create(vm, why, size))
 		goto fail;
@@ -566,6 +575,7 @@ void vm_destroy(struct vm *vm)
 		spin_lock(&vm->lock);
 		pc_reset(&vm->pc);
 		spin_unlock(&vm->lock);
+		pcpu_synchronize(); /* a CPU may have found one that was due, and wait for the lock: hv/timer.h */
 	}
 	vm_io_destroy(vm);
 	vm_share_destroy(vm);

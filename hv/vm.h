@@ -51,6 +51,7 @@ struct vm {
 	hpa_t ioapic_page;		 /* what the guest reads of the IOAPIC: hv/dev/vioapic.h */
 	uint64_t cr4_bits, xcr0_mask;	 /* what the guest may set */
 	uint64_t powered_up;		 /* clock_now() then, or at its last reset: its time begins */
+	struct timer ask_again;		 /* whether its devices have come to an end */
 	struct timer restart;		 /* the pause before a restart */
 	uint64_t restart_pause;		 /* ticks; the last one's, 0 before the first restart */
 	uint64_t begun;			 /* when its creation or restart began */
@@ -82,7 +83,7 @@ struct vm {
 struct vm *vm_create(const struct vm_config *config, struct vm_console *console, struct disk *const *disks,
 		     void (*ended)(struct vm *vm), char *why, size_t size);
 void vm_start(struct vm *vm);
-/* Gives everything back. No vCPU of it may be running. */
+/* Gives everything back. No vCPU of it may be running. Holding no lock. */
 void vm_destroy(struct vm *vm);
 
 static inline bool vm_runs(const struct vm *vm)

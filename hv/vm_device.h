@@ -12,10 +12,9 @@
 struct vm_device {
 	struct vm *vm;
 	struct work work;
-	struct timer rest;	      /* armed: the next turn begins when it goes off */
 	struct virtio_pci *transport; /* within the kind's record */
 	size_t size;		      /* of the record */
-	uint64_t ticks;		      /* that its turns took; waiting for the lock counts */
+	uint64_t ticks;		      /* that its turns took, without the waits for the lock */
 	/*
 	 * Takes leave of whoever knows the record; NULL: nobody does. The VM has ended or never began, boot CPU, no
 	 * lock held; also when its kind's creation failed half-way.
@@ -33,8 +32,6 @@ void *vm_device_create(struct vm *vm, size_t size);
 /* It has something to do: `kick` of its transport, with the struct vm_device. Any CPU, with the device lock held or by
  * a vCPU of the VM. */
 void vm_device_kick(void *device);
-/* Its turn ends, and the next one begins at clock_now() `until`, whatever comes before. Within a turn. */
-void vm_device_rest(struct vm_device *d, uint64_t until);
 
 /* The devices of each kind that the VM's configuration asks for. 0, or negative with `why`. Boot CPU only. */
 int vm_io_blk_create(struct vm *vm, struct disk *const *disks, char *why, size_t size) MUST_CHECK;

@@ -24,21 +24,10 @@ void vm_device_kick(void *ctx)
 		work_queue(this_pcpu(), &d->work);
 }
 
-static void on_rest_over(struct timer *timer)
-{
-	vm_device_kick(CONTAINER_OF(timer, struct vm_device, rest));
-}
-
-void vm_device_rest(struct vm_device *d, uint64_t until)
-{
-	timer_move(&d->rest, &this_pcpu()->timers);
-	timer_set(&d->rest, until);
-}
-
 /* True: there is more to do. */
-static bool work_a_turn(struct vm_device *d, uint64_t from)
+static bool work_a_turn(struct vm_device *d)
 {
-	uint64_t until = clock_now() + clock_from_ns(TURN_NS);
+	uint64_t from = clock_now(), until = from + clock_from_ns(TURN_NS);
 	bool more;
 
 	vm_open_memory(d->vm);
@@ -47,24 +36,25 @@ static bool work_a_turn(struct vm_device *d, uint64_t from)
 	return more;
 }
 
-/* One that was rung for while the device rests, or queued before it began to, is not taken. */
+/* A turn for a VM that has ended does nothing, and vm_io_stop() waits for it. */
+static bool turn_waits(struct pcpu *p, struct work *work)
+{
+	const struct vm *vm = CONTAINER_OF(work, struct vm_device, work)->vm;
+
+	return vm_runs(vm) && abroad_waits(p, vm);
+}
+
 static void take_turn(struct work *work)
 {
 	struct vm_device *d = CONTAINER_OF(work, struct vm_device, work);
 	struct pcpu *p = this_pcpu();
-	bool abroad = abroad_is(p, d->vm);
-	uint64_t from = clock_now();
 
-	if (abroad && !abroad_may_begin(p, from)) { /* nor does it wait for the lock */
-		abroad_put_off(p, work);
-		return;
-	}
+	abroad_begin(p, d->vm);
 	spin_lock(&d->vm->lock);
-	if (vm_runs(d->vm) && !timer_is_armed(&d->rest) && work_a_turn(d, from))
+	if (vm_runs(d->vm) && work_a_turn(d))
 		work_queue(p, work);
 	spin_unlock(&d->vm->lock);
-	if (abroad)
-		abroad_end(p, from);
+	abroad_end(p);
 }
 
 void *vm_device_create(struct vm *vm, size_t size)
@@ -80,7 +70,7 @@ void *vm_device_create(struct vm *vm, size_t size)
 	d->vm = vm;
 	d->size = size;
 	d->work.run = take_turn;
-	timer_init(&d->rest, &pcpu_at(0)->timers, &vm->lock, on_rest_over);
+	d->work.waits = turn_waits;
 	vm->device[vm->device_count++] = d;
 	return d;
 }
@@ -100,10 +90,8 @@ int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t siz
 
 void vm_io_reset(struct vm *vm)
 {
-	for (unsigned i = 0; i < vm->device_count; i++) {
-		timer_cancel(&vm->device[i]->rest);
+	for (unsigned i = 0; i < vm->device_count; i++)
 		virtio_pci_reset(vm->device[i]->transport);
-	}
 }
 
 /*
@@ -115,10 +103,8 @@ bool vm_io_stop(struct vm *vm)
 	bool pending = false;
 
 	spin_lock(&vm->lock);
-	for (unsigned i = 0; i < vm->device_count; i++) {
-		timer_cancel(&vm->device[i]->rest);
+	for (unsigned i = 0; i < vm->device_count; i++)
 		pending = pending || atomic_load(&vm->device[i]->work.queued);
-	}
 	spin_unlock(&vm->lock);
 	return pending;
 }

@@ -25,6 +25,7 @@ struct balloon_device {
 	bool settles;	     /* who might reach what was given is waited for */
 	uint64_t generation; /* of the space, when that began */
 	struct pcpu_wait wait;
+	struct timer retry; /* armed: the machine had no memory for what the guest wants back */
 };
 
 /* --- what the device asks for ------------------------------------------------------------------------------------- */
@@ -86,7 +87,7 @@ static void begin_to_settle(struct balloon_device *d)
 	d->generation = virt_space_generation(vm->space);
 	pcpu_wait_begin(&d->wait);
 	vm_renew(vm);
-	if (vm->ram.old_table)
+	if (vm->ram.old_tables)
 		pcpu_ask_to_forget(&vm->ram.window);
 }
 
@@ -104,6 +105,16 @@ static bool nobody_is_left(struct balloon_device *d)
 	struct vm *vm = d->device.vm;
 
 	return vm_has_renewed(vm, d->generation) && pcpu_wait_is_over(&d->wait) && all_have_forgotten(vm);
+}
+
+static void on_retry(struct timer *timer)
+{
+	vm_device_kick(&CONTAINER_OF(timer, struct balloon_device, retry)->device);
+}
+
+static void retry_later(struct balloon_device *d)
+{
+	timer_set_here(&d->retry, clock_now() + clock_from_ns(RETRY_NS));
 }
 
 /* True: there is more to do. What was asked of others is answered soon, so that this turn is taken again at once. */
@@ -126,11 +137,21 @@ static bool turn(struct vm_device *device, uint64_t budget, uint64_t until)
 	if (!guest_ram_is_settled(&vm->ram, &d->batch))
 		begin_to_settle(d);
 	if (!d->settles && d->balloon.wants_memory)
-		vm_device_rest(device, clock_now() + clock_from_ns(RETRY_NS));
+		retry_later(d);
 	return more || d->settles;
 }
 
 /* --- creation ----------------------------------------------------------------------------------------------------- */
+
+static void destroy(struct vm_device *device)
+{
+	struct balloon_device *d = CONTAINER_OF(device, struct balloon_device, device);
+
+	spin_lock(&device->vm->lock);
+	timer_cancel(&d->retry);
+	spin_unlock(&device->vm->lock);
+	pcpu_synchronize(); /* who looks at the timer or that lock has passed its loop */
+}
 
 static int create_balloon(struct vm *vm)
 {
@@ -146,6 +167,8 @@ static int create_balloon(struct vm *vm)
 		return -E_NOMEM;
 	d->device.transport = &d->balloon.transport;
 	d->device.turn = turn;
+	d->device.destroy = destroy;
+	timer_init(&d->retry, &pcpu_at(0)->timers, &vm->lock, on_retry);
 	vm->balloon = d;
 	return virtio_balloon_init(&d->balloon, &vm->pc.pci, &setup);
 }

@@ -76,8 +76,7 @@ static void resume_later(struct net_device *d, unsigned pair, uint64_t again)
 	uint64_t at = d->again.deadline < again ? d->again.deadline : again;
 
 	d->waiting |= 1u << pair;
-	timer_move(&d->again, &this_pcpu()->timers);
-	timer_set(&d->again, at);
+	timer_set_here(&d->again, at);
 }
 
 static void on_again(struct timer *timer)

@@ -33,22 +33,24 @@ void work_queue(struct pcpu *p, struct work *work)
 		push(p, work);
 }
 
-void work_put_off(struct pcpu *p, struct work *work)
-{
-	if (atomic_exchange(&work->queued, true))
-		return;
-	work->next = p->put_off;
-	p->put_off = work;
-}
-
 void work_resume(struct pcpu *p)
 {
-	struct work *work = in_order(p->put_off), *next;
+	struct work *work = in_order(p->waiting), *next;
 
-	for (p->put_off = NULL; work; work = next) {
+	for (p->waiting = NULL; work; work = next) {
 		next = work->next;
 		push(p, work);
 	}
+}
+
+/* It stays queued all the time: nobody else takes it, and who frees it waits for that. */
+static bool has_to_wait(struct pcpu *p, struct work *work)
+{
+	if (!work->waits || !work->waits(p, work))
+		return false;
+	work->next = p->waiting;
+	p->waiting = work;
+	return true;
 }
 
 void work_run(struct pcpu *p)
@@ -57,6 +59,8 @@ void work_run(struct pcpu *p)
 
 	for (work = in_order(atomic_exchange(&p->work, NULL)); work; work = next) {
 		next = work->next;
+		if (has_to_wait(p, work))
+			continue;
 		atomic_store(&work->queued, false); /* before it runs: what comes now is queued again */
 		work->run(work);
 	}

@@ -14,14 +14,15 @@ struct pcpu;
 
 struct work {
 	void (*run)(struct work *work);
+	/* Asked before each run, by the owner CPU. True: not now, it stays queued until work_resume(). NULL: never. */
+	bool (*waits)(struct pcpu *p, struct work *work);
 	struct work *next;
 	_Atomic bool queued;
 };
 
 /* Queues the work unless it is queued already. Callable from anywhere with interrupts off. */
 void work_queue(struct pcpu *p, struct work *work);
-/* Queues it, unless it is, for when the owner calls work_resume(). Owner CPU only. */
-void work_put_off(struct pcpu *p, struct work *work);
+/* What waits is asked again. Owner CPU only. */
 void work_resume(struct pcpu *p);
 /*
  * Runs what is queued at the call, not what is queued meanwhile: work that queues itself again takes turns with the

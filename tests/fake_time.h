@@ -47,9 +47,9 @@ void timer_cancel(struct timer *timer)
 {
 	timer->deadline = TIMER_NEVER;
 }
-void timer_move(struct timer *timer, struct timer_queue *queue)
+void timer_set_here(struct timer *timer, uint64_t deadline)
 {
-	timer->queue = queue;
+	timer_set(timer, deadline);
 }
 
 static inline struct timer *fake_next_timer(uint64_t until)

@@ -41,7 +41,8 @@
 
 /*
  * What older processors can't say themselves, since IA32_ARCH_CAPABILITIES or the bit came later: Intel's list
- * "Affected Processors: Transient Execution Attacks", family 6. All others are taken as affected unless they deny it.
+ * "Affected Processors: Transient Execution Attacks", family 6; NO_ITLB: Linux's
+ * Documentation/admin-guide/hw-vuln/multihit.rst. All others are taken as affected unless they deny it.
  */
 enum { NO_L1TF = 1, NO_MDS = 2, NO_PBRSB = 4, HAS_RFDS = 8, NO_ITLB = 16 };
 

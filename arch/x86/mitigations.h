@@ -1,7 +1,8 @@
 /*
- * Which means against speculation side channels this processor needs, which of them it has, and which the user wants:
- * chosen once at boot from CPUID and IA32_ARCH_CAPABILITIES. Pure; who applies them is arch/x86/vmx/speculation.c.
- * docs/side-channels.md says what each one does, where and what it costs.
+ * Which means against speculation side channels (and, itlb, against a machine check that a guest could bring about)
+ * this processor needs, which of them it has, and which the user wants: chosen once at boot from CPUID and
+ * IA32_ARCH_CAPABILITIES. Pure; who applies them is arch/x86/vmx/speculation.c. docs/side-channels.md says what each
+ * one does, where and what it costs.
  *
  * Intel, "Speculative Execution Side Channel Mitigations" and the pages per issue that it leads to; SDM Vol. 4 for the
  * bits of the registers.
@@ -21,7 +22,7 @@ enum mitigation {
 	MITIGATION_TSX,	  /* no transactions, which guests are not shown: nothing of TAA is left */
 	MITIGATION_VERW,  /* buffers of the core hold nothing of Vireo's or of another VM's when a guest is entered */
 	MITIGATION_L1D,	  /* nor does the L1 data cache */
-	MITIGATION_ITLB,  /* no guest stops the machine by a page of code that changes its size: a machine check */
+	MITIGATION_ITLB,  /* guests' code lies in pages of 4 KiB: one whose size changes could stop the machine */
 	MITIGATIONS
 };
 

@@ -45,7 +45,8 @@ static void refresh(struct acpi_pm *pm)
 
 	irq_line_set(&pm->sci, pm->status & pm->enable & PM1_ENABLES);
 	if (wants_timer)
-		timer_set(&pm->timer, pm->start + mul_div((pm->halves + 1) << 31, clock_hz(), ACPI_PM_TIMER_HZ) + 1);
+		timer_set_here(&pm->timer,
+			       pm->start + mul_div((pm->halves + 1) << 31, clock_hz(), ACPI_PM_TIMER_HZ) + 1);
 	else
 		timer_cancel(&pm->timer);
 }

@@ -162,7 +162,7 @@ static void arm(struct pit *pit, uint64_t now)
 	if (deadline == TIMER_NEVER)
 		timer_cancel(&pit->timer);
 	else
-		timer_set(&pit->timer, deadline);
+		timer_set_here(&pit->timer, deadline);
 }
 
 /* The line stays high until the next edge needs it low: an 8259 may look at the level when it is acknowledged. */

@@ -325,7 +325,7 @@ static void refresh(struct rtc *rtc, uint64_t now)
 	if (deadline == TIMER_NEVER)
 		timer_cancel(&rtc->timer);
 	else
-		timer_set(&rtc->timer, deadline);
+		timer_set_here(&rtc->timer, deadline);
 }
 
 static void fire(struct timer *timer)

@@ -229,7 +229,7 @@ static enum outcome emulate(struct vcpu *v, uint64_t gpa)
 	return OUTCOME_RETRY;
 }
 
-/* There is memory at gpa: touched for the first time, by this vCPU or a moment ago by another, or watched. */
+/* There is memory at gpa: touched for the first time, by this vCPU or a moment ago by another; or watched; or code. */
 static enum outcome touch_memory(struct vcpu *v, uint64_t gpa, uint64_t q)
 {
 	if (q & EPT_WRITE)

@@ -31,6 +31,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint64_t now;
 static struct timer_queue queue;
+
+struct timer_queue *timer_queue_here(void)
+{
+	return &queue;
+}
 static struct spinlock lock;
 static struct bus pio, mmio;
 static struct pit pit;
@@ -100,7 +105,7 @@ static void power_on(void)
 	memset(&pio, 0, sizeof(pio));
 	memset(&mmio, 0, sizeof(mmio));
 	memset(text, 0, sizeof(text));
-	timer_queue_init(&queue, &(struct timer_owner){NULL, NULL, NULL});
+	timer_queue_init(&queue, &(struct timer_owner){0});
 	check(pit_init(&pit, &pio, irq, &queue, &lock));
 	check(rtc_init(&rtc, &pio, irq, &queue, &lock, 1 << 28, 1700000000));
 	check(vuart_init(&uart, &pio, PC_PORT_COM1, irq, sink));

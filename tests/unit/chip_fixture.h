@@ -25,6 +25,11 @@
 
 static uint64_t fake_now = 1000 * HZ;
 static struct timer_queue queue;
+
+struct timer_queue *timer_queue_here(void)
+{
+	return &queue;
+}
 static struct spinlock lock __attribute__((unused));
 static struct bus pio;
 
@@ -84,7 +89,7 @@ static const struct platform platform __attribute__((unused)) = {.request = note
 static void fixture_reset(void)
 {
 	memset(&pio, 0, sizeof(pio));
-	timer_queue_init(&queue, &(struct timer_owner){NULL, NULL, NULL});
+	timer_queue_init(&queue, &(struct timer_owner){0});
 	irq_level = false;
 	irq_edges = requests = 0;
 	text_size = 0;

@@ -64,10 +64,14 @@ void abroad_init(struct pcpu *p)
 {
 	(void)p;
 }
-uint64_t abroad_take(void *ctx, struct spinlock *lock)
+uint64_t abroad_take_lock(void *ctx, struct spinlock *lock)
 {
 	(void)ctx, (void)lock;
 	return 0;
+}
+void abroad_timer_done(void *ctx)
+{
+	(void)ctx;
 }
 void lapic_send_ipi(uint32_t apic_id, uint8_t vector)
 {

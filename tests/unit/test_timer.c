@@ -19,6 +19,12 @@ static unsigned fired_order[4 * TIMERS];
 static unsigned fired, earlier_calls;
 static uint64_t rearm_at;
 
+static struct timer_queue *here;
+
+struct timer_queue *timer_queue_here(void)
+{
+	return here;
+}
 static bool is_locked(const struct spinlock *l)
 {
 	return l->next != l->serving;
@@ -52,8 +58,9 @@ static void on_fire_cancel_next(struct timer *t)
 static int setup(void **state)
 {
 	(void)state;
+	here = &queue;
 	fired = earlier_calls = 0;
-	timer_queue_init(&queue, &(struct timer_owner){on_earlier, NULL, &earlier_calls});
+	timer_queue_init(&queue, &(struct timer_owner){.earlier = on_earlier, .ctx = &earlier_calls});
 	for (unsigned i = 0; i < TIMERS; i++)
 		timer_init(&timers[i], &queue, i % 2 ? &device_lock : NULL, on_fire);
 	return 0;
@@ -190,6 +197,15 @@ static void random_operations_keep_the_queue(void **state)
 		assert_false(timer_is_armed(&timers[i]));
 }
 
+static unsigned done;
+
+static void on_done(void *ctx)
+{
+	assert_ptr_equal(ctx, &queue);
+	assert_false(is_locked(&device_lock));
+	done++;
+}
+
 static struct spinlock *wanted;
 static uint64_t until;
 
@@ -207,7 +223,7 @@ static uint64_t take_if_it_may(void *ctx, struct spinlock *lock)
 static void without_its_lock_a_timer_is_put_off(void **state)
 {
 	(void)state;
-	queue.owner.take = take_if_it_may;
+	queue.owner.take_lock = take_if_it_may;
 	queue.owner.ctx = &queue;
 	queue.owner.earlier = NULL;
 	timer_set(&timers[1], 100);
@@ -236,25 +252,39 @@ static void without_its_lock_a_timer_is_put_off(void **state)
 	assert_true(queue.next == TIMER_NEVER);
 }
 
-static void goes_on_in_another_queue(void **state)
+static void is_set_where_it_is_called(void **state)
 {
 	struct timer_queue other;
 	unsigned calls = 0;
 
 	(void)state;
-	timer_queue_init(&other, &(struct timer_owner){on_earlier, NULL, &calls});
-	timer_move(&timers[0], &other);
-	assert_int_equal(calls, 0);
-	timer_move(&timers[0], &queue);
-	timer_set(&timers[0], 100);
-	timer_move(&timers[0], &other);
+	timer_queue_init(&other, &(struct timer_owner){.earlier = on_earlier, .ctx = &calls});
+	timer_set_here(&timers[1], 200);
+	here = &other;
+	assert_true(queue.next == 200);
+	timer_set_here(&timers[1], 100);
 	assert_true(queue.next == TIMER_NEVER);
 	assert_true(other.next == 100);
 	assert_int_equal(calls, 1);
-	timer_queue_run(&queue, 100);
+	timer_queue_run(&queue, 200);
 	assert_int_equal(fired, 0);
-	timer_queue_run(&other, 100);
+	timer_set_here(&timers[1], 150);
+	timer_queue_run(&other, 150);
 	assert_int_equal(fired, 1);
+}
+
+static void who_took_the_lock_is_told(void **state)
+{
+	(void)state;
+	queue.owner.done = on_done;
+	queue.owner.ctx = &queue;
+	queue.owner.earlier = NULL;
+	done = 0;
+	timer_set(&timers[1], 100);
+	timer_set(&timers[2], 100);
+	timer_queue_run(&queue, 100);
+	assert_int_equal(fired, 2);
+	assert_int_equal(done, 1); /* the other has none */
 }
 
 static void has_no_limit(void **state)
@@ -280,7 +310,8 @@ int main(void)
 	    cmocka_unit_test_setup(callback_may_cancel_another, setup),
 	    cmocka_unit_test_setup(random_operations_keep_the_queue, setup),
 	    cmocka_unit_test_setup(without_its_lock_a_timer_is_put_off, setup),
-	    cmocka_unit_test_setup(goes_on_in_another_queue, setup),
+	    cmocka_unit_test_setup(is_set_where_it_is_called, setup),
+	    cmocka_unit_test_setup(who_took_the_lock_is_told, setup),
 	    cmocka_unit_test_setup(has_no_limit, setup),
 	};
 

@@ -18,14 +18,6 @@ static struct pcpu home;
 static unsigned wakes, kicks, halt_checks, first_entries, left;
 static int put_state;
 
-static struct timer_queue *chips_queue;
-
-void pc_set_queue(struct pc *pc, struct timer_queue *queue)
-{
-	assert_ptr_equal(pc, &vm.pc);
-	assert_int_equal(vm.lock.next - vm.lock.serving, 1);
-	chips_queue = queue;
-}
 struct cpu *this_cpu(void)
 {
 	static struct cpu cpu;
@@ -636,24 +628,6 @@ static void after_making_room_it_looks_again(void **state)
 	vm.balloon = NULL;
 }
 
-/* With vCPU 0, and no other, when it has come to another CPU. */
-static void the_chips_timers_follow_the_first(void **state)
-{
-	static struct pcpu elsewhere;
-
-	(void)state;
-	vcpu_load(&vcpu, &elsewhere);
-	assert_ptr_equal(chips_queue, &elsewhere.timers);
-	chips_queue = NULL;
-	vcpu_load(&vcpu, &elsewhere);
-	assert_null(chips_queue);
-	vcpu.index = 1;
-	vcpu_load(&vcpu, &home);
-	assert_null(chips_queue);
-	assert_ptr_equal(vcpu.lapic.timer.queue, &home.timers);
-	vcpu.index = 0;
-}
-
 static void a_vm_that_ended_is_not_entered(void **state)
 {
 	(void)state;
@@ -894,7 +868,6 @@ int main(void)
 	    cmocka_unit_test_setup(memory_that_went_is_forgotten, setup),
 	    cmocka_unit_test_setup(with_a_balloon_it_looks_again_when_it_gets_a_cpu, setup),
 	    cmocka_unit_test_setup(after_making_room_it_looks_again, setup),
-	    cmocka_unit_test_setup(the_chips_timers_follow_the_first, setup),
 	    cmocka_unit_test_setup(a_vm_that_ended_is_not_entered, setup),
 	    cmocka_unit_test_setup(leaving_misses_no_request, setup),
 	    cmocka_unit_test_setup(a_paused_vcpu_stays_out_and_forgets_nothing, setup),

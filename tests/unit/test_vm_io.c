@@ -1,7 +1,7 @@
 /*
- * The turns of a VM's virtio devices: who goes on at once and who rests, that the vCPU of another VM keeps half of its
- * CPU and is not charged for the rest, and that nothing is queued any more once the VM has ended. The devices have as
- * much work as the test says; clock and timers are simulated.
+ * The turns of a VM's virtio devices: who goes on at once and who is put off, that the vCPU of another VM keeps half of
+ * its CPU and is not charged for the rest, and that nothing is queued any more once the VM has ended. The devices have
+ * as much work as the test says; clock and timers are simulated.
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/abroad.c hv/work.c */
@@ -23,7 +23,7 @@
 #include "tests/fake_window.h"
 
 #define DISKS	   3
-#define TURN_TAKES 1000
+#define TURN_TAKES 100000 /* much more than may be spent in advance */
 
 static struct cpu cpus[2];
 static struct pcpu pcpus[2];
@@ -249,22 +249,22 @@ static void abroad_half_is_the_others(void **state)
 		kick(n);
 	for (unsigned step = 0; step < 4000; step++) {
 		work_run(&pcpus[here]);
-		fake_time_advance(100);
+		fake_time_advance(TURN_TAKES / 10);
 	}
 	assert_true(turns > 100);
 	assert_in_range((uint64_t)turns * TURN_TAKES * 100 / (fake_now - begun), 40, 50);
 	assert_int_equal(excused, (uint64_t)turns * TURN_TAKES);
 }
 
-/* A turn is not taken while the CPU has none for others, and its device waits there, each in its turn. */
-static void who_is_put_off_comes_in_order(void **state)
+/* A turn is not taken while the CPU has none for others: the work waits there, each in its turn. */
+static void who_waits_comes_in_order(void **state)
 {
 	(void)state;
 	pcpus[0].current = pcpus[1].current = &theirs;
 	here = 1;
 	for (unsigned n = 0; n < DISKS; n++)
 		kick(n);
-	work_run(&pcpus[1]); /* the first one's turn; the others are put off, then it */
+	work_run(&pcpus[1]); /* the first one's turn; the others wait, then it */
 	work_run(&pcpus[1]);
 	assert_int_equal(turns, 1);
 	assert_false(is_queued(1));
@@ -283,8 +283,8 @@ static void who_is_put_off_comes_in_order(void **state)
 	}
 }
 
-/* Nor is the lock waited for, which a vCPU of the VM may hold for long. */
-static void who_is_put_off_needs_no_lock(void **state)
+/* Not for the lock, which a vCPU of the VM may hold for long. */
+static void who_waits_needs_no_lock(void **state)
 {
 	(void)state;
 	pcpus[0].current = &theirs;
@@ -296,33 +296,62 @@ static void who_is_put_off_needs_no_lock(void **state)
 	assert_int_equal(turns, 1);
 }
 
-/* A device that waits for memory, say: what it is rung for meanwhile is heard when the rest is over. */
-static void a_device_may_rest(void **state)
-{
-	struct vm_device *d = vm.device[0];
-
-	(void)state;
-	endless = false;
-	here = 1;
-	vm_device_rest(d, fake_now + 100);
-	assert_ptr_equal(d->rest.queue, &pcpus[1].timers);
-	kick(0);
-	work_run(&pcpus[1]);
-	assert_int_equal(turns, 0);
-	fake_time_advance(100);
-	work_run(&pcpus[1]);
-	assert_int_equal(turns, 1);
-}
-
-static void timers_take_free_locks_at_any_time(void **state)
+/* Where the CPU goes on to run the VM itself, or nothing, nobody has to wait. */
+static void who_waits_is_asked_again(void **state)
 {
 	(void)state;
 	pcpus[0].current = &theirs;
-	pcpus[0].abroad_until = fake_now + 100;
-	assert_int_equal(abroad_take(&pcpus[0], &vm.lock), 0);
-	assert_int_equal(vm.lock.next - vm.lock.serving, 1);
-	assert_int_equal(abroad_take(&pcpus[0], &other.lock), 0);
+	kick(0);
+	work_run(&pcpus[0]);
+	work_run(&pcpus[0]);
+	assert_int_equal(turns, 1);
+	work_resume(&pcpus[0]);
+	work_run(&pcpus[0]); /* it does not help */
+	assert_int_equal(turns, 1);
+	pcpus[0].current = &mine;
+	work_resume(&pcpus[0]);
+	work_run(&pcpus[0]);
+	assert_int_equal(turns, 2);
+}
+
+/* A timer's callback for another VM, and the wait for its lock. False: not now. */
+static bool timer_fires(struct vm *machine, uint64_t takes)
+{
+	if (abroad_take_lock(&pcpus[0], &machine->lock))
+		return false;
+	assert_int_equal(machine->lock.next - machine->lock.serving, 1);
+	fake_now += takes;
+	spin_unlock(&machine->lock);
+	abroad_timer_done(&pcpus[0]);
+	return true;
+}
+
+static void timers_at_home_are_free(void **state)
+{
+	(void)state;
+	pcpus[0].abroad.until = fake_now + TURN_TAKES;
+	assert_true(timer_fires(&vm, TURN_TAKES)); /* nobody has the CPU */
+	pcpus[0].current = &theirs;
+	assert_true(timer_fires(&other, TURN_TAKES));
 	assert_int_equal(excused, 0);
+	assert_true(pcpus[0].abroad.until == fake_now - TURN_TAKES); /* as it was */
+}
+
+/* Short ones come together, as long as they are few. */
+static void timers_abroad_have_half_of_the_time(void **state)
+{
+	uint64_t begun = fake_now, spent = 0;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	for (unsigned i = 0; i < 5; i++)
+		assert_true(timer_fires(&vm, 100));
+	for (unsigned i = 0; i < 100000; i++) {
+		spent += timer_fires(&vm, 100) ? 100 : 0;
+		fake_now += 7;
+	}
+	assert_in_range(spent * 100 / (fake_now - begun), 45, 50);
+	assert_int_equal(excused, spent + 5 * 100);
 }
 
 /* Holds the lock until somebody waits for it, and that for 5,000 ticks. */
@@ -335,37 +364,52 @@ static void *hold(void *ctx)
 	return ctx;
 }
 
-/* Another VM's, which is held: only when there may be something for others, and then that is all for a while. */
-static void timers_wait_for_locks_half_of_the_time(void **state)
+static void waiting_for_a_lock_counts(void **state)
 {
 	pthread_t holder;
 
 	(void)state;
 	pcpus[0].current = &theirs;
 	spin_lock(&vm.lock);
-	pcpus[0].abroad_until = fake_now + 100;
-	assert_int_equal(abroad_take(&pcpus[0], &vm.lock), fake_now + 100);
-	fake_now += 100;
 	assert_int_equal(pthread_create(&holder, NULL, hold, NULL), 0);
-	assert_int_equal(abroad_take(&pcpus[0], &vm.lock), 0);
+	assert_true(timer_fires(&vm, 300));
 	pthread_join(holder, NULL);
-	assert_int_equal(vm.lock.next - vm.lock.serving, 1);
-	assert_int_equal(excused, 5000);
-	assert_int_equal(pcpus[0].abroad_until, fake_now + 5000);
+	assert_int_equal(excused, 5300);
+	assert_int_equal(pcpus[0].abroad.until, fake_now + 5300);
 }
 
+/* However often a timer is due whose callback takes long, a device that waits has every second turn, and so has it. */
+static void timers_and_work_alternate(void **state)
+{
+	unsigned fired = 0;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	kick(0);
+	for (unsigned i = 0; i < 10000; i++) {
+		fired += timer_fires(&vm, TURN_TAKES);
+		work_run(&pcpus[0]);
+		fake_time_advance(TURN_TAKES / 10);
+	}
+	assert_true(turns > 100);
+	assert_in_range(fired, turns - 2, turns + 2);
+}
+
+/* What waits is queued still, so that the end waits for it. */
 static void after_the_end_nothing_is_queued(void **state)
 {
 	(void)state;
 	pcpus[0].current = &theirs;
-	vm_device_rest(vm.device[2], fake_now + 10);
 	kick(0);
 	work_run(&pcpus[0]);
 	work_run(&pcpus[0]);
+	kick(1);
 	atomic_store(&vm.end, VM_POWERED_OFF);
-	assert_true(vm_io_stop(&vm)); /* the first one's turn is put off still */
-	assert_false(timer_is_armed(&vm.device[2]->rest));
+	assert_true(vm_io_stop(&vm)); /* the first one's turn waits still, and the second one's is queued */
 	turns = 0;
+	work_run(&pcpus[0]);
+	assert_false(atomic_load(&vm.device[1]->work.queued));
+	assert_true(atomic_load(&vm.device[0]->work.queued) && vm_io_stop(&vm));
 	fake_time_advance(10 * TURN_TAKES);
 	work_run(&pcpus[0]);
 	kick(2);
@@ -374,12 +418,10 @@ static void after_the_end_nothing_is_queued(void **state)
 	assert_false(vm_io_stop(&vm));
 }
 
-static void a_reset_ends_a_rest(void **state)
+static void a_reset_is_each_devices(void **state)
 {
 	(void)state;
-	vm_device_rest(vm.device[0], fake_now + 10);
 	vm_io_reset(&vm);
-	assert_false(timer_is_armed(&vm.device[0]->rest));
 	assert_int_equal(resets, DISKS);
 }
 
@@ -452,13 +494,15 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_kick_is_a_turn, setup, teardown),
 	    cmocka_unit_test_setup_teardown(at_home_it_goes_on, setup, teardown),
 	    cmocka_unit_test_setup_teardown(abroad_half_is_the_others, setup, teardown),
-	    cmocka_unit_test_setup_teardown(who_is_put_off_comes_in_order, setup, teardown),
-	    cmocka_unit_test_setup_teardown(who_is_put_off_needs_no_lock, setup, teardown),
-	    cmocka_unit_test_setup_teardown(a_device_may_rest, setup, teardown),
-	    cmocka_unit_test_setup_teardown(timers_take_free_locks_at_any_time, setup, teardown),
-	    cmocka_unit_test_setup_teardown(timers_wait_for_locks_half_of_the_time, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_waits_comes_in_order, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_waits_needs_no_lock, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_waits_is_asked_again, setup, teardown),
+	    cmocka_unit_test_setup_teardown(timers_at_home_are_free, setup, teardown),
+	    cmocka_unit_test_setup_teardown(timers_abroad_have_half_of_the_time, setup, teardown),
+	    cmocka_unit_test_setup_teardown(waiting_for_a_lock_counts, setup, teardown),
+	    cmocka_unit_test_setup_teardown(timers_and_work_alternate, setup, teardown),
 	    cmocka_unit_test_setup_teardown(after_the_end_nothing_is_queued, setup, teardown),
-	    cmocka_unit_test_setup_teardown(a_reset_ends_a_rest, setup, teardown),
+	    cmocka_unit_test_setup_teardown(a_reset_is_each_devices, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_device_takes_leave, setup, teardown),
 	    cmocka_unit_test_setup_teardown(no_entropy_no_rng, setup, teardown),
 	    cmocka_unit_test_setup_teardown(ports_are_the_consoles, setup, teardown),
