@@ -93,7 +93,7 @@ static bool allows_level(const struct ept *ept, unsigned level)
  * The absent entry for gpa at *level, with the tables above it made; *level is lower where there is an empty table
  * already. NULL: no memory.
  */
-static uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned *level)
+static inline uint64_t *make_entry(struct ept *ept, uint64_t gpa, unsigned *level)
 {
 	unsigned at;
 	uint64_t *entry = walk(ept, gpa, &at);
@@ -239,7 +239,7 @@ static void learn_type(struct job *job)
 }
 
 /* The largest leaf at the job's place that lies inside the range and inside memory of one type. */
-static unsigned choose_level(const struct ept *ept, const struct job *job)
+static inline unsigned choose_level(const struct ept *ept, const struct job *job)
 {
 	for (unsigned level = 3; level > 1; level--)
 		if (allows_level(ept, level) && (job->gpa | job->hpa) % span(level) == 0 &&
@@ -249,7 +249,7 @@ static unsigned choose_level(const struct ept *ept, const struct job *job)
 }
 
 /* The tables of all the job's leaves; a table of pages is asked for once, for all that the job has within its 2 MiB. */
-static int make_tables(struct ept *ept, struct job job)
+static NOINLINE int make_tables(struct ept *ept, struct job job)
 {
 	while (job.gpa < job.end) {
 		unsigned level;
