@@ -22,14 +22,14 @@ def channels(output):
 
 
 @pytest.mark.parametrize("cpu, settings, expected", [
-    pytest.param(WITH_REGISTERS, "", {"on": ["ibrs", "bhi", "rsb", "ibpb", "verw"]}, id="registers"),
+    pytest.param(WITH_REGISTERS, "", {"on": ["ibrs", "bhi", "rsb", "ibpb", "verw", "itlb"]}, id="registers"),
     pytest.param(WITHOUT, "", {"on": ["itlb"],
                                "needed, but the processor can't, its microcode may be old": ["ibrs", "rsb", "ibpb", "verw", "l1d"]},
                  id="old-microcode"),
     pytest.param(WITH_REGISTERS, "mitigations = off\n",
-                 {"needed, but switched off (mitigations)": ["ibrs", "bhi", "rsb", "ibpb", "verw"]}, id="off"),
+                 {"needed, but switched off (mitigations)": ["ibrs", "bhi", "rsb", "ibpb", "verw", "itlb"]}, id="off"),
     pytest.param(WITH_REGISTERS, "mitigations = all, no-ibpb\nsmt = on\n",
-                 {"on": ["ibrs", "bhi", "rsb", "verw"], "on, though not needed (mitigations = all)": ["stibp", "l1d"],
+                 {"on": ["ibrs", "bhi", "rsb", "verw", "itlb"], "on, though not needed (mitigations = all)": ["stibp", "l1d"],
                   "needed, but switched off (mitigations)": ["ibpb"]}, id="all-but-one"),
 ])
 def test_report_and_guests(boot, make_image, cpu, settings, expected):
