@@ -11,6 +11,8 @@
 /* What may be spent in advance, twice: short callbacks need not wait for each other, and nothing waits for less. */
 #define SLACK_NS 20000
 
+static uint64_t slack; /* in ticks */
+
 static void on_over(struct timer *timer)
 {
 	work_resume(CONTAINER_OF(timer, struct pcpu, abroad.over));
@@ -18,6 +20,7 @@ static void on_over(struct timer *timer)
 
 void abroad_init(struct pcpu *p)
 {
+	slack = clock_from_ns(SLACK_NS);
 	timer_init(&p->abroad.over, &p->timers, NULL, on_over);
 }
 
@@ -26,12 +29,14 @@ static bool is_abroad(const struct pcpu *p, const struct spinlock *lock)
 	return p->current && lock != &p->current->vm->lock;
 }
 
-static bool may_begin(const struct pcpu *p, uint64_t now)
+/* Nothing may begin before that; 0: nor was there anything. */
+static uint64_t next_begin(const struct pcpu *p)
 {
-	return now + clock_from_ns(SLACK_NS) >= p->abroad.until;
+	return p->abroad.until > slack ? p->abroad.until - slack : 0;
 }
 
-static void end(struct pcpu *p)
+/* Answers what it took. */
+static uint64_t end(struct pcpu *p)
 {
 	struct abroad *a = &p->abroad;
 	uint64_t took = clock_now() - a->since, from = a->since > a->until ? a->since : a->until;
@@ -39,35 +44,48 @@ static void end(struct pcpu *p)
 	sched_excuse(p->current, took);
 	a->until = from + 2 * took;
 	a->since = 0;
+	return took;
 }
 
 bool abroad_waits(struct pcpu *p, const struct vm *vm)
 {
 	struct abroad *a = &p->abroad;
 
-	if (!is_abroad(p, &vm->lock) || may_begin(p, clock_now()))
+	if (!is_abroad(p, &vm->lock) || clock_now() >= next_begin(p))
 		return false;
+	a->work_waits = true;
 	if (!timer_is_armed(&a->over))
-		timer_set(&a->over, a->until);
+		timer_set(&a->over, next_begin(p));
 	return true;
+}
+
+void abroad_resume(struct pcpu *p)
+{
+	p->abroad.work_waits = false;
+	if (p->waiting)
+		work_resume(p);
 }
 
 void abroad_begin(struct pcpu *p, const struct vm *vm)
 {
-	p->abroad.timer_was_last = false;
-	if (is_abroad(p, &vm->lock))
-		p->abroad.since = clock_now();
+	struct abroad *a = &p->abroad;
+
+	if (!is_abroad(p, &vm->lock))
+		return;
+	a->work_waits = false;
+	a->timers_took = 0;
+	a->since = clock_now();
 }
 
 void abroad_end(struct pcpu *p)
 {
 	if (p->abroad.since)
-		end(p);
+		(void)end(p);
 }
 
 /*
- * Timers come before work (hv/run.c): where work waits, too, it has the next turn, or timers whose locks are always
- * taken would leave it none.
+ * Who is put off comes to the very moment at which the next may begin: a later one would find that others had gone
+ * first, each time. Timers come before work (hv/run.c), so they leave a turn to work that waits, when they had theirs.
  */
 uint64_t abroad_take_lock(void *ctx, struct spinlock *lock)
 {
@@ -80,10 +98,10 @@ uint64_t abroad_take_lock(void *ctx, struct spinlock *lock)
 		return 0;
 	}
 	now = clock_now();
-	if (!may_begin(p, now))
-		return a->until;
-	if (a->timer_was_last && (p->waiting || atomic_load(&p->work)))
-		return now + clock_from_ns(SLACK_NS);
+	if (now < next_begin(p))
+		return next_begin(p);
+	if (a->work_waits && a->timers_took >= slack)
+		return now + 1; /* it is resumed already, or by a timer that is due */
 	a->since = now;
 	spin_lock(lock);
 	return 0;
@@ -93,8 +111,6 @@ void abroad_timer_done(void *ctx)
 {
 	struct pcpu *p = ctx;
 
-	if (!p->abroad.since)
-		return;
-	p->abroad.timer_was_last = true;
-	end(p);
+	if (p->abroad.since)
+		p->abroad.timers_took += end(p);
 }

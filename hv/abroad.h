@@ -4,7 +4,8 @@
  * hold it for as long as a turn lasts. As long a time follows in which nothing of that kind begins: however many
  * devices have work, and however busy a lock is kept, that vCPU keeps half of its turn, and the other half does not
  * count as its own. Nor does anybody else pay for it: what a VM's devices cost is its own only while a vCPU of it has
- * the CPU. What has to wait, waits in the CPU's lists without holding or asking for a lock.
+ * the CPU. What has to wait, waits in the CPU's lists without holding or asking for a lock, and none is overtaken for
+ * ever: timers come in the order in which they were put off, and leave a turn to work that waits.
  *
  * All for the owner CPU only.
  */
@@ -17,16 +18,19 @@ struct pcpu;
 struct vm;
 
 struct abroad {
-	uint64_t until; /* when as much time has passed as was spent */
-	uint64_t since; /* when what goes on now began; 0: nothing does */
-	bool timer_was_last;
-	struct timer over; /* armed, at `until`: work waits */
+	uint64_t until;	      /* when as much time has passed as was spent */
+	uint64_t since;	      /* when what goes on now began; 0: nothing does */
+	uint64_t timers_took; /* since the last turn of a device */
+	bool work_waits;      /* for that turn */
+	struct timer over;    /* armed: work waits until then */
 };
 
 void abroad_init(struct pcpu *p);
 
 /* For `waits` of struct work: work for that VM has to wait. When it may go on, the CPU asks for work_resume(). */
 bool abroad_waits(struct pcpu *p, const struct vm *vm);
+/* Another vCPU has the CPU, or none: what waits is asked again. */
+void abroad_resume(struct pcpu *p);
 /* A turn for that VM's devices begins, and is over. */
 void abroad_begin(struct pcpu *p, const struct vm *vm);
 void abroad_end(struct pcpu *p);

@@ -347,8 +347,7 @@ _Noreturn void run_loop(void)
 		pcpu_let_go(p);
 		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
 		v = sched_pick(p, now);
-		if (p->waiting)
-			work_resume(p);
+		abroad_resume(p);
 		if (!v) {
 			now = serve(p, now);
 			continue;

@@ -5,7 +5,7 @@
  *
  * A timer's callback runs from the run loop of the CPU that owns the queue, with the timer's lock (the VM's device
  * lock; NULL: none) held; where that CPU does not wait for the lock (hv/abroad.h), it is put off. timer_set,
- * timer_cancel and timer_move are called with that same lock held, from any CPU; after timer_cancel returns, the
+ * timer_set_here and timer_cancel are called with that same lock held, from any CPU; after timer_cancel returns, the
  * callback will not run. The other CPU may still be looking at the timer and its lock then: whoever frees their memory
  * calls pcpu_synchronize (hv/pcpu.h) first.
  */

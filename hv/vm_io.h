@@ -2,7 +2,8 @@
  * The virtio devices of a VM and the work that serves them. A notification queues a device's work on the CPU that it
  * came from (hv/work.h); the work holds the VM's device lock for a bounded turn, and queues itself again when there is
  * more. A CPU that runs another VM meanwhile does such work, waits for the lock included, for half of its time at most
- * (hv/abroad.h). Part of vm.c, on the boot CPU but for the work itself.
+ * (hv/abroad.h), and the rest waits there, whoever runs elsewhere. Part of vm.c, on the boot CPU but for the work
+ * itself.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

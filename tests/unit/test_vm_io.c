@@ -305,11 +305,11 @@ static void who_waits_is_asked_again(void **state)
 	work_run(&pcpus[0]);
 	work_run(&pcpus[0]);
 	assert_int_equal(turns, 1);
-	work_resume(&pcpus[0]);
+	abroad_resume(&pcpus[0]);
 	work_run(&pcpus[0]); /* it does not help */
 	assert_int_equal(turns, 1);
 	pcpus[0].current = &mine;
-	work_resume(&pcpus[0]);
+	abroad_resume(&pcpus[0]);
 	work_run(&pcpus[0]);
 	assert_int_equal(turns, 2);
 }
@@ -393,6 +393,61 @@ static void timers_and_work_alternate(void **state)
 	}
 	assert_true(turns > 100);
 	assert_in_range(fired, turns - 2, turns + 2);
+}
+
+/* Also when devices of the CPU's own VM, which nothing keeps waiting, have turns in between. */
+static void turns_at_home_are_none_of_it(void **state)
+{
+	unsigned fired = 0, own = 0;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	kick(0);
+	for (unsigned i = 0; i < 10000; i++) {
+		fired += timer_fires(&vm, TURN_TAKES);
+		abroad_begin(&pcpus[0], &other);
+		abroad_end(&pcpus[0]);
+		own++;
+		work_run(&pcpus[0]);
+		fake_time_advance(TURN_TAKES / 10);
+	}
+	assert_true(turns > 100 && own == 10000);
+	assert_in_range(fired, turns - 2, turns + 2);
+}
+
+/* A turn of a device lasts as long as a thousand callbacks, and does not leave room for one in between only. */
+static void short_callbacks_are_not_one_a_turn(void **state)
+{
+	unsigned fired = 0;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	kick(0);
+	for (unsigned i = 0; i < 10000; i++) {
+		for (unsigned n = 0; n < 5; n++)
+			fired += timer_fires(&vm, 100);
+		work_run(&pcpus[0]);
+		fake_time_advance(TURN_TAKES / 10);
+	}
+	assert_true(turns > 100);
+	assert_true(fired > 5 * turns);
+}
+
+/* Who is put off may begin when it comes again, if nobody else has: it is not overtaken by those who come at any time.
+ */
+static void who_is_put_off_has_its_moment(void **state)
+{
+	uint64_t until;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	assert_true(timer_fires(&vm, TURN_TAKES));
+	until = abroad_take_lock(&pcpus[0], &vm.lock);
+	assert_true(until > fake_now);
+	fake_now = until - 1;
+	assert_int_equal(abroad_take_lock(&pcpus[0], &vm.lock), until);
+	fake_now = until;
+	assert_true(timer_fires(&vm, TURN_TAKES));
 }
 
 /* What waits is queued still, so that the end waits for it. */
@@ -501,6 +556,9 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(timers_abroad_have_half_of_the_time, setup, teardown),
 	    cmocka_unit_test_setup_teardown(waiting_for_a_lock_counts, setup, teardown),
 	    cmocka_unit_test_setup_teardown(timers_and_work_alternate, setup, teardown),
+	    cmocka_unit_test_setup_teardown(turns_at_home_are_none_of_it, setup, teardown),
+	    cmocka_unit_test_setup_teardown(short_callbacks_are_not_one_a_turn, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_is_put_off_has_its_moment, setup, teardown),
 	    cmocka_unit_test_setup_teardown(after_the_end_nothing_is_queued, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_reset_is_each_devices, setup, teardown),
 	    cmocka_unit_test_setup_teardown(a_device_takes_leave, setup, teardown),
