@@ -10,8 +10,8 @@ $(LINUX_DIR)/vmlinuz $(LINUX_MODULES) $(KVM_MODULES) &: | guests/linux/fetch.sh
 	guests/linux/fetch.sh $(LINUX_DIR)
 
 $(LINUX_DIR)/init: guests/linux/init.c
-	@mkdir -p $(@D)
-	$(CC) -std=c17 -O2 -ffreestanding -mgeneral-regs-only -fno-stack-protector -fno-pie -no-pie -nostdlib -static $(WARN) \
+	$(call say,CC,$@)
+	$(Q)$(CC) -std=c17 -O2 -ffreestanding -mgeneral-regs-only -fno-stack-protector -fno-pie -no-pie -nostdlib -static $(WARN) \
 	        -Wl,--build-id=none,-z,noexecstack -s $< -o $@
 
 $(LINUX_DIR)/initrd: guests/linux/initramfs.sh guests/linux/inittab $(LINUX_DIR)/init /bin/busybox | $(LINUX_MODULES)

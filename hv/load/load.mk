@@ -3,6 +3,6 @@
 generated: $(BUILD)/gen/dsdt.h
 
 $(BUILD)/gen/dsdt.h: hv/load/dsdt.asl
-	@mkdir -p $(@D)
-	iasl -we -vs -p $(BUILD)/gen/dsdt -tc $< > $(BUILD)/gen/dsdt.log || { cat $(BUILD)/gen/dsdt.log; exit 1; }
-	sed 's/^unsigned char .*\[\]/static const unsigned char dsdt_aml[]/' $(BUILD)/gen/dsdt.hex > $@
+	$(call say,IASL,$@)
+	$(Q)iasl -we -vs -p $(BUILD)/gen/dsdt -tc $< > $(BUILD)/gen/dsdt.log || { cat $(BUILD)/gen/dsdt.log; exit 1; }
+	$(Q)sed 's/^unsigned char .*\[\]/static const unsigned char dsdt_aml[]/' $(BUILD)/gen/dsdt.hex > $@
