@@ -89,15 +89,21 @@ def test_vlans_and_isolation(boot, make_image):
     assert not any(row["bad"] + row["tagged"] for row in rows.values()), rows
 
 
+def echo_replies(lan, name):
+    """As its kernel counts them: ping itself loses some of a flood, whose requests fill the buffer of its socket, too."""
+    names, values = (line.split() for line in lan.on(name, "grep ^Icmp: /proc/net/snmp").strip().splitlines())
+    return int(values[names.index("InEchoReps")])
+
+
 @pytest.mark.long
 def test_a_flood_is_bounded(boot, make_image):
     """One guest sends to all as fast as it can; two others still reach each other in time."""
     lan = Lan(boot, make_image, {"a": "lan", "b": "lan", "flood": "lan"})
     assert lan.ping("a", "b")[0] == 5
     lan.on("flood", "for n in 1 2 3 4; do ping -q -i 0.0001 -s 1400 10.0.0.255 > /dev/null & done")
-    before = lan.ports()["flood/0"]["in_packets"]
-    answered, longest = lan.ping("a", "b", 20)
-    sent = lan.ports()["flood/0"]["in_packets"] - before
+    before, replies = lan.ports()["flood/0"]["in_packets"], echo_replies(lan, "a")
+    _, longest = lan.ping("a", "b", 20)
+    sent, answered = lan.ports()["flood/0"]["in_packets"] - before, echo_replies(lan, "a") - replies
     assert sent > 1000 and answered == 20 and longest < FLOOD_MS, (sent, answered, longest)
 
 
