@@ -38,8 +38,7 @@ struct pc {
 };
 
 struct pc_setup {
-	struct timer_queue
-	    *timers; /* where the chips' timers begin; afterwards where they were set: timer_set_here() */
+	struct timer_queue *timers; /* for chips' timers until they are set: timer_set_here() */
 	struct spinlock *lock;
 	struct apic_bus *apics;
 	const volatile uint8_t *vga_text;
