@@ -352,10 +352,10 @@ def test_scrollback(vireo):
         if len(said) >= SCROLLBACK:
             break
     assert SCROLLBACK <= len(said) <= SCROLLBACK + 1024  # a moving target: it goes on speaking
-    told = numbers(said[said.index("\n"):], "F")
+    told = numbers(said[said.index("\n"):], "F")[:-1]  # the last line may be cut in the middle of its number
     assert told == list(range(told[0], told[-1] + 1)) and told[0] > 1
     destroy(vireo, "fast")
-    assert numbers(vireo.shell("log fast"), "F")[-1] >= told[-1], "its words are gone with it"
+    assert max(numbers(vireo.shell("log fast"), "F")) >= told[-1], "its words are gone with it"
     vireo.shell("create fresh a")
     start(vireo, "fresh")
     early = numbers(wait_for_lines(vireo, "fresh", 5), "A")[-1]
