@@ -53,14 +53,15 @@ def test_smp_guest(boot, make_image, hypervisor, more, cpus):
     booted.expect("vireo: all guests have ended")
 
 
-@pytest.mark.parametrize("hypervisor", [
-    pytest.param("", id="hardware-paths"),
-    pytest.param("[hypervisor]\napicv = off\n", id="software-paths", marks=pytest.mark.long),
+@pytest.mark.parametrize("hypervisor, cpu", [
+    pytest.param("", "corei7_skylake_x", id="hardware-paths"),
+    pytest.param("", "tigerlake", id="another-processor"),
+    pytest.param("[hypervisor]\napicv = off\n", "corei7_skylake_x", id="software-paths", marks=pytest.mark.long),
 ])
-def test_interrupts_wait_for_if(boot, make_image, hypervisor):
+def test_interrupts_wait_for_if(boot, make_image, hypervisor, cpu):
     """Bochs delivers virtual interrupts while IF is clear when one of the machine's comes in: Vireo takes that back."""
     conf = hypervisor + (ROOT / "guests" / "masked.conf").read_text()
-    booted = boot(make_image(conf, [machine.BUILD / "guests" / "masked.elf"]), cpus=2, timeout=BOOT_SECONDS)
+    booted = boot(make_image(conf, [machine.BUILD / "guests" / "masked.elf"]), cpus=2, cpu=cpu, timeout=BOOT_SECONDS)
     booted.expect("vireo: all guests have ended")
     assert "guest masked: ok" in booted.output()
 
