@@ -14,8 +14,7 @@ enum outcome exit_external_interrupt(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
 	irq_handle(virt_exit_interrupt_info() & 0xff);
-	if (virt_features()->early_interrupts)
-		early_interrupt_check(v);
+	early_interrupt_check(v);
 	return OUTCOME_RETRY;
 }
 
@@ -31,8 +30,7 @@ enum outcome exit_window(struct vcpu *v, const struct exit *exit)
 enum outcome exit_timer(struct vcpu *v, const struct exit *exit)
 {
 	(void)exit;
-	if (virt_features()->early_interrupts)
-		early_interrupt_check(v);
+	early_interrupt_check(v);
 	return OUTCOME_RETRY;
 }
 

@@ -7,6 +7,7 @@
 #include "arch/x86/cpuid.h"
 #include "arch/x86/insn.h"
 #include "arch/x86/trap.h"
+#include "hv/exit/early.h"
 #include "hv/exit/table.h"
 #include "hv/log.h"
 #include "hv/sched/sched.h"
@@ -144,6 +145,7 @@ enum outcome exit_exception(struct vcpu *v, const struct exit *exit)
 		/* A host NMI (panic elsewhere, or hardware): the processor holds NMIs until the next IRET, as after
 		 * delivery. */
 		cpu_deliver_nmi();
+		early_interrupt_check(v);
 		return OUTCOME_RETRY;
 	case VECTOR_DB:
 		return debug_exception(v, info);

@@ -68,7 +68,7 @@ static NOINLINE void look_closer(struct vcpu *v, uint8_t vector)
 		take_back(v, &frame, vector);
 }
 
-void early_interrupt_check(struct vcpu *v)
+void early_interrupt_look(struct vcpu *v)
 {
 	uint8_t vector;
 

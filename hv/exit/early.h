@@ -10,9 +10,17 @@
 
 #include "hv/vcpu.h"
 
+/* early_interrupt_check() where virt_features()->early_interrupts is set. */
+void early_interrupt_look(struct vcpu *v);
+
 /*
  * After an exit that may have come right behind a delivery: takes it back if the frame on the stack says that IF was
  * clear. Only in 64-bit mode at privilege level 0, where kernels clear IF; others live with what Bochs does. Not seen
- * if the delivery itself exits, on a stack without memory behind it. Owner only, vCPU loaded.
+ * if the delivery itself exits, on a stack without memory behind it. An NMI may exit before the interrupt does, and
+ * must look, too: the next entry is one with IF 0, from which Bochs lets no interrupt exit. Owner only, vCPU loaded.
  */
-void early_interrupt_check(struct vcpu *v);
+static inline void early_interrupt_check(struct vcpu *v)
+{
+	if (virt_features()->early_interrupts)
+		early_interrupt_look(v);
+}

@@ -59,6 +59,7 @@ static int set_up(void **state)
 {
 	(void)state;
 	fake_reset();
+	fake.features.early_interrupts = true;
 	fake.cs.selector = 0x10;
 	fake.rflags = RFLAGS_FIXED | RFLAGS_ZF;
 	fake.rip = HANDLER;
@@ -110,6 +111,13 @@ static void nothing_else_in_service(void **state)
 	early_interrupt_check(&vcpu);
 	assert_int_equal(fake.svi, 0);
 	assert_int_equal(fake.rvi, VECTOR);
+}
+
+static void a_processor_that_does_it_right(void **state)
+{
+	(void)state;
+	fake.features.early_interrupts = false;
+	expect_left_alone();
 }
 
 static void came_in_time(void **state)
@@ -175,8 +183,13 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, set_up)
 	const struct CMUnitTest tests[] = {
-	    T(is_taken_back), T(nothing_else_in_service),	   T(came_in_time), T(not_at_the_handlers_begin),
-	    T(other_modes),   T(frames_that_could_not_be_entered),
+	    T(is_taken_back),
+	    T(nothing_else_in_service),
+	    T(a_processor_that_does_it_right),
+	    T(came_in_time),
+	    T(not_at_the_handlers_begin),
+	    T(other_modes),
+	    T(frames_that_could_not_be_entered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

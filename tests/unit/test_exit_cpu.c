@@ -24,7 +24,7 @@ void pv_take_eoi(struct vcpu *v)
 }
 
 static uint64_t host_dr6, host_xcr0;
-static unsigned host_nmis, host_mces;
+static unsigned host_nmis, host_mces, looks;
 static bool guest_is_lost;
 static int xsetbv_error;
 
@@ -56,6 +56,11 @@ int xsetbv_safe(uint32_t index, uint64_t value)
 	if (!xsetbv_error)
 		host_xcr0 = value;
 	return xsetbv_error;
+}
+void early_interrupt_look(struct vcpu *v)
+{
+	assert_ptr_equal(v, &vcpu);
+	looks++;
 }
 bool trap_guest_machine_check(void)
 {
@@ -93,7 +98,7 @@ static int setup(void **state)
 	vcpu.requests = 0;
 	host_dr6 = DR6_INIT;
 	host_xcr0 = 1;
-	host_nmis = host_mces = 0;
+	host_nmis = host_mces = looks = 0;
 	guest_is_lost = false;
 	xsetbv_error = 0;
 	return guest_mem_add(&vm.mem, &region);
@@ -446,6 +451,17 @@ static void other_exceptions(void **state)
 	assert_int_equal(exception(3, VECTOR_PF), OUTCOME_KILL);
 }
 
+/* An NMI may have come between the interrupt's delivery and its handler. */
+static void an_nmi_may_hide_an_early_interrupt(void **state)
+{
+	(void)state;
+	exception(2, VECTOR_NMI);
+	assert_int_equal(looks, 0);
+	fake.features.early_interrupts = true;
+	exception(2, VECTOR_NMI);
+	assert_int_equal(looks, 1);
+}
+
 static void a_debug_trap_ends_hlt(void **state)
 {
 	(void)state;
@@ -496,6 +512,7 @@ int main(void)
 	    cmocka_unit_test_setup(debug_exceptions_set_dr6, setup),
 	    cmocka_unit_test_setup(int1_is_a_trap, setup),
 	    cmocka_unit_test_setup(other_exceptions, setup),
+	    cmocka_unit_test_setup(an_nmi_may_hide_an_early_interrupt, setup),
 	    cmocka_unit_test_setup(a_debug_trap_ends_hlt, setup),
 	    cmocka_unit_test_setup(hidden_instructions, setup),
 	};
