@@ -10,6 +10,8 @@ import sys
 import pexpect
 import pytest
 
+pytestmark = pytest.mark.xdist_group("run")  # by one worker: each run writes the same build/boot-logs/run.log
+
 TESTS = pathlib.Path(__file__).resolve().parent
 
 # Connects to the port that bochsrc names for COM1, says what firmware, Vireo and a guest say, and echoes bytes in hex.
@@ -23,7 +25,7 @@ com1 = socket.create_connection(("127.0.0.1", port))
 com1.sendall(b"\\x1b[2Jfirmware noise\\r\\n")
 if mode == "slow":
     time.sleep(60)
-time.sleep(0.3)
+time.sleep(1)
 if mode == "talks":
     for piece in (b"Vireo\\r\\nvireo: core entered\\r\\n", *2 * [b"a kernel's line\\r\\n" * 400]):
         com1.sendall(piece)

@@ -17,7 +17,7 @@ FUZZ_RUNS = 20_000
 
 def run_program(command):
     """Fails with the program's output. A program that is not there is a failure, not a skip."""
-    done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, errors="replace", timeout=120)
+    done = subprocess.run(command, cwd=machine.ROOT, capture_output=True, text=True, errors="replace", timeout=600)
     if done.returncode:
         pytest.fail(f"{command[0]}: status {done.returncode}\n{done.stdout[-6000:]}\n{done.stderr[-6000:]}", False)
 

@@ -69,12 +69,17 @@ def numbers(text, letter):
     return [int(n) for n in re.findall(rf"^{letter} (\d+)$", text, re.M)]
 
 
+def whole_lines(said):
+    """What `log` has answered without the line that the guest was in the middle of: `log` ends that, too."""
+    return said[:said.rfind("\n", 0, -1) + 1]
+
+
 def wait_for_lines(vireo, name, count):
     """Until the teller has told that many lines from now on, a new life included; answers all it has said."""
     before = None
     for _ in range(QUESTIONS):
         said = vireo.shell(f"log {name}")
-        last = (numbers(said, "[A-Z]") or [0])[-1]
+        last = (numbers(whole_lines(said), "[A-Z]") or [0])[-1]
         if before is not None:
             count -= last - before if last >= before else last
         if count <= 0:

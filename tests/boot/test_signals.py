@@ -104,7 +104,8 @@ def test_linux_under_nmis(boot, make_image):
     vireo.to_shell()
     send_nmis(vireo, "all", NMIS)
     vireo.to_guest()
-    vireo.expect("done")
+    vireo.expect("done\r\n")
+    vireo.expect("~ # ")
     sums = re.findall(rf"\b({HEX}{{64}})  -", vireo.output())  # some were said while the shell had the line
     assert set(sums) == {alone} and len(sums) >= 5, sums
     assert not re.search(r"^\[", vireo.command("dmesg | grep -iE 'unstable|warp|lockup|stall|NMI received'"), re.M)

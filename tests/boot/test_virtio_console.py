@@ -96,7 +96,7 @@ def test_consoles_after_a_reset(boot, make_image):
     open_shell(booted, "hvc1")
     booted.to_shell()
     booted.shell("reset linux")
-    attach(booted, "linux com1")
+    attach(booted, "linux")  # "linux com1" were more than the 16 bytes that wait in the port while the VM is loaded again
     wait_for_shell(booted)
     open_shell(booted, "hvc0")
     check_terminal(booted)

@@ -113,7 +113,7 @@ def test_guest_wall(boot, make_image, tmp_path, wall):
     guest = "[vm away]\nprotocol = flat\nmode = protected\nkernel = idle.bin\nmemory = 4M\ncpus = 1\nautostart = off\n"
     vireo = boot(make_image(guest, [idle]), cpus=2)
     rack.wait_for_prompt(vireo)
-    vireo.shell("start away")
+    vireo.send("start away\r")
     vireo.expect("vm away: first instruction")
     run_into(vireo, wall, *GUEST_WALLS[wall])
 
