@@ -30,7 +30,7 @@ BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
 PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
 export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 
-.PHONY: packages run test test-long unit fuzz fuzz-record fuzz-guest soak soak-host usb bench bench-check bench-table scale lint help always
+.PHONY: packages run test test-wide test-long unit fuzz fuzz-record fuzz-guest soak soak-host usb bench bench-check bench-table scale lint help always
 packages:
 	@tests/install.sh
 
@@ -38,9 +38,13 @@ run: packages ## boot Vireo with Debian's Linux as its guest, in this terminal (
 	$(BUILD_NOW) $(BUILD)/run.img
 	@exec $(PYTHON) tests/run.py $(BUILD)/run.img --backend $(BACKEND) --cpus $(CPUS) --memory $(MEMORY) --cpu $(CPU)
 
-test: packages ## unit tests, fuzzers for a moment, lint, boot tests (but the long ones)
+test: packages ## unit tests, fuzzers for a moment, lint, the first of the boot tests
 	$(BUILD_NOW) test-files
-	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m "not long" tests
+	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m "not long and not wide" tests
+
+test-wide: packages ## more of the boot tests: other processors and settings, four guests, each wall; .ci/run has them, too
+	$(BUILD_NOW) test-files
+	@exec $(PYTEST) -n $(JOBS) --dist loadgroup -m wide tests
 
 test-long: packages ## tests that take long: hostile guests, lives of VMs, Linux on many vCPUs and models
 	$(BUILD_NOW) test-files debian-files

@@ -98,6 +98,7 @@ def boot_linux(boot, make_image, tmp_path):
     return booted
 
 
+@pytest.mark.wide
 def test_memory_goes_and_comes_back(boot, make_image, tmp_path):
     booted = boot_linux(boot, make_image, tmp_path)
     booted.command("dd if=/dev/urandom of=/keep bs=64k count=64")

@@ -25,7 +25,7 @@ def sections(names):
 
 @pytest.mark.parametrize("hypervisor, cpu, cpus", [
     pytest.param("", "corei7_skylake_x", 1, id="hardware-paths"),
-    pytest.param(ALL_OFF, "corei7_skylake_x", 1, id="software-paths"),
+    pytest.param(ALL_OFF, "corei7_skylake_x", 1, id="software-paths", marks=pytest.mark.wide),
     pytest.param("", "corei7_haswell_4770", 2, id="haswell-2cpus", marks=pytest.mark.long),
 ])
 def test_lessons(boot, make_image, hypervisor, cpu, cpus):

@@ -75,7 +75,7 @@ def power_off(booted):
     pytest.param("corei7_skylake_x", False, 1, True, id="skylake"),
     pytest.param("corei7_skylake_x", True, 2, False, id="skylake-acpi-2cpus-no-apicv", marks=pytest.mark.long),
     pytest.param("corei7_haswell_4770", False, 2, True, id="haswell-2cpus", marks=pytest.mark.long),
-    pytest.param("corei7_haswell_4770", True, 1, True, id="haswell-acpi"),
+    pytest.param("corei7_haswell_4770", True, 1, True, id="haswell-acpi", marks=pytest.mark.wide),
     pytest.param("corei7_icelake_u", True, 4, True, id="icelake-acpi-4cpus", marks=pytest.mark.long),
     pytest.param("corei7_icelake_u", False, 1, False, id="icelake-no-apicv", marks=pytest.mark.long),
 ])
@@ -100,7 +100,7 @@ def test_complains_no_more_than_natively(boot, make_image):
 
 
 @pytest.mark.parametrize("more, saves", [
-    pytest.param("", True, id="by-a-bit"),
+    pytest.param("", True, id="by-a-bit", marks=pytest.mark.wide),
     pytest.param("kvm = off\n", False, id="by-msr", marks=pytest.mark.long),
 ])
 def test_end_of_interrupt_without_exit(boot, make_image, more, saves):
@@ -134,6 +134,7 @@ def test_reboot(boot, make_image, vcpus, apicv):
     power_off(booted)
 
 
+@pytest.mark.wide
 def test_job_control(boot, make_image):
     """Bochs is as strict as hardware here: an RDMSR or WRMSR that nobody guarded would be fatal."""
     booted = boot_to_shell(boot, make_image(), ignore_bad_msrs=False)

@@ -2,6 +2,8 @@
 # SPDX-License-Identifier: MIT
 import re
 
+import pytest
+
 import machine
 
 BOOT_SECONDS = 240
@@ -16,6 +18,7 @@ def section(mib):
     return f"[vm sparse{mib}]\nprotocol = flat\nmode = protected\nmemory = {mib}M\nkernel = sparse{mib}.bin\n"
 
 
+@pytest.mark.wide
 def test_untouched_memory_is_zero(boot, make_image, tmp_path):
     """Also after a reset. What it costs to create a VM does not depend on its size."""
     sizes = [1024, 64]

@@ -28,7 +28,7 @@ def run(booted, *powered_off):
 
 
 @pytest.mark.parametrize("hypervisor, cpus", [
-    pytest.param("", 1, id="one-cpu"),
+    pytest.param("", 1, id="one-cpu", marks=pytest.mark.wide),
     pytest.param("", 2, id="two-cpus"),
     pytest.param(ALL_OFF, 2, id="two-cpus-software-paths", marks=pytest.mark.long),
 ])
@@ -39,6 +39,7 @@ def test_two_neighbours(boot, make_image, hypervisor, cpus):
     assert "a page that was taken back is blank" in output and "what was lent by a VM that has ended is that same page" in output
 
 
+@pytest.mark.wide
 def test_refused(boot, make_image):
     """Nobody there: no peers; only one of two names the other; hypercalls off, beside KVM's."""
     conf = "".join(ONE.format(name=name, more=more) for name, more in (

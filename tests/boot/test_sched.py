@@ -73,7 +73,7 @@ def test_caps_hold(boot, make_image, guest):
         assert abs(used[vm] - cap) < 0.01 * cap, used
 
 
-@pytest.mark.parametrize("cpus", [1, 2])
+@pytest.mark.parametrize("cpus", [1, pytest.param(2, marks=pytest.mark.wide)])
 def test_a_sleeper_wakes_in_time(boot, make_image, guest, cpus):
     """Beside eight hogs it runs within 1 ms of its timer, 99 times in 100."""
     conf = "".join(section(f"hog{i}", "spin") for i in range(8)) + section("sleeper", "sleeper")
@@ -83,6 +83,7 @@ def test_a_sleeper_wakes_in_time(boot, make_image, guest, cpus):
     assert in_time >= 198, f"{in_time} of 200"
 
 
+@pytest.mark.wide
 def test_who_owns_a_cpu_is_left_alone(boot, make_image, guest):
     """scheduler = dedicated: 100 M ticks of spinning cost no exit; the only one is the guest's end."""
     conf = "[hypervisor]\nscheduler = dedicated\n" + section("solo", "solo") + section("second", "solo") + \

@@ -23,9 +23,9 @@ def looks(said, role):
 
 @pytest.mark.parametrize("hypervisor, cpu, vcpus, cpus", [
     pytest.param("", "corei7_skylake_x", 1, 1, id="avx512"),
-    pytest.param("", "corei7_skylake_x", 2, 1, id="two-vcpus"),
+    pytest.param("", "corei7_skylake_x", 2, 1, id="two-vcpus", marks=pytest.mark.wide),
     pytest.param("", "corei7_skylake_x", 2, 2, id="two-cpus", marks=pytest.mark.long),
-    pytest.param(ALL_OFF, "corei7_haswell_4770", 1, 1, id="software-paths"),
+    pytest.param(ALL_OFF, "corei7_haswell_4770", 1, 1, id="software-paths", marks=pytest.mark.wide),
     pytest.param("", "corei5_arrandale_m520", 1, 1, id="no-xsave", marks=pytest.mark.long),
 ])
 def test_registers_do_not_leak(boot, make_image, hypervisor, cpu, vcpus, cpus):

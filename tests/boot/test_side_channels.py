@@ -25,12 +25,14 @@ def channels(output):
     pytest.param(WITH_REGISTERS, "", {"on": ["ibrs", "bhi", "rsb", "ibpb", "verw", "itlb"]}, id="registers"),
     pytest.param(WITHOUT, "", {"on": ["itlb"],
                                "needed, but the processor can't, its microcode may be old": ["ibrs", "rsb", "ibpb", "verw", "l1d"]},
-                 id="old-microcode"),
+                 id="old-microcode", marks=pytest.mark.wide),
     pytest.param(WITH_REGISTERS, "mitigations = off\n",
-                 {"needed, but switched off (mitigations)": ["ibrs", "bhi", "rsb", "ibpb", "verw", "itlb"]}, id="off"),
+                 {"needed, but switched off (mitigations)": ["ibrs", "bhi", "rsb", "ibpb", "verw", "itlb"]}, id="off",
+                 marks=pytest.mark.wide),
     pytest.param(WITH_REGISTERS, "mitigations = all, no-ibpb\nsmt = on\n",
                  {"on": ["ibrs", "bhi", "rsb", "verw", "itlb"], "on, though not needed (mitigations = all)": ["stibp", "l1d"],
-                  "needed, but switched off (mitigations)": ["ibpb"]}, id="all-but-one"),
+                  "needed, but switched off (mitigations)": ["ibpb"]}, id="all-but-one",
+                 marks=pytest.mark.wide),
 ])
 def test_report_and_guests(boot, make_image, cpu, settings, expected):
     """Two guests on one processor, each with values of its own in IA32_SPEC_CTRL, and what the report says before."""
@@ -45,6 +47,7 @@ def test_report_and_guests(boot, make_image, cpu, settings, expected):
         assert re.search(rf"vm {vm}: debug exit with code 0 ", output), f"{vm} did not end with code 0"
 
 
+@pytest.mark.wide
 def test_one_thread_of_each_core(boot, make_image):
     """Two cores of two threads each: two of the four processors run guests."""
     booted = boot(make_image(f"[hypervisor]\n{PAIR}", FILES), cpu=WITH_REGISTERS, cpus="1:2:2", timeout=BOOT_SECONDS)

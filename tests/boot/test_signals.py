@@ -42,6 +42,7 @@ def send_nmis(vireo, to, count):
     assert f"{count} NMIs sent, {count} arrived" in said, said
 
 
+@pytest.mark.wide
 def test_nmis_at_any_moment(boot, make_image, tmp_path):
     vireo = start_checkers(boot, make_image, tmp_path, 2)
     send_nmis(vireo, 1, NMIS)
@@ -73,6 +74,7 @@ def test_nmis_while_all_sleep(boot, make_image, tmp_path):
     check_guests(vireo, 1)
 
 
+@pytest.mark.wide
 def test_interrupts_that_nobody_handles(boot, make_image, tmp_path):
     vireo = start_checkers(boot, make_image, tmp_path, 2)
     before = (0, 0)

@@ -75,6 +75,7 @@ def settle(booted, n):
     booted.expect("~ # ")
 
 
+@pytest.mark.wide
 def test_four_guests(boot, make_image):
     """Four at once on two CPUs, one of two vCPUs; each answers, and the end of one leaves the others alone."""
     sections = [LINUX_CONF.replace("[vm linux]", f"[vm linux{n}]").replace("256M", "128M") for n in range(GUESTS)]

@@ -139,7 +139,7 @@ def check_copies(booted, writers):
 
 
 @pytest.mark.parametrize("more", [
-    pytest.param("", id="kvm"),
+    pytest.param("", id="kvm", marks=pytest.mark.wide),
     pytest.param("kvm = off\n", id="plain", marks=pytest.mark.long),
 ])
 def test_queues_and_paravirtualization(boot, make_image, images, more):

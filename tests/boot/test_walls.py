@@ -80,7 +80,12 @@ def run_into(vireo, wall, message, function):
     return found
 
 
-@pytest.mark.parametrize("wall", WALLS)
+def some(walls, first):
+    """`first` of them in `make test`, all in `make test-wide`."""
+    return [wall if wall in first else pytest.param(wall, marks=pytest.mark.wide) for wall in walls]
+
+
+@pytest.mark.parametrize("wall", some(WALLS, {"smash", "text", "shadow"}))
 def test_wall(boot, make_image, wall):
     vireo = boot(make_image(rack.section("none"), []), cpu=MODEL.get(wall, "corei7_skylake_x"))
     rack.wait_for_prompt(vireo)
@@ -92,6 +97,7 @@ def test_wall(boot, make_image, wall):
         assert function_at(int(found[3], 16) - 1) == "run_crash"
 
 
+@pytest.mark.wide
 def test_shadowed_stack_ends(boot, make_image):
     """Shadow stacks have an end as well, and #DF one of its own."""
     vireo = boot(make_image(rack.section("none"), []), cpu=SHADOWED)
@@ -99,6 +105,7 @@ def test_shadowed_stack_ends(boot, make_image):
     run_into(vireo, "depth", *WALLS["depth"])
 
 
+@pytest.mark.wide
 def test_return_without_shadow(boot, make_image):
     """What the wall is good for: without it the overwritten address is where the function returns to."""
     vireo = boot(make_image(rack.section("none"), []))
@@ -106,7 +113,7 @@ def test_return_without_shadow(boot, make_image):
     crash(vireo, "return", "there is no wall: crash return went elsewhere")
 
 
-@pytest.mark.parametrize("wall", GUEST_WALLS)
+@pytest.mark.parametrize("wall", some(GUEST_WALLS, {"guest"}))
 def test_guest_wall(boot, make_image, tmp_path, wall):
     """The guest's memory was filled on CPU 0, by its loader; from then on it is none of that CPU's business."""
     idle = machine.assemble("idle", tmp_path / "idle.bin")
@@ -163,7 +170,7 @@ MODELS = {
 
 
 @pytest.mark.parametrize("model", [
-    name if name in (SHADOWED, "corei7_skylake_x") else pytest.param(name, marks=pytest.mark.long) for name in MODELS
+    name if name == SHADOWED else pytest.param(name, marks=pytest.mark.wide) for name in MODELS
 ])
 def test_control_register(boot, make_image, model):
     """What the processor has is on, and on again after each exit: the dump of a VMCS that is refused shows the host's
