@@ -163,7 +163,8 @@ def test_boot_info_of_another_version(boot, make_image, tmp_path):
 
 @pytest.mark.parametrize("cpu, message", [
     pytest.param("core2_penryn_t9600", r"secondary control bit 1: enable EPT", id="ept"),
-    pytest.param("corei5_lynnfield_750", r"secondary control bit 7: unrestricted guest", id="unrestricted-guest"),
+    pytest.param("corei5_lynnfield_750", r"secondary control bit 7: unrestricted guest", id="unrestricted-guest",
+                 marks=pytest.mark.wide),
 ])
 def test_missing_feature(boot, make_image, cpu, message):
     booted = boot(make_image(GOOD, [GUESTS / "real.bin"]), cpu=cpu, timeout=BOOT_SECONDS)

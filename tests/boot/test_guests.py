@@ -42,7 +42,7 @@ def test_lessons(boot, make_image, hypervisor, cpu, cpus):
 @pytest.mark.parametrize("hypervisor, more, cpus", [
     pytest.param("", "", 2, id="two-cpus"),
     pytest.param(ALL_OFF, "", 2, id="two-cpus-software-paths", marks=pytest.mark.long),
-    pytest.param("", "cmdline = one-processor\n", 1, id="two-vcpus-on-one-cpu"),
+    pytest.param("", "cmdline = one-processor\n", 1, id="two-vcpus-on-one-cpu", marks=pytest.mark.wide),
 ])
 def test_smp_guest(boot, make_image, hypervisor, more, cpus):
     """Start-up IPIs, and IPIs between two vCPUs, beside each other and in turns. What they cost is tests/bench's matter."""
@@ -54,7 +54,7 @@ def test_smp_guest(boot, make_image, hypervisor, more, cpus):
 
 
 @pytest.mark.parametrize("hypervisor, cpu", [
-    pytest.param("", "corei7_skylake_x", id="hardware-paths"),
+    pytest.param("", "corei7_skylake_x", id="hardware-paths", marks=pytest.mark.wide),
     pytest.param("", "tigerlake", id="another-processor"),
     pytest.param("[hypervisor]\napicv = off\n", "corei7_skylake_x", id="software-paths", marks=pytest.mark.long),
 ])

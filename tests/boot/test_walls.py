@@ -80,12 +80,9 @@ def run_into(vireo, wall, message, function):
     return found
 
 
-def some(walls, first):
-    """`first` of them in `make test`, all in `make test-wide`."""
-    return [wall if wall in first else pytest.param(wall, marks=pytest.mark.wide) for wall in walls]
-
-
-@pytest.mark.parametrize("wall", some(WALLS, {"smash", "text", "shadow"}))
+@pytest.mark.parametrize("wall", [
+    wall if wall in ("smash", "text", "shadow") else pytest.param(wall, marks=pytest.mark.wide) for wall in WALLS
+])
 def test_wall(boot, make_image, wall):
     vireo = boot(make_image(rack.section("none"), []), cpu=MODEL.get(wall, "corei7_skylake_x"))
     rack.wait_for_prompt(vireo)
@@ -113,7 +110,8 @@ def test_return_without_shadow(boot, make_image):
     crash(vireo, "return", "there is no wall: crash return went elsewhere")
 
 
-@pytest.mark.parametrize("wall", some(GUEST_WALLS, {"guest"}))
+@pytest.mark.wide
+@pytest.mark.parametrize("wall", GUEST_WALLS)
 def test_guest_wall(boot, make_image, tmp_path, wall):
     """The guest's memory was filled on CPU 0, by its loader; from then on it is none of that CPU's business."""
     idle = machine.assemble("idle", tmp_path / "idle.bin")
