@@ -4,20 +4,11 @@
 #include "arch/x86/cpu.h"
 #include "arch/x86/cpuid.h"
 #include "arch/x86/insn.h"
+#include "arch/x86/pte.h"
 #include "arch/x86/window.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/spinlock.h"
 #include "hv/lib/string.h"
-
-#define PTE_P	 BIT(0)
-#define PTE_W	 BIT(1)
-#define PTE_PWT	 BIT(3)
-#define PTE_PCD	 BIT(4)
-#define PTE_A	 BIT(5)
-#define PTE_D	 BIT(6) /* in a leaf: it was written to */
-#define PTE_PS	 BIT(7) /* above level 0: a large page */
-#define PTE_NX	 BIT(63)
-#define PTE_ADDR 0x000ffffffffff000ULL
 
 #define PAGE_RX (PTE_P)
 #define PAGE_R	(PTE_P | PTE_NX)

@@ -8,14 +8,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/walk.h"
 
+#include "arch/x86/pte.h"
 #include "arch/x86/registers.h"
-
-#define PTE_P	      BIT(0)
-#define PTE_W	      BIT(1)
-#define PTE_U	      BIT(2)
-#define PTE_PS	      BIT(7)
-#define PTE_XD	      BIT(63)
-#define PTE_KEY_SHIFT 59
 
 #define LEVEL_PT   1
 #define LEVEL_PD   2
@@ -115,7 +109,7 @@ static uint64_t reserved_bits(const struct walk *w, unsigned level, bool leaf)
 	if (w->paging.levels == 3)
 		reserved |= bits_between(52, 63); /* ignored in the four-level modes */
 	if (!(w->mode->efer & EFER_NXE))
-		reserved |= PTE_XD;
+		reserved |= PTE_NX;
 	if (leaf && level > LEVEL_PT)
 		reserved |= bits_between(13, level_shift(w, level));
 	if (level > LEVEL_PDPT)
@@ -202,7 +196,7 @@ static int walk_levels(struct walk *w, uint64_t table, unsigned level, struct wa
 			return fault(w, WALK_PF_P | WALK_PF_RSVD, result);
 		w->writable &= (entry & PTE_W) != 0;
 		w->user &= (entry & PTE_U) != 0;
-		w->executable &= !(no_execute_enabled(w) && entry & PTE_XD);
+		w->executable &= !(no_execute_enabled(w) && entry & PTE_NX);
 		if (leaf)
 			return finish(w, entry, level, result);
 		table = entry & bits_between(12, 52);
