@@ -25,7 +25,8 @@ com1 = socket.create_connection(("127.0.0.1", port))
 com1.sendall(b"\\x1b[2Jfirmware noise\\r\\n")
 if mode == "slow":
     time.sleep(60)
-time.sleep(1)
+if mode == "waits":
+    open(os.environ["GO"]).read()  # until the test has opened this FIFO, too
 if mode == "talks":
     for piece in (b"Vireo\\r\\nvireo: core entered\\r\\n", *2 * [b"a kernel's line\\r\\n" * 400]):
         com1.sendall(piece)
@@ -54,7 +55,7 @@ def environment(tmp_path):
     fake.write_text(FAKE_BOCHS)
     fake.chmod(0o755)
     (tmp_path / "disk.img").write_bytes(bytes(512))
-    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": "", "COLUMNS": "80"}
+    return {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "FAKE": "", "GO": f"{tmp_path}/go", "COLUMNS": "80"}
 
 
 def run_command(tmp_path):
@@ -86,9 +87,11 @@ def expect_left(child, status):
     assert child.match[1] == child.before_settings, "the terminal was not put back"
 
 
-def test_shows_vireo_and_guest_but_not_firmware(session):
-    child = session()
+def test_shows_vireo_and_guest_but_not_firmware(session, environment):
+    os.mkfifo(environment["GO"])
+    child = session("waits")
     child.expect("firmware is starting")
+    pathlib.Path(environment["GO"]).write_text("")
     child.expect("Vireo\r\nvireo: hello\r\nvireo-init: up\r\n~ # ")
     assert "noise" not in child.before
     child.send("\x01x")
