@@ -117,13 +117,13 @@ static bool allowed(enum vmx_word word, uint32_t bits)
 }
 
 /*
- * Bochs 2.7, whichever processor it plays, is the only one known to deliver virtual interrupts and not to process
- * posted ones. A real one like it would pay a look and never find anything.
+ * Of processors with APICv. Bochs 2.7, whichever it plays, is the only one known to deliver virtual interrupts and not
+ * to process posted ones. A real one like it would pay a look, and find what looks like an early interrupt only where a
+ * guest has made that up.
  */
 static bool is_bochs(void)
 {
-	return allowed(VMX_WORD_CPU2, CPU2_VIRTUAL_INTERRUPTS) && !allowed(VMX_WORD_PIN, PIN_POSTED_INTERRUPTS) &&
-	       !cpu_has(CPUID_HYPERVISOR);
+	return !allowed(VMX_WORD_PIN, PIN_POSTED_INTERRUPTS) && !cpu_has(CPUID_HYPERVISOR);
 }
 
 /* Optional features: what the processor has and the user did not turn off. */
