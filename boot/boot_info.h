@@ -60,7 +60,10 @@ struct boot_file {
 	uint32_t reserved;
 };
 
-/* One `key = value` of vireo.conf. Offsets are into the config text, each of a NUL-terminated string. */
+/*
+ * A `[section]` of vireo.conf, key and value empty, or a `key = value` of it. Offsets are into the config text, each
+ * of a NUL-terminated string.
+ */
 struct boot_setting {
 	uint32_t line;	  /* 1-based */
 	uint32_t section; /* offset of the section's words between the brackets: "hypervisor", "vm linux" */

@@ -19,8 +19,7 @@ struct parser {
 	uint32_t pos;  /* start of the next line */
 	uint32_t line; /* number of the current line, 1-based */
 	bool in_section;
-	bool section_has_keys;
-	uint32_t section, section_line, section_end; /* offsets; section_end is that of its NUL */
+	uint32_t section; /* offset of its words */
 	struct boot_setting *setting;
 	uint32_t max, count;
 	char *error;
@@ -108,28 +107,20 @@ static void trim(struct parser *p, uint32_t *begin, uint32_t *end)
 	p->text[*end] = '\0';
 }
 
-static int add(struct parser *p, uint32_t line, uint32_t key, uint32_t value)
+static int add(struct parser *p, uint32_t key, uint32_t value)
 {
 	if (p->count == p->max) {
 		struct message m = {p->error, 0};
 
 		message_text(&m, "line ");
 		message_number(&m, p->line);
-		message_text(&m, ": found one setting more than the ");
+		message_text(&m, ": found one section or setting more than the ");
 		message_number(&m, p->max);
 		message_text(&m, " expected at most");
 		return -1;
 	}
-	p->setting[p->count++] = (struct boot_setting){line, p->section, key, value};
+	p->setting[p->count++] = (struct boot_setting){p->line, p->section, key, value};
 	return 0;
-}
-
-/* An empty section is a setting too: the core must see a [vm x] in which everything is missing. */
-static int close_section(struct parser *p)
-{
-	if (!p->in_section || p->section_has_keys)
-		return 0;
-	return add(p, p->section_line, p->section_end, p->section_end);
 }
 
 /* Runs of blanks inside the brackets become one space. Answers the new end. */
@@ -148,7 +139,10 @@ static uint32_t squeeze(struct parser *p, uint32_t begin, uint32_t end)
 	return out;
 }
 
-/* text[begin] is '[', text[end] the NUL after the last character that is not blank. */
+/*
+ * text[begin] is '[', text[end] the NUL after the last character that is not blank. The section itself is a setting
+ * without key and value: the core must see where it begins, and a [vm x] in which everything is missing.
+ */
 static int parse_section(struct parser *p, uint32_t begin, uint32_t end)
 {
 	uint32_t line_begin = begin, line_length = end - begin;
@@ -161,17 +155,13 @@ static int parse_section(struct parser *p, uint32_t begin, uint32_t end)
 		if (!is_word(p->text[i]) && !is_blank(p->text[i]))
 			return fail(p, p->text + line_begin, line_length,
 				    "letters, digits, '_', '-', '.' between the brackets");
-	if (close_section(p))
-		return -1;
 	trim(p, &begin, &end);
 	if (begin == end)
 		return fail(p, "[]", 2, "a name between the brackets, such as [hypervisor] or [vm linux]");
+	end = squeeze(p, begin, end);
 	p->in_section = true;
-	p->section_has_keys = false;
 	p->section = begin;
-	p->section_line = p->line;
-	p->section_end = squeeze(p, begin, end);
-	return 0;
+	return add(p, end, end);
 }
 
 /* Takes the double quotes off, when there are any. */
@@ -216,8 +206,7 @@ static int parse_setting(struct parser *p, uint32_t begin, uint32_t end)
 	trim(p, &value, &end);
 	if (unquote(p, &value, &end))
 		return -1;
-	p->section_has_keys = true;
-	return add(p, p->line, begin, value);
+	return add(p, begin, value);
 }
 
 /* NUL bytes, escape codes and the like: this is no text file. Tabs are blanks; bytes above 0x7f pass as UTF-8. */
@@ -267,8 +256,6 @@ int ini_parse(char *text, uint32_t size, struct boot_setting *setting, uint32_t 
 		p.pos = 3; /* byte order mark of UTF-8 */
 	while (!result && p.pos < size)
 		result = parse_line(&p);
-	if (!result)
-		result = close_section(&p);
 	*count = p.count;
 	return result;
 }

@@ -14,7 +14,7 @@
 
 /*
  * Cuts `text` (size bytes; text[size] must be writable and becomes NUL) in place into NUL-terminated strings and fills
- * setting[0 .. *count). A section without any key yields one setting whose key and value are empty strings.
+ * setting[0 .. *count). Each section begins with a setting of its own line, whose key and value are empty.
  * Offsets are below size + 1, and so are the ends of all strings.
  * Answers 0, or -1 with `error` saying line, found and expected; *count then covers what came before that line.
  */

@@ -562,7 +562,7 @@ static int unknown_key(const struct config_line *l, const struct key *keys, unsi
 static int apply(const struct config_line *l, const struct key *keys, unsigned count, uint32_t *seen,
 		 struct hv_config *hv, struct vm_config *vm)
 {
-	if (!l->key[0]) /* a section without any key */
+	if (!l->key[0]) /* the section itself */
 		return 0;
 	for (unsigned i = 0; i < count; i++) {
 		if (strcmp(l->key, keys[i].name))

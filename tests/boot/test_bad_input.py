@@ -27,8 +27,7 @@ BROKEN_VMS = [
     ("size", "memory = 64Q\nkernel = real.bin\n",
      r"vireo\.conf: vm size \(line LINE\+1\): memory: found '64Q', expected a size such as 64M or 1G"),
     ("good", FLAT,
-     r"vireo\.conf: vm good \(line LINE\+1\): found a second VM of that name \(the first: line 3\), expected "
-     r"another name"),
+     r"vireo\.conf: vm good \(line LINE\): found a second VM of that name \(the first: line 2\), expected another name"),
     ("nothing", "",
      r"vireo\.conf: vm nothing \(line LINE\): found no kernel, expected a line 'kernel = PATH'"),
     ("missing", "kernel = \\vireo\\nobody\n",
@@ -36,7 +35,7 @@ BROKEN_VMS = [
     ("empty", "kernel = empty\n",
      r"vireo\.conf: vm empty \(line LINE\+1\): kernel empty: file is empty"),
     ("mixed", FLAT + "initrd = real.bin\n",
-     r"vireo\.conf: vm mixed \(line LINE\+1\): found 'initrd' with protocol flat, expected it with linux only"),
+     r"vireo\.conf: vm mixed \(line LINE\): found 'initrd' with protocol flat, expected it with linux only"),
     ("memory", "protocol = flat\nkernel = real.bin\nmemory = 2G\n",
      r"vm memory: not started: memory: found 2048 MiB, expected at most \d+ MiB, what is "
      r"free in whole chunks of 2 MiB"),
