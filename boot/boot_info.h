@@ -136,4 +136,5 @@ struct boot_info {
  * no-execute), and the page that switched CR3 identity-mapped.
  */
 #define BOOT_DIRECT_BASE 0xffff800000000000ULL
+#define BOOT_DIRECT_SIZE (1ULL << 44)	       /* memory ends below it */
 #define BOOT_CORE_BASE	 0xffffffff80000000ULL /* linker.ld; the top 2 GiB are what -mcmodel=kernel can reach */

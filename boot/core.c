@@ -18,9 +18,8 @@
 #include <stdbool.h>
 #include <string.h>
 
-#define GIB	   (1ULL << 30)
-#define DIRECT_MAX (1ULL << 46) /* the direct map must end below the core: 64 TiB is far beyond any machine */
-#define CR4_LA57   (1ULL << 12)
+#define GIB	 (1ULL << 30)
+#define CR4_LA57 (1ULL << 12)
 
 /* boot/switch.asm */
 extern const uint8_t core_elf[], core_elf_end[];
@@ -51,8 +50,7 @@ const char *core_load(struct boot_info *info, struct core_entry *entry)
 /* Ranges that the core may touch through the direct map. The core's own image is not among them. */
 static bool is_mapped(const struct boot_memory *m)
 {
-	return m->type != BOOT_MEMORY_CORE && m->type != BOOT_MEMORY_RESERVED && m->type != BOOT_MEMORY_MMIO &&
-	       m->base < DIRECT_MAX && m->length <= DIRECT_MAX - m->base;
+	return m->type != BOOT_MEMORY_CORE && m->type != BOOT_MEMORY_RESERVED && m->type != BOOT_MEMORY_MMIO;
 }
 
 /* Finds the next stretch of mapped memory from entry *at on, and moves *at behind it. */
@@ -117,8 +115,17 @@ static void map_framebuffer(struct paging *p, const struct boot_framebuffer *fb)
 	uint64_t base = fb->hpa & ~(PAGES_SIZE - 1);
 	uint64_t end = (fb->hpa + fb->size + PAGES_SIZE - 1) & ~(PAGES_SIZE - 1);
 
-	if (fb->hpa && base < end && end <= DIRECT_MAX)
+	if (fb->hpa && base < end && end <= BOOT_DIRECT_SIZE)
 		(void)paging_map(p, BOOT_DIRECT_BASE + base, base, end - base, PAGING_WRITE | PAGING_NX);
+}
+
+/* No emulator here has as much. memory.c has seen to it that no range wraps. */
+static const char *check_memory(const struct boot_info *info)
+{
+	for (uint32_t i = 0; i < info->memory_count; i++)
+		if (is_mapped(&info->memory[i]) && info->memory[i].base + info->memory[i].length > BOOT_DIRECT_SIZE)
+			return "firmware reports RAM above 16 TiB, expected all of it below";
+	return NULL;
 }
 
 /* The tables are of four levels and set NX; neither can be had under every firmware set-up. */
@@ -144,6 +151,8 @@ const char *core_map(const struct boot_info *info, struct core_entry *entry)
 	uint32_t tables;
 	uint8_t *memory;
 
+	if (!error)
+		error = check_memory(info);
 	if (error)
 		return error;
 	tables = count_tables(info, gigabyte_pages);

@@ -21,8 +21,8 @@
 #else
 #define DIRECT_BASE BOOT_DIRECT_BASE
 #endif
-#define WINDOW_BASE 0xffff900000000000ULL /* so RAM ends at 16 TiB */
-#define WINDOW_SIZE (512 * GIB)		  /* what an entry of the PML4 spans */
+#define WINDOW_BASE (BOOT_DIRECT_BASE + BOOT_DIRECT_SIZE)
+#define WINDOW_SIZE (512 * GIB) /* what an entry of the PML4 spans */
 #define MMIO_BASE   0xfffff80000000000ULL
 #define CHUNK_BASE  0xfffffa0000000000ULL
 #define STACK_BASE  0xfffffc0000000000ULL

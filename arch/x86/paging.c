@@ -194,8 +194,6 @@ static int map_direct(const struct boot_info *info)
 		}
 		if (!flags)
 			continue;
-		if (end > WINDOW_BASE - DIRECT_BASE)
-			return -E_NOMEM;
 		err = map_range(DIRECT_BASE + base, base, end - base, flags);
 		if (err)
 			return err;
@@ -354,7 +352,7 @@ const void *paging_map_firmware(hpa_t hpa, uint64_t size)
 {
 	uint64_t first = ALIGN_DOWN(hpa.value, PAGE_SIZE);
 
-	if (hpa.value + size < hpa.value || hpa.value + size > WINDOW_BASE - DIRECT_BASE)
+	if (hpa.value + size < hpa.value || hpa.value + size > BOOT_DIRECT_SIZE)
 		return NULL;
 	for (uint64_t page = first; page < hpa.value + size; page += PAGE_SIZE)
 		if (hpa_is_none(paging_lookup(phys_to_virt(HPA(page)))))
