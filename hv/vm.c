@@ -148,20 +148,17 @@ static uint16_t choose_vpid(void)
 /* The processor's part and the local APIC of a vCPU whose memory is there. */
 static int init_vcpu(struct vcpu *v)
 {
-	static uint8_t all_ports[2 * PAGE_SIZE] __attribute__((aligned(4096)));
 	struct vm *vm = v->vm;
 	struct virt_vcpu_setup setup = {
 	    .space = vm->space,
 	    .virtual_apic = v->lapic_page,
 	    .apic_access = vm->apic_access,
-	    .io_bitmap = paging_lookup(all_ports),
 	    .vpid = choose_vpid(),
 	    .cr4_guest = vm->cr4_bits,
 	    /* Who owns a CPU may spin on it, and who is alone waits for nobody. */
 	    .pause_exits = vm->config->vcpus > 1 && sched_policy() != &policy_dedicated,
 	};
 
-	memset(all_ports, 0xff, sizeof(all_ports)); /* every port exits: the bus is the allow-list */
 	if (virt_vcpu_create(&v->virt, &setup))
 		return -E_NOMEM;
 	v->cpuid_signature = cpuid_find(&vm->cpuid, 1, 0)->reg[CPUID_EAX];

@@ -204,7 +204,6 @@ struct virt_vcpu_setup {
 	struct virt_space *space;
 	hpa_t virtual_apic; /* the virtual APIC's register page; HPA_NONE: none */
 	hpa_t apic_access;  /* the page that the space maps at 0xfee00000; HPA_NONE: none */
-	hpa_t io_bitmap;    /* 8 KiB: which ports exit */
 	uint16_t vpid;
 	uint64_t cr4_guest; /* CR4 bits that guests may set (the others #GP) */
 	bool pause_exits;   /* exit when the guest spins with PAUSE for long, where the processor can tell */

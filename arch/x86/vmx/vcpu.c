@@ -80,8 +80,6 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 	vmcs_write(VMCS_CR3_TARGET_COUNT, 0);
 	vmcs_write(VMCS_EXIT_MSR_STORE_COUNT, 0);
 	vmcs_write(VMCS_ENTRY_INTR_INFO, 0);
-	vmcs_write(VMCS_IO_BITMAP_A, s->io_bitmap.value);
-	vmcs_write(VMCS_IO_BITMAP_B, s->io_bitmap.value + PAGE_SIZE);
 	vmcs_write(VMCS_EPTP, ept_pointer(&s->space->ept));
 	vmcs_write(VMCS_LINK_POINTER, ~0ULL);
 	if (v->cpu2_ctl & CPU2_PAUSE_LOOP) {
