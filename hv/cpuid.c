@@ -29,7 +29,8 @@
 /*
  * Leaf 7: EBX without SGX (2), HLE and RTM (4, 11: their abort MSRs are not virtualised), PQM and PQE (12, 15),
  * MPX (14), PCOMMIT (22), PT (25). ECX without MAWAU, SGX, PKS, LA57 (16), WAITPKG (5), CET (7), TME, key locker, bus
- * lock. EDX without CET (20), AMX, UINTR; speculation control (26 to 29, 31) as far as its MSRs are there for guests.
+ * lock. EDX without CET (20), AMX, UINTR; speculation control (26 to 29, 31; all of subleaf 2) as far as its MSRs are
+ * there for guests.
  */
 #define LEAF7_EBX_PASS (BIT(0) | BIT(1) | BIT(3) | BITS(10, 5) | BIT(13) | BITS(21, 16) | BITS(24, 23) | BITS(31, 26))
 #define LEAF7_ECX_PASS (BIT(0) | BIT(1) | BIT(2) | BIT(3) | BIT(6) | BITS(12, 8) | BIT(14) | BIT(22))
@@ -132,8 +133,8 @@ static void build_structured(struct cpuid_table *t, const struct cpuid_source *s
 	const uint64_t xcr0_avx512 = XCR0_AVX | XCR0_AVX512;
 	const uint32_t avx512 = (uint32_t)(BIT(16) | BIT(17) | BIT(21) | BITS(28, 26) | BIT(30) | BIT(31));
 
-	e->dynamic = CPUID_DYNAMIC_7; /* OSPKE */
-	e->reg[CPUID_EAX] = 0;
+	e->dynamic = CPUID_DYNAMIC_7;		      /* OSPKE */
+	e->reg[CPUID_EAX] = s->speculation_2 ? 2 : 0; /* the last subleaf */
 	e->reg[CPUID_EBX] &= (uint32_t)LEAF7_EBX_PASS;
 	e->reg[CPUID_ECX] &= (uint32_t)LEAF7_ECX_PASS;
 	e->reg[CPUID_EDX] &= (uint32_t)LEAF7_EDX_PASS;
@@ -154,6 +155,7 @@ static void build_structured(struct cpuid_table *t, const struct cpuid_source *s
 	}
 	if (!(s->xcr0_mask & XCR0_PKRU))
 		e->reg[CPUID_ECX] &= ~(uint32_t)BIT(3);
+	add(t, 7, 2)->reg[CPUID_EDX] = s->speculation_2;
 }
 
 /* Extended topology: one thread a core, all cores in one package (SDM Vol. 3A 9.9). */

@@ -8,7 +8,7 @@
 
 #include "hv/lib/types.h"
 
-#define CPUID_MAX_ENTRIES	64
+#define CPUID_MAX_ENTRIES	72
 #define CPUID_BASIC_LEAVES	0x18
 #define CPUID_EXTENDED_LEAVES	0x9
 #define CPUID_HYPERVISOR_BASE	0x40000000u
@@ -46,7 +46,7 @@ struct cpuid_source {
 	uint32_t kvm_features;
 	bool hypercalls; /* our own are on: hv/abi.h */
 	bool rdtscp, invpcid, xsavec;
-	uint32_t speculation; /* leaf 7 EDX: what of the registers against side channels is there */
+	uint32_t speculation, speculation_2; /* (7,0) and (7,2) EDX: what there is against side channels */
 };
 
 void cpuid_build(struct cpuid_table *table, const struct cpuid_source *source);

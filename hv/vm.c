@@ -124,6 +124,7 @@ static void build_cpuid(struct vm *vm)
 	    .invpcid = virt_features()->invpcid,
 	    .xsavec = virt_features()->xsavec,
 	    .speculation = virt_features()->speculation,
+	    .speculation_2 = virt_features()->speculation_2,
 	    .kvm = vm->config->kvm,
 	    .kvm_features = pv_features(),
 	    .hypercalls = vm->config->hypercalls,

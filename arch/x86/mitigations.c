@@ -307,12 +307,36 @@ bool mitigations_format(const struct mitigation_plan *plan, enum mitigation_stat
 
 /* --- what guests are shown ---------------------------------------------------------------------------------------- */
 
+/* Which bits of IA32_SPEC_CTRL a bit of CPUID.(7,2):EDX stands for. */
+static const struct {
+	uint64_t feature, bits;
+} leaf7_2[] = {
+    {CPUID_PSFD, SPEC_CTRL_PSFD},     {CPUID_IPRED_CTRL, SPEC_CTRL_IPRED_DIS}, {CPUID_RRSBA_CTRL, SPEC_CTRL_RRSBA_DIS},
+    {CPUID_DDPD_U, SPEC_CTRL_DDPD_U}, {CPUID_BHI_CTRL, SPEC_CTRL_BHI_DIS_S},
+};
+
 /* Where one of IBRS and STIBP is there the other may be set as well, without effect (SDM Vol. 4, MSR 48H). */
 uint64_t speculation_guest_spec_ctrl(const struct speculation_facts *f)
 {
+	uint64_t bits = SPEC_CTRL_IBRS | SPEC_CTRL_STIBP;
+
 	if (!has_spec_ctrl(f))
 		return 0;
-	return SPEC_CTRL_IBRS | SPEC_CTRL_STIBP | (leaf7_edx(f, CPUID_SSBD) ? SPEC_CTRL_SSBD : 0);
+	if (leaf7_edx(f, CPUID_SSBD))
+		bits |= SPEC_CTRL_SSBD;
+	for (unsigned i = 0; i < ARRAY_SIZE(leaf7_2); i++)
+		if (f->leaf7_2_edx & CPUID_FEATURE_MASK(leaf7_2[i].feature))
+			bits |= leaf7_2[i].bits;
+	return bits;
+}
+
+uint32_t speculation_guest_leaf7_2(const struct speculation_facts *f)
+{
+	uint32_t shown = CPUID_FEATURE_MASK(CPUID_MCDT_NO); /* a statement */
+
+	for (unsigned i = 0; i < ARRAY_SIZE(leaf7_2) && has_spec_ctrl(f); i++)
+		shown |= CPUID_FEATURE_MASK(leaf7_2[i].feature);
+	return f->leaf7_2_edx & shown;
 }
 
 uint32_t speculation_guest_leaf7(const struct speculation_facts *f)

@@ -74,6 +74,10 @@ struct mitigation_plan {
 #define SPEC_CTRL_IBRS	    BIT(0)
 #define SPEC_CTRL_STIBP	    BIT(1)
 #define SPEC_CTRL_SSBD	    BIT(2)
+#define SPEC_CTRL_IPRED_DIS (BIT(3) | BIT(4)) /* for user and for supervisor mode */
+#define SPEC_CTRL_RRSBA_DIS (BIT(5) | BIT(6))
+#define SPEC_CTRL_PSFD	    BIT(7)
+#define SPEC_CTRL_DDPD_U    BIT(8)
 #define SPEC_CTRL_BHI_DIS_S BIT(10)
 
 void mitigations_choose(struct mitigation_plan *plan, const struct speculation_facts *facts,
@@ -93,5 +97,7 @@ bool mitigations_format(const struct mitigation_plan *plan, enum mitigation_stat
 uint64_t speculation_guest_spec_ctrl(const struct speculation_facts *facts);
 /* Bits of CPUID.(7,0):EDX that it is shown. */
 uint32_t speculation_guest_leaf7(const struct speculation_facts *facts);
+/* Bits of CPUID.(7,2):EDX that it is shown. */
+uint32_t speculation_guest_leaf7_2(const struct speculation_facts *facts);
 /* What it reads from IA32_ARCH_CAPABILITIES: what the processor is not vulnerable to, and what VERW does. */
 uint64_t speculation_guest_arch_caps(const struct speculation_facts *facts);

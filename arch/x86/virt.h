@@ -31,6 +31,7 @@ struct virt_features {
 	bool spec_ctrl_plain;	      /* while a guest runs it holds what the guest wrote, and no bit of ours */
 	uint64_t arch_caps;	      /* what guests read from IA32_ARCH_CAPABILITIES, if they are shown it */
 	uint32_t speculation;	      /* CPUID.(7,0):EDX: what of the same guests are shown */
+	uint32_t speculation_2;	      /* CPUID.(7,2):EDX, likewise */
 	bool code_in_pages;	      /* guests' code is mapped in pages of 4 KiB only: virt_space_allow_code() */
 };
 

@@ -543,9 +543,12 @@ static void check_cpuid(uint32_t leaf, uint32_t subleaf)
 	if (leaf == 1)
 		check_features(regs);
 	if (leaf == 7 && subleaf == 0)
-		REQUIRE(!(regs[CPUID_ECX] & BIT(4)) == !(fake.cr4 & CR4_PKE) && !regs[CPUID_EAX]);
+		REQUIRE(!(regs[CPUID_ECX] & BIT(4)) == !(fake.cr4 & CR4_PKE) &&
+			regs[CPUID_EAX] == (fake.features.speculation_2 ? 2 : 0));
 	if (leaf == 7 && subleaf == 0)
 		REQUIRE((regs[CPUID_EDX] & 0xfc000000) == fake.features.speculation);
+	if (leaf == 7 && subleaf == 2)
+		REQUIRE(regs[CPUID_EDX] == fake.features.speculation_2);
 	if (leaf == 7 && (subleaf || !(vm.xcr0_mask & XCR0_PKRU)))
 		REQUIRE(!(regs[CPUID_ECX] & BIT(3)));
 	if (leaf == 0xb)
@@ -718,6 +721,7 @@ static void build_cpuid(void)
 	    .invpcid = how & 128,
 	    .xsavec = how & 32,
 	    .speculation = fake.features.speculation,
+	    .speculation_2 = fake.features.speculation_2,
 	};
 
 	cpuid_build(&vm.cpuid, &source);
@@ -733,6 +737,10 @@ static void choose_speculation(void)
 
 	if (how & 1)
 		fake.features.spec_ctrl = how & 2 ? 7 : 3;
+	if (how & 1 && how & 16)
+		fake.features.spec_ctrl |= BIT(10);
+	if (how & 1 && how & 16)
+		fake.features.speculation_2 = (uint32_t)BIT(4);
 	if (how & 1)
 		fake.features.speculation = (uint32_t)(BIT(26) | BIT(27) | (how & 2 ? BIT(31) : 0));
 	if (how & 4)

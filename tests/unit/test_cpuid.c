@@ -162,8 +162,14 @@ static void speculation_control_is_shown(void **state)
 	source.speculation = (uint32_t)(BIT(26) | BIT(29));
 	build(all_ones);
 	assert_int_equal(reg(7, 0, CPUID_EDX) & 0xfc000000, BIT(26) | BIT(29));
+	assert_int_equal(reg(7, 0, CPUID_EAX), 0);
+	assert_zero_leaf(7, 2);
+	source.speculation_2 = (uint32_t)BIT(4);
 	build(all_zeroes);
 	assert_int_equal(reg(7, 0, CPUID_EDX), BIT(26) | BIT(29));
+	assert_int_equal(reg(7, 0, CPUID_EAX), 2);
+	assert_zero_leaf(7, 1);
+	assert_int_equal(reg(7, 2, CPUID_EDX), BIT(4));
 }
 
 static void leaves_of_what_is_hidden_are_empty(void **state)

@@ -281,16 +281,45 @@ static void what_guests_see(void **state)
 	assert_int_equal(speculation_guest_leaf7(&facts), IBRS);
 	facts = (struct speculation_facts){0};
 	assert_int_equal(speculation_guest_leaf7(&facts), 0);
+	assert_int_equal(speculation_guest_leaf7_2(&facts), 0);
 	assert_int_equal(speculation_guest_arch_caps(&facts), 0);
+}
+
+/* A guest that can't set BHI_DIS_S would be left to its own history where nothing else helps. */
+static void guests_set_what_leaf_7_2_names(void **state)
+{
+	struct speculation_facts facts = {.leaf7_edx = IBRS | STIBP, .leaf7_2_edx = ~0u};
+	static const uint64_t bits[] = {BIT(7), BIT(3) | BIT(4), BIT(5) | BIT(6), BIT(8), BIT(10), 0};
+
+	(void)state;
+	assert_int_equal(speculation_guest_spec_ctrl(&facts), 0x5fb);
+	assert_int_equal(speculation_guest_leaf7_2(&facts), 0x3f);
+	for (unsigned i = 0; i < ARRAY_SIZE(bits); i++) {
+		facts.leaf7_2_edx = 1u << i;
+		assert_int_equal(speculation_guest_spec_ctrl(&facts), 3 | bits[i]);
+		assert_int_equal(speculation_guest_leaf7_2(&facts), 1u << i);
+	}
+	facts.leaf7_2_edx = ~0u;
+	facts.leaf7_edx = 0;
+	assert_int_equal(speculation_guest_spec_ctrl(&facts), 0);
+	assert_int_equal(speculation_guest_leaf7_2(&facts), BIT(5)); /* MCDT_NO: no register */
+	/* What Vireo sets on Alder Lake a guest's kernel sets, too: the processor has nothing to switch. */
+	assert_int_equal(speculation_guest_spec_ctrl(facts_of("Alder Lake")) & (SPEC_CTRL_IBRS | SPEC_CTRL_BHI_DIS_S),
+			 SPEC_CTRL_IBRS | SPEC_CTRL_BHI_DIS_S);
 }
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-	    cmocka_unit_test(real_processors), cmocka_unit_test(legacy_ibrs_is_written_at_each_exit),
-	    cmocka_unit_test(off_is_off),      cmocka_unit_test(one_is_refused),
-	    cmocka_unit_test(all_forces),      cmocka_unit_test(threads_of_a_core),
-	    cmocka_unit_test(reports),	       cmocka_unit_test(what_guests_see),
+	    cmocka_unit_test(real_processors),
+	    cmocka_unit_test(legacy_ibrs_is_written_at_each_exit),
+	    cmocka_unit_test(off_is_off),
+	    cmocka_unit_test(one_is_refused),
+	    cmocka_unit_test(all_forces),
+	    cmocka_unit_test(threads_of_a_core),
+	    cmocka_unit_test(reports),
+	    cmocka_unit_test(what_guests_see),
+	    cmocka_unit_test(guests_set_what_leaf_7_2_names),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -61,6 +61,7 @@ void vmx_speculation_probe(const struct mitigation_wish *wish)
 	vmx.features.spec_ctrl_plain = vmx.features.spec_ctrl && !vmx.mitigations.guest_spec_ctrl;
 	vmx.features.arch_caps = speculation_guest_arch_caps(f);
 	vmx.features.speculation = speculation_guest_leaf7(f);
+	vmx.features.speculation_2 = speculation_guest_leaf7_2(f);
 	vmx.features.code_in_pages = mitigation_is_on(&vmx.mitigations, MITIGATION_ITLB);
 	exit_msr[0] = MSR_SPEC_CTRL;
 	exit_msr[1] = vmx.mitigations.host_spec_ctrl;
