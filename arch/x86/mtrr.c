@@ -170,11 +170,3 @@ uint64_t mtrr_uniform_size(const struct mtrr_state *state, hpa_t hpa, uint64_t l
 	}
 	return limit;
 }
-
-uint8_t mtrr_type(const struct mtrr_state *state, hpa_t hpa, uint64_t size, bool *uniform)
-{
-	uint8_t type;
-
-	*uniform = mtrr_uniform_size(state, hpa, size, &type) == size;
-	return type;
-}

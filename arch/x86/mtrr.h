@@ -39,6 +39,3 @@ int mtrr_read(struct mtrr_state *state, int (*read)(uint32_t msr, uint64_t *valu
  * wrap). Costs a step for each boundary on the way; limit <= 1 GiB keeps that bounded whatever the masks are.
  */
 uint64_t mtrr_uniform_size(const struct mtrr_state *state, hpa_t hpa, uint64_t limit, uint8_t *type);
-
-/* The type at hpa; *uniform tells whether all of [hpa, hpa + size) has it. A 4 KiB page always is uniform. */
-uint8_t mtrr_type(const struct mtrr_state *state, hpa_t hpa, uint64_t size, bool *uniform);

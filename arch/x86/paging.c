@@ -348,18 +348,6 @@ void *mmio_map(hpa_t hpa, uint64_t size, enum map_type type)
 	return err ? NULL : (void *)(va + (hpa.value - first));
 }
 
-const void *paging_map_firmware(hpa_t hpa, uint64_t size)
-{
-	uint64_t first = ALIGN_DOWN(hpa.value, PAGE_SIZE);
-
-	if (hpa.value + size < hpa.value || hpa.value + size > BOOT_DIRECT_SIZE)
-		return NULL;
-	for (uint64_t page = first; page < hpa.value + size; page += PAGE_SIZE)
-		if (hpa_is_none(paging_lookup(phys_to_virt(HPA(page)))))
-			return mmio_map(hpa, size, MAP_READONLY);
-	return phys_to_virt(hpa);
-}
-
 /* Above a page that stays unmapped. */
 static uint64_t map_stack(hpa_t frames, uint64_t pages, uint64_t flags)
 {

@@ -35,7 +35,6 @@ enum {
 };
 
 #define A_UIP	   0x80
-#define A_DIVIDER  0x70
 #define A_STOPPED  0x60 /* both of these bits: the divider chain is held in reset */
 #define A_RATE	   0x0F
 #define A_DEFAULT  0x26 /* 32.768 kHz time base, 1024 Hz */

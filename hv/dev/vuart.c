@@ -43,11 +43,10 @@ enum { REG_DATA, REG_IER, REG_IIR_FCR, REG_LCR, REG_MCR, REG_LSR, REG_MSR, REG_S
 #define LSR_OVERRUN 0x02
 #define LSR_EMPTY   0x60 /* THRE and TEMT */
 
-#define MSR_CTS	     0x10
-#define MSR_DSR	     0x20
-#define MSR_RI	     0x40
-#define MSR_DCD	     0x80
-#define MSR_DELTA_RI 0x04
+#define MSR_CTS 0x10
+#define MSR_DSR 0x20
+#define MSR_RI	0x40
+#define MSR_DCD 0x80
 
 static unsigned capacity(const struct vuart *uart)
 {

@@ -21,6 +21,7 @@
 
 static unsigned live, left, given; /* pages handed out; allocations until the next one fails; pages given back */
 static struct ept ept;
+static struct mtrr_state uc = {.enabled = true, .default_type = MEMORY_UC};
 static struct mtrr_state wb = {.enabled = true, .default_type = MEMORY_WB};
 
 static hpa_t take(void *ctx)
@@ -142,7 +143,7 @@ static void test_entry_bits(void **state)
 	assert_int_equal(table[0] & 0xfff, 7);
 	table = (const uint64_t *)(table[0] & ~0xfffULL);
 	assert_int_equal(table[3], 5 * GIB | 0xb7);
-	assert_int_equal(ept_map_typed(&ept, GPA(0x5000), HPA(0x9000), PAGE_SIZE, EPT_READ, MEMORY_UC), 0);
+	assert_int_equal(ept_map(&ept, GPA(0x5000), HPA(0x9000), PAGE_SIZE, EPT_READ, &uc), 0);
 	table = (const uint64_t *)(table[0] & ~0xfffULL);
 	table = (const uint64_t *)(table[0] & ~0xfffULL);
 	assert_int_equal(table[5], 0x9001);
@@ -207,9 +208,6 @@ static void test_types(void **state)
 	expect_mapped(GIB + 8 * MIB + 0x2fff, GIB + 8 * MIB + 0x2fff, EPT_RWX, MEMORY_WB);
 	expect_mapped(GIB + 8 * MIB + 0x3000, GIB + 8 * MIB + 0x3000, EPT_RWX, MEMORY_UC);
 	expect_mapped(GIB + 8 * MIB + 0x4000, GIB + 8 * MIB + 0x4000, EPT_RWX, MEMORY_WB);
-	assert_int_equal(ept_map_typed(&ept, GPA(4 * GIB), HPA(0), GIB, EPT_READ, MEMORY_WC), 0);
-	expect_mapped(4 * GIB, 0, EPT_READ, MEMORY_WC);
-	expect_leaves(4 * GIB, GIB, -(int64_t)(4 * GIB), 0, 0, 1);
 }
 
 static void test_refusals(void **state)
@@ -238,13 +236,6 @@ static void test_refusals(void **state)
 			assert_int_equal(ept_map(&ept, GPA(0), HPA(0), 4096, rights, &wb),
 					 rights == EPT_EXEC ? 0 : -E_INVAL);
 	assert_int_equal(ept_unmap(&ept, GPA(0), 4096), 0);
-	for (unsigned type = 0; type < 9; type++) {
-		bool bad = type == 2 || type == 3 || type > 6;
-
-		assert_int_equal(ept_map_typed(&ept, GPA(0), HPA(0), 4096, EPT_RWX, (uint8_t)type), bad ? -E_INVAL : 0);
-		if (!bad)
-			assert_int_equal(ept_unmap(&ept, GPA(0), 4096), 0);
-	}
 	assert_int_equal(live, before);
 	ept.caps &= ~VMX_EPT_EXECUTE_ONLY;
 	assert_int_equal(ept_map(&ept, GPA(0), HPA(0), 4096, EPT_EXEC, &wb), -E_INVAL);

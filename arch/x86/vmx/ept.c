@@ -216,7 +216,7 @@ static int check_map(const struct ept *ept, const struct job *job)
 
 	if (err)
 		return err;
-	if (job->hpa % PAGE_SIZE || (!job->mtrr && (job->type > MEMORY_WB || job->type == 2 || job->type == 3)))
+	if (job->hpa % PAGE_SIZE)
 		return -E_INVAL;
 	if (job->hpa >= ept->hpa_limit || size > ept->hpa_limit - job->hpa)
 		return -E_RANGE;
@@ -234,7 +234,7 @@ static void learn_type(struct job *job)
 {
 	uint64_t ahead = GIB - job->hpa % GIB;
 
-	if (job->mtrr && job->hpa >= job->uniform_end)
+	if (job->hpa >= job->uniform_end)
 		job->uniform_end = job->hpa + mtrr_uniform_size(job->mtrr, HPA(job->hpa), ahead, &job->type);
 }
 
@@ -292,31 +292,18 @@ static int map_leaf(struct ept *ept, struct job *job)
  * What can't be mapped as a whole no processor has seen a part of: all tables come first. Within 2 MiB one leaf or one
  * table holds all, so that only the first step can lack memory.
  */
-static int map(struct ept *ept, struct job *job)
-{
-	int err = check_map(ept, job);
-
-	if (!err && job->gpa / span(2) != (job->end - 1) / span(2))
-		err = make_tables(ept, *job);
-	while (!err && job->gpa < job->end)
-		err = map_leaf(ept, job);
-	return err;
-}
-
 int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, const struct mtrr_state *mtrr)
 {
 	struct job job = {gpa.value, hpa.value, gpa.value + size, rights, mtrr, MEMORY_UC, 0};
 	int err = check_range(ept, gpa.value, size);
 
-	return err ? err : map(ept, &job);
-}
-
-int ept_map_typed(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, uint8_t type)
-{
-	struct job job = {gpa.value, hpa.value, gpa.value + size, rights, NULL, type, ~0ULL};
-	int err = check_range(ept, gpa.value, size);
-
-	return err ? err : map(ept, &job);
+	if (!err)
+		err = check_map(ept, &job);
+	if (!err && job.gpa / span(2) != (job.end - 1) / span(2))
+		err = make_tables(ept, job);
+	while (!err && job.gpa < job.end)
+		err = map_leaf(ept, &job);
+	return err;
 }
 
 static int split_ends(struct ept *ept, uint64_t gpa, uint64_t end)

@@ -63,14 +63,13 @@ static inline uint64_t ept_tables_for(uint64_t size)
 
 /*
  * Maps [gpa, gpa + size) to [hpa, hpa + size) in the largest leaves that alignment, capabilities and memory types
- * allow; where there is an empty table already, in its leaves. The types are those of the MTRRs, or one `type` for all.
+ * allow; where there is an empty table already, in its leaves. The types are those of the MTRRs.
  * Addresses and size are multiples of 4 KiB. On failure nothing is mapped, nor was for a moment: -E_INVAL (alignment,
- * rights or type that the processor would refuse), -E_RANGE, -E_EXIST when any part is mapped already, -E_NOMEM, when
+ * rights that the processor would refuse), -E_RANGE, -E_EXIST when any part is mapped already, -E_NOMEM, when
  * tables that were made for it stay, since processors may walk them.
  */
 int ept_map(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights,
 	    const struct mtrr_state *mtrr) MUST_CHECK;
-int ept_map_typed(struct ept *ept, gpa_t gpa, hpa_t hpa, uint64_t size, unsigned rights, uint8_t type) MUST_CHECK;
 
 /*
  * Large leaves that reach over the ends are split first; on -E_NOMEM every translation is as it was (a leaf may stay

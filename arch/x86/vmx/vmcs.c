@@ -26,18 +26,6 @@ const char *vmcs_field_name(vmcs_field_t field)
 	return "?";
 }
 
-unsigned vmcs_field_bits(vmcs_field_t field)
-{
-	switch (vmcs_field_width(field)) {
-	case VMCS_WIDTH_16:
-		return 16;
-	case VMCS_WIDTH_32:
-		return 32;
-	default:
-		return 64; /* natural width is 64 bits on every processor that runs us */
-	}
-}
-
 void vmcs_dump(enum vmcs_role role, vmcs_reader read, void *read_ctx, vmcs_visitor visit, void *visit_ctx)
 {
 	for (size_t i = 0; i < ARRAY_SIZE(field_table); i++) {

@@ -176,9 +176,8 @@ static inline enum vmcs_width vmcs_field_width(vmcs_field_t field)
 #define VMCS_SEG_ACCESS(seg)   ((vmcs_field_t){VMCS_NR_GUEST_ES_ACCESS + 2 * (uint32_t)(seg)})
 #define VMCS_SEG_BASE(seg)     ((vmcs_field_t){VMCS_NR_GUEST_ES_BASE + 2 * (uint32_t)(seg)})
 
-/* "GUEST_RIP", or "?" for a number that the table lacks; bits of the width: 16, 32 or 64. */
+/* "GUEST_RIP", or "?" for a number that the table lacks. */
 const char *vmcs_field_name(vmcs_field_t field);
-unsigned vmcs_field_bits(vmcs_field_t field);
 
 /*
  * Calls `visit` for every field of `role` in the order of the table. Fields that this processor lacks (`read` answers
