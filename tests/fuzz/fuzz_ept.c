@@ -4,16 +4,14 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: arch/x86/vmx/ept.c arch/x86/mtrr.c */
-#include <stdlib.h>
 #include <string.h>
 
 #include "arch/x86/vmx/caps.h"
 #include "arch/x86/vmx/ept.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 #define MAX_OPS 24
-enum { MAP, UNMAP, PROTECT, ALLOW };
+enum { MAP, UNMAP, CLEAR, PROTECT, REDIRECT, ALLOW, KINDS };
 
 struct op {
 	uint8_t kind, rights;
@@ -36,12 +34,6 @@ static uint8_t next(void)
 		return 0;
 	in_size--;
 	return *in++;
-}
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
 }
 
 static hpa_t take(void *ctx)
@@ -82,12 +74,12 @@ static bool model(uint64_t gpa, uint64_t *hpa, unsigned *rights)
 
 		if (gpa < o->gpa || gpa - o->gpa >= o->size)
 			continue;
-		if (o->kind == UNMAP)
+		if (o->kind == UNMAP || o->kind == CLEAR || !o->rights)
 			return false;
 		if (!*rights)
 			*rights = o->rights;
-		*hpa = o->hpa + (gpa - o->gpa);
-		if (o->kind == MAP)
+		*hpa = o->kind == REDIRECT ? o->hpa + gpa % PAGE_SIZE : o->hpa + (gpa - o->gpa);
+		if (o->kind != PROTECT)
 			return true;
 	}
 	return false;
@@ -101,17 +93,17 @@ static void compare_at(uint64_t gpa)
 	uint8_t type;
 	bool mapped = gpa < ept.gpa_limit && model(gpa, &hpa, &rights);
 
-	check(mapped == !ept_lookup(&ept, GPA(gpa), &leaf));
+	REQUIRE(mapped == !ept_lookup(&ept, GPA(gpa), &leaf));
 	if (!mapped)
 		return;
 	if (ept.code_in_pages && leaf.size > 4096)
 		rights &= ~(unsigned)EPT_EXEC;
-	check(leaf.hpa.value + (gpa - leaf.gpa.value) == hpa && leaf.rights == rights);
-	check(leaf.hpa.value % leaf.size == 0 && leaf.gpa.value % leaf.size == 0);
+	REQUIRE(leaf.hpa.value + (gpa - leaf.gpa.value) == hpa && leaf.rights == rights);
+	REQUIRE(leaf.hpa.value % leaf.size == 0 && leaf.gpa.value % leaf.size == 0);
 	end = mtrr_uniform_size(&mtrr, leaf.hpa, leaf.size, &type);
-	check(end == leaf.size && type == leaf.type);
-	check(leaf.size == 4096 || (leaf.size == 2 * MIB && ept.caps & VMX_EPT_2M) ||
-	      (leaf.size == GIB && ept.caps & VMX_EPT_1G));
+	REQUIRE(end == leaf.size && type == leaf.type);
+	REQUIRE(leaf.size == 4096 || (leaf.size == 2 * MIB && ept.caps & VMX_EPT_2M) ||
+		(leaf.size == GIB && ept.caps & VMX_EPT_1G));
 }
 
 static void compare(void)
@@ -132,9 +124,9 @@ static void allow_code(void)
 
 	left = next() & 64 ? next() % 3 : 100000;
 	err = ept_allow_code(&ept, GPA(gpa));
-	check(!err || (err == -E_NOMEM && ept.code_in_pages));
+	REQUIRE(!err || (err == -E_NOMEM && ept.code_in_pages));
 	if (!err && model(gpa, &hpa, &rights) && rights & EPT_EXEC)
-		check(!ept_lookup(&ept, GPA(gpa), &leaf) && leaf.rights == rights);
+		REQUIRE(!ept_lookup(&ept, GPA(gpa), &leaf) && leaf.rights == rights);
 	compare_at(gpa);
 	compare();
 }
@@ -156,34 +148,73 @@ static void ask(uint64_t gpa, uint64_t size, bool *any, bool *all)
 	}
 }
 
+/* Only where all is mapped in pages, which the model does not know. */
+static bool is_in_pages(const struct op *o)
+{
+	struct ept_leaf leaf;
+
+	for (uint64_t at = 0; at < o->size; at += PAGE_SIZE)
+		if (ept_lookup(&ept, GPA(o->gpa + at), &leaf) || leaf.size > PAGE_SIZE)
+			return false;
+	return true;
+}
+
+static int carry_out(const struct op *o)
+{
+	switch (o->kind) {
+	case MAP:
+		return ept_map(&ept, GPA(o->gpa), HPA(o->hpa), o->size, o->rights, &mtrr);
+	case UNMAP:
+		return ept_unmap(&ept, GPA(o->gpa), o->size);
+	case CLEAR:
+		return ept_clear(&ept, GPA(o->gpa), o->size);
+	case PROTECT:
+		return ept_protect(&ept, GPA(o->gpa), o->size, o->rights);
+	default:
+		return ept_redirect(&ept, GPA(o->gpa), o->size, HPA(o->hpa), o->rights, &mtrr);
+	}
+}
+
+/* What it may and must say. */
+static void check_result(const struct op *o, int err, unsigned live_before, bool any, bool all)
+{
+	REQUIRE((err == -E_INVAL) == !o->size);
+	if (!o->size)
+		return;
+	REQUIRE((err == -E_EXIST) == (o->kind == MAP && any));
+	if (o->kind != REDIRECT)
+		REQUIRE((err == -E_NOENT) == (o->kind == PROTECT && !all));
+	REQUIRE(o->kind == UNMAP || live >= live_before); /* what it has made it keeps */
+	REQUIRE(o->kind != REDIRECT || (err != -E_NOMEM && live == live_before));
+	REQUIRE(err != -E_RANGE);
+}
+
 static void step(void)
 {
-	uint8_t b = next();
+	uint8_t kind = next() % KINDS, b = next();
 	uint64_t a = address(), z = address();
-	struct op o = {b % 4, b >> 2 & 1 ? EPT_RWX : EPT_READ, a < z ? a : z, 0, a < z ? z - a : a - z};
+	struct op o = {kind, b & 4 ? EPT_RWX : EPT_READ, a < z ? a : z, 0, a < z ? z - a : a - z};
 	unsigned before = live;
-	bool any = false, all = false;
+	bool any = false, all = false, in_pages;
 	int err;
 
 	if (o.kind == ALLOW) {
 		allow_code();
 		return;
 	}
-	if (o.kind == MAP) /* an odd distance (of little memory, for speed), 2 MiB, or none */
-		o.hpa = o.gpa + (b & 16 && o.size < 16 * MIB ? 4096 : b & 8 ? 2 * MIB : 0);
+	if (o.kind == REDIRECT && o.size > 4 * MIB)
+		o.size = PAGE_SIZE; /* for speed */
+	if (o.kind == REDIRECT && b & 32)
+		o.rights = 0;
+	/* An odd distance (of little memory, for speed), 2 MiB, or none. */
+	o.hpa = o.gpa + (b & 16 && o.size < 16 * MIB ? 4096 : b & 8 ? 2 * MIB : 0);
 	left = b & 64 ? next() % 16 : 100000;
 	ask(o.gpa, o.size, &any, &all);
-	if (o.kind == MAP)
-		err = ept_map(&ept, GPA(o.gpa), HPA(o.hpa), o.size, o.rights, &mtrr);
-	else if (o.kind == UNMAP)
-		err = ept_unmap(&ept, GPA(o.gpa), o.size);
-	else
-		err = ept_protect(&ept, GPA(o.gpa), o.size, o.rights);
-	check((err == -E_INVAL) == !o.size);
-	check(!o.size || (err == -E_EXIST) == (o.kind == MAP && any));
-	check(!o.size || (err == -E_NOENT) == (o.kind == PROTECT && !all));
-	check(o.kind != MAP || live >= before); /* what it has made it keeps */
-	check(err != -E_RANGE);
+	in_pages = o.kind != REDIRECT || is_in_pages(&o);
+	err = carry_out(&o);
+	check_result(&o, err, before, any, all);
+	REQUIRE(in_pages || err == -E_NOENT);
+	REQUIRE(!err || err == -E_INVAL || o.kind != REDIRECT || !in_pages);
 	if (!err) {
 		done[done_count++] = o;
 		edge[edges++] = o.gpa;
@@ -213,12 +244,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	left = 1;
 	choose_types();
 	how = next();
-	check(
+	REQUIRE(
 	    !ept_init(&ept, &pages, VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_2M | (how & 1 ? VMX_EPT_1G : 0), 46, false));
 	ept.code_in_pages = how & 2;
 	while (in_size && done_count < MAX_OPS)
 		step();
 	ept_destroy(&ept);
-	check(!live);
+	REQUIRE(!live);
 	return 0;
 }
