@@ -407,7 +407,6 @@ void hv_main(hpa_t info_hpa)
 	report_place(info);
 	take_memory(info);
 	shadow_enter(); /* neither this function nor the one that the other CPUs come in by ever returns */
-	check_pages();
 	mce_init_this();
 	take_interrupts(info);
 	load_config(info);
@@ -421,6 +420,7 @@ void hv_main(hpa_t info_hpa)
 	vms_init(info, guests);
 	define_vms();
 	paging_seal();
+	check_pages();
 	if (guests) {
 		release_cpus();
 		start_vms();

@@ -434,7 +434,7 @@ const char *paging_describe(uint64_t va)
 		return "the guard page under a stack";
 	if (va >= WINDOW_BASE && va < WINDOW_BASE + WINDOWS * WINDOW_SIZE)
 		return "a VM's memory, to which no window is open here";
-	if (va >= DIRECT_BASE && va < WINDOW_BASE)
+	if (va - DIRECT_BASE < WINDOW_BASE - DIRECT_BASE)
 		return "not mapped: no RAM, or a guest's, or free";
 	return "not mapped";
 }

@@ -40,7 +40,6 @@ void paging_set_window(unsigned slot, uint64_t entry);
 /* Address space for [hpa, hpa + size), any alignment; never unmapped. NULL: out of memory, or the range wraps. */
 void *mmio_map(hpa_t hpa, uint64_t size, enum map_type type) MUST_CHECK;
 
-
 /* `pages` fresh frames mapped above an unmapped guard page. Returns the address behind the last byte; 0: no memory. */
 uint64_t stack_map(uint64_t pages) MUST_CHECK;
 

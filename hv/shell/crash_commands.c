@@ -51,6 +51,14 @@ static void read_null(void)
 	null = *(volatile uint64_t *)null;
 }
 
+/* As an overwritten pointer to a function would. */
+static void run_data(void)
+{
+	static uint8_t ret[] = {0xc3};
+
+	((void (*)(void))ret)();
+}
+
 static void write_text(void)
 {
 	*(volatile uint8_t *)__text_start = 0xcc;
@@ -122,12 +130,12 @@ static void read_window(void)
 		null = *(volatile uint64_t *)guest_ram_first(&vm->ram, 0);
 }
 
-#define WALL_NAMES "smash, depth, null, text, constant, sealed, return, shadow, guest, window, mce"
+#define WALL_NAMES "smash, depth, null, data, text, constant, sealed, return, shadow, guest, window, mce"
 
 static const struct wall walls[] = {
-    {"smash", smash_stack},	  {"depth", exhaust_stack}, {"null", read_null},	  {"text", write_text},
-    {"constant", write_constant}, {"sealed", write_sealed}, {"return", write_return},	  {"shadow", write_shadow},
-    {"guest", read_guest},	  {"window", read_window},  {"mce", raise_machine_check},
+    {"smash", smash_stack},   {"depth", exhaust_stack},	    {"null", read_null},      {"data", run_data},
+    {"text", write_text},     {"constant", write_constant}, {"sealed", write_sealed}, {"return", write_return},
+    {"shadow", write_shadow}, {"guest", read_guest},	    {"window", read_window},  {"mce", raise_machine_check},
 };
 
 static void run_crash(struct shell_call *call)
