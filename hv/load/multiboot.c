@@ -30,7 +30,7 @@
 #define INFO_LOADER_NAME BIT(9)
 #define INFO_FRAMEBUFFER BIT(12)
 
-#define ELF_MAX_SEGMENTS 32 /* each may ask for all of memory to be zeroed, so their number is kept small */
+#define ELF_MAX_SEGMENTS 32
 #define EM_386		 3
 #define EM_X86_64	 62
 #define ET_EXEC		 2
@@ -74,6 +74,10 @@ struct kernel {
 	char *error;
 	struct header header;
 	uint64_t header_offset;
+	struct {
+		uint64_t gpa, size;
+	} loaded[ELF_MAX_SEGMENTS];
+	unsigned loaded_count;
 	uint64_t entry, end; /* end: first byte behind all pieces */
 };
 
@@ -152,6 +156,40 @@ static int read_header(struct kernel *k)
 
 /* --- loading ----------------------------------------------------------------------------------------------------- */
 
+/* Where a piece may not go; what it would write over is told. Else a small file could have all memory written often. */
+static int check_place(const struct kernel *k, const struct piece *p)
+{
+	const char *what = "another segment is";
+	uint64_t gpa = LOW_GDT, size = LOW_END - LOW_GDT;
+
+	if (ranges_overlap(p->gpa, p->memory_size, gpa, size))
+		what = "the Multiboot information is";
+	else
+		size = 0;
+	for (unsigned i = 0; i < k->loaded_count && !size; i++)
+		if (ranges_overlap(p->gpa, p->memory_size, k->loaded[i].gpa, k->loaded[i].size)) {
+			gpa = k->loaded[i].gpa;
+			size = k->loaded[i].size;
+		}
+	if (!size)
+		return 0;
+	return load_complain(
+	    k->error, k->image,
+	    "segment at 0x%llx: found 0x%llx bytes, expected them outside of 0x%llx to 0x%llx, where %s",
+	    (unsigned long long)p->gpa, (unsigned long long)p->memory_size, (unsigned long long)gpa,
+	    (unsigned long long)(gpa + size), what);
+}
+
+/* What follows a piece's part of the file: above 1 MiB it is zero (load.h). */
+static int zero_rest(const struct kernel *k, const struct piece *p)
+{
+	uint64_t from = p->gpa + p->file_size, end = p->gpa + p->memory_size;
+
+	if (end > MIB)
+		end = MIB;
+	return from < end ? guest_zero(k->mem, GPA(from), end - from) : 0;
+}
+
 static int load_piece(struct kernel *k, const struct piece *p)
 {
 	const struct load_image *image = k->image;
@@ -172,16 +210,13 @@ static int load_piece(struct kernel *k, const struct piece *p)
 		return load_complain(k->error, image,
 				     "segment at 0x%llx: found 0x%llx bytes, expected them inside the VM's RAM", gpa,
 				     size);
-	if (ranges_overlap(p->gpa, p->memory_size, LOW_GDT, LOW_END - LOW_GDT))
-		return load_complain(
-		    k->error, image,
-		    "segment at 0x%llx: found 0x%llx bytes, expected them outside of 0x%x to 0x%x, where the "
-		    "Multiboot information is",
-		    gpa, size, LOW_GDT, LOW_END);
+	if (check_place(k, p))
+		return -E_FORMAT;
+	k->loaded[k->loaded_count].gpa = p->gpa;
+	k->loaded[k->loaded_count++].size = p->memory_size;
 	if (p->gpa + p->memory_size > k->end)
 		k->end = p->gpa + p->memory_size;
-	if (guest_write(k->mem, GPA(p->gpa), image->data + p->offset, p->file_size) ||
-	    guest_zero(k->mem, GPA(p->gpa + p->file_size), p->memory_size - p->file_size))
+	if (guest_write(k->mem, GPA(p->gpa), image->data + p->offset, p->file_size) || zero_rest(k, p))
 		return load_complain(k->error, image, "segment at 0x%llx: found no memory", gpa);
 	return 0;
 }

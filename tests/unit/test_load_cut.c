@@ -224,10 +224,9 @@ static void make_elf64(void)
 
 static bool is_loaded(unsigned segment)
 {
-	const uint8_t *at = ram + place_of(segment);
+	uint64_t at = place_of(segment);
 
-	return !memcmp(at, image + offset_of(segment), IN_FILE) && !at[IN_FILE] &&
-	       !memcmp(at + IN_FILE, at + IN_FILE + 1, IN_RAM - IN_FILE - 1);
+	return !memcmp(ram + at, image + offset_of(segment), IN_FILE) && is_untouched(at + IN_FILE, at + IN_RAM);
 }
 
 /* A segment is loaded whole or not at all, and in no cut image one that comes after another that is not there. */
