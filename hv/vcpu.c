@@ -71,7 +71,7 @@ void vcpu_apic_changed(struct vcpu *v)
 {
 	enum virt_apic_mode mode = choose_apic_mode(&v->lapic);
 	uint64_t bitmap[4];
-	int irr, isr;
+	int irr;
 
 	v->apic_mode = (uint8_t)mode;
 	vlapic_set_apicv(&v->lapic, mode != VIRT_APIC_OFF);
@@ -80,9 +80,8 @@ void vcpu_apic_changed(struct vcpu *v)
 	if (mode == VIRT_APIC_OFF)
 		return;
 	irr = vlapic_highest_irr(&v->lapic);
-	isr = vlapic_highest_isr(&v->lapic);
 	virt_apic_set_rvi((uint8_t)(irr < 0 ? 0 : irr));
-	virt_apic_set_svi((uint8_t)(isr < 0 ? 0 : isr));
+	vcpu_renew_svi(v);
 	vlapic_eoi_exit_bitmap(&v->lapic, bitmap);
 	virt_apic_eoi_exits(bitmap);
 }

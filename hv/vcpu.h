@@ -94,6 +94,16 @@ static inline void vcpu_look_again(struct vcpu *v)
 /* Asks something of a vCPU, wakes it when it is blocked and notifies its CPU when it runs. Callable from any CPU. */
 void vcpu_request(struct vcpu *v, uint32_t requests);
 
+/* The processor looks at SVI, not at the page, for what is in service: software has changed that (SDM Vol. 3C 30.1.1).
+ */
+static inline void vcpu_renew_svi(const struct vcpu *v)
+{
+	int isr = vlapic_highest_isr(&v->lapic);
+
+	if (v->apic_mode != VIRT_APIC_OFF)
+		virt_apic_set_svi((uint8_t)(isr < 0 ? 0 : isr));
+}
+
 /* Raises an exception in the guest; the answer is RETRY, or KILL when that made a triple fault. For handlers. */
 enum outcome vcpu_raise(struct vcpu *v, unsigned vector, bool has_error, uint32_t error);
 static inline enum outcome vcpu_raise_gp(struct vcpu *v)

@@ -39,7 +39,7 @@ static bool came_early(struct vcpu *v, const struct cpu_state *state, uint8_t ve
 {
 	uint32_t fault;
 
-	if (!(state->seg[SEG_CS].access & SEG_AR_L) || virt_cpl() != 0 || gate_target(v, state, vector) != state->rip ||
+	if (!virt_is_64_bit() || virt_cpl() != 0 || gate_target(v, state, vector) != state->rip ||
 	    guest_linear_read(v, GVA(state->reg[REG_RSP]), frame, sizeof(*frame), &fault))
 		return false;
 	return !(frame->rflags & RFLAGS_IF) && frame->cs == state->seg[SEG_CS].selector && can_go_back(frame);
@@ -47,14 +47,11 @@ static bool came_early(struct vcpu *v, const struct cpu_state *state, uint8_t ve
 
 static void take_back(struct vcpu *v, const struct frame *frame, uint8_t vector)
 {
-	int in_service;
-
 	virt_set_rip(frame->rip);
 	virt_set_rflags(frame->rflags);
 	virt_set_reg(&v->virt, REG_RSP, frame->rsp);
 	vlapic_take_back(&v->lapic, vector);
-	in_service = vlapic_highest_isr(&v->lapic);
-	virt_apic_set_svi(in_service < 0 ? 0 : (uint8_t)in_service);
+	vcpu_renew_svi(v);
 	virt_apic_raise_rvi(vector);
 }
 

@@ -43,6 +43,7 @@ static void target_write(struct vcpu *v, const struct bus_range *range, uint64_t
 	if (!range) {
 		pv_take_eoi(v);
 		vlapic_mmio_write(&v->lapic, gpa & 0xfff, size, value);
+		vcpu_renew_svi(v); /* it may have been an EOI: a store of 64 bits is not virtualised (30.4.3) */
 		vcpu_look_again(v);
 		return;
 	}

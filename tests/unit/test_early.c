@@ -113,6 +113,14 @@ static void nothing_else_in_service(void **state)
 	assert_int_equal(fake.rvi, VECTOR);
 }
 
+/* CS.L alone says nothing: in 32-bit code it is free. */
+static void not_in_32_bit_code(void **state)
+{
+	(void)state;
+	fake.efer &= ~EFER_LMA;
+	expect_left_alone();
+}
+
 static void a_processor_that_does_it_right(void **state)
 {
 	(void)state;
@@ -185,6 +193,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 	    T(is_taken_back),
 	    T(nothing_else_in_service),
+	    T(not_in_32_bit_code),
 	    T(a_processor_that_does_it_right),
 	    T(came_in_time),
 	    T(not_at_the_handlers_begin),

@@ -457,6 +457,14 @@ static void apic_access_exits_are_reads_and_writes(void **state)
 	assert_int_equal(vlapic_tpr(&vcpu.lapic), 0x33);
 	assert_done(apic_access(0, VLAPIC_TPR, "\x8b\x0f"), 2);
 	assert_int_equal(vcpu.virt.reg[REG_RCX], 0x33);
+	/* mov [rdi], rax at EOI: what is in service then is what the processor must know of. */
+	vcpu.apic_mode = VIRT_APIC_XAPIC;
+	vlapic_set_apicv(&vcpu.lapic, true);
+	lapic_page[VLAPIC_ISR / 4 + 2 * 4] = 1u << 1; /* 0x41 */
+	lapic_page[VLAPIC_ISR / 4 + 4 * 4] = 1u << 5; /* 0x85 */
+	fake.svi = 0x85;
+	assert_done(apic_access(1, VLAPIC_EOI, "\x48\x89\x07"), 3);
+	assert_int_equal(fake.svi, 0x41);
 	assert_killed(apic_access(2, VLAPIC_TPR, "\x8b\x0f"), "access of type 2");
 	assert_killed(apic_access(15, VLAPIC_TPR, "\x8b\x0f"), "access of type 15");
 }
