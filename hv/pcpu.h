@@ -18,8 +18,9 @@ struct work;
 /* Reasons to leave the inner loop before the next entry. */
 enum {
 	ATTENTION_RESCHEDULE = 1, /* the turn is over: ask the policy again who runs */
-	ATTENTION_WORK = 2,	  /* the work list is not empty */
-	ATTENTION_WINDOWS = 4,	  /* somebody waits for it to close its windows, or to forget what they showed */
+	ATTENTION_PREEMPT = 2,	  /* likewise for who woke, when the turn has lasted SCHED_LEAST_US */
+	ATTENTION_WORK = 4,	  /* the work list is not empty */
+	ATTENTION_WINDOWS = 8,	  /* somebody waits for it to close its windows, or to forget what they showed */
 };
 
 struct pcpu {
@@ -33,6 +34,7 @@ struct pcpu {
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
 	struct abroad abroad;	     /* what it does for other VMs than its vCPU's */
 	struct work *waiting;	     /* work that waits, the last in front: work_resume() */
+	uint64_t turn_began;	     /* when the vCPU was picked */
 	uint64_t turn_end;	     /* the current turn is looked at then in any case */
 	uint64_t started;	     /* clock_now() when its loop began */
 	uint64_t idle_ticks;	     /* spent asleep, up to the last time it woke */

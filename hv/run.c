@@ -29,6 +29,7 @@ static void arm(struct pcpu *p, uint64_t deadline)
 }
 
 static uint64_t longest_turn;  /* in ticks */
+static uint64_t least_turn;    /* in ticks */
 static uint64_t ring_patience; /* in ticks */
 
 /*
@@ -202,13 +203,32 @@ static inline bool is_asked(struct pcpu *p, struct vcpu *v)
 
 enum answer { ANSWER_ENTER, ANSWER_TURN_IS_OVER, ANSWER_WAIT };
 
+/*
+ * Somebody woke who goes before the vCPU that runs here, but each turn has its least: a guest that does nothing but
+ * sleep for a moment and wake would leave its neighbours hardly more than the switches, which count as theirs.
+ */
+static NOINLINE bool keeps_turn(struct pcpu *p, uint64_t now)
+{
+	uint64_t least = p->turn_began + least_turn;
+
+	if (now >= least)
+		return false;
+	atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_PREEMPT);
+	if (p->slice.deadline > least)
+		timer_set(&p->slice, least);
+	return true;
+}
+
 /* Does all that this CPU and its vCPU are asked for. Comes and, where it may enter, goes `away`. */
 static enum answer answer(struct pcpu *p, struct vcpu *v, uint64_t now)
 {
+	uint32_t asked;
+
 	atomic_store(&p->away, false);
 	pcpu_let_go(p);
 	(void)run_due(p, now);
-	if (atomic_load_explicit(&p->attention, memory_order_relaxed) & ATTENTION_RESCHEDULE)
+	asked = atomic_load_explicit(&p->attention, memory_order_relaxed);
+	if (asked & ATTENTION_RESCHEDULE || (asked & ATTENTION_PREEMPT && !keeps_turn(p, now)))
 		return ANSWER_TURN_IS_OVER;
 	if (!vcpu_prepare(v))
 		return ANSWER_WAIT;
@@ -233,6 +253,7 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 	enum answer answered;
 	enum rung rung;
 
+	p->turn_began = now;
 	begin_turn(p, now);
 	for (;;) {
 		pcpu_let_go(p);
@@ -337,15 +358,18 @@ _Noreturn void run_loop(void)
 	p->started = now;
 	ring_patience = clock_from_ns(RING_PATIENCE_NS);
 	longest_turn = clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
-	if (sched_policy() == &policy_dedicated) /* a vCPU owns its CPU */
+	least_turn = clock_from_ns(SCHED_LEAST_US * 1000);
+	if (sched_policy() == &policy_dedicated) { /* a vCPU owns its CPU */
 		longest_turn = VIRT_LONGEST_BOUND;
+		least_turn = 0;
+	}
 	window_close_others(); /* of the loaders that ran before */
 	for (;;) {
 		struct vcpu *v;
 		bool runnable;
 
 		pcpu_let_go(p);
-		atomic_fetch_and(&p->attention, ~(uint32_t)ATTENTION_RESCHEDULE);
+		atomic_fetch_and(&p->attention, ~(uint32_t)(ATTENTION_RESCHEDULE | ATTENTION_PREEMPT));
 		v = sched_pick(p, now);
 		abroad_resume(p);
 		if (!v) {

@@ -21,6 +21,7 @@
 #define SCHED_WEIGHT_MAX     10000
 #define SCHED_WEIGHT_DEFAULT 256
 #define SCHED_SLICE_MS	     5	 /* a turn, while others wait */
+#define SCHED_LEAST_US	     100 /* that who wakes leaves to it: else a guest could leave others nothing but switches */
 #define SCHED_LONGEST_MS     100 /* and while none does, if its VM has others that what it runs counts for */
 
 /* What a group may still use of its cap: hv/sched/cap.h. All zero at first. */
@@ -203,11 +204,13 @@ struct sched_ops {
 	int (*admit)(struct sched *s, struct sched_entity *e);
 	/* It goes; it is asleep. */
 	void (*leave)(struct sched *s, struct sched_entity *e);
-	/* It wants to run. Answers the CPU that should pick again now (it may be the caller's), or -1. */
+	/* It wants to run. Answers the CPU that should pick again (it may be the caller's): now, or when its turn has
+	 * lasted SCHED_LEAST_US; or -1. */
 	int (*wake)(struct sched *s, struct sched_entity *e, uint64_t now);
 	/* What `cpu` runs from now on. Its own former turn has been put. */
 	struct sched_turn (*pick)(struct sched *s, unsigned cpu, uint64_t now);
-	/* Its turn on `cpu` is over: what it ran is charged. `runnable`: it wants to go on, and waits. Answers as wake.
+	/* Its turn on `cpu` is over: what it ran is charged. `runnable`: it wants to go on, and waits.
+	 * Answers the CPU that should pick again now, or -1.
 	 */
 	int (*put)(struct sched *s, unsigned cpu, struct sched_entity *e, uint64_t now, bool runnable);
 	/*

@@ -21,10 +21,15 @@ void sched_init(const struct sched_ops *policy, unsigned cpus, uint64_t ticks_pe
 	sched.ticks_per_ms = ticks_per_ms;
 }
 
-static void ask_to_pick(int cpu)
+static void ask(int cpu, uint32_t attention)
 {
 	if (cpu >= 0)
-		pcpu_attention(pcpu_at((unsigned)cpu), ATTENTION_RESCHEDULE);
+		pcpu_attention(pcpu_at((unsigned)cpu), attention);
+}
+
+static void ask_to_pick(int cpu)
+{
+	ask(cpu, ATTENTION_RESCHEDULE);
 }
 
 void sched_group_init(struct sched_group *group)
@@ -73,7 +78,7 @@ void sched_wake(struct vcpu *v, enum vcpu_state state)
 		return;
 	pv_waits(v, now);
 	trace(TRACE_WAKE, v, sched_cpu_of(v), 0); /* noted first: from the next line on it may run and end elsewhere */
-	ask_to_pick(sched.ops->wake(&sched, &v->sched, now));
+	ask(sched.ops->wake(&sched, &v->sched, now), ATTENTION_PREEMPT);
 }
 
 struct vcpu *sched_pick(struct pcpu *p, uint64_t now)

@@ -83,6 +83,16 @@ def test_a_sleeper_wakes_in_time(boot, make_image, guest, cpus):
     assert in_time >= 198, f"{in_time} of 200"
 
 
+def test_naps_take_no_turns(boot, make_image, guest):
+    """Beside one that only sleeps and wakes a worker keeps most of the processor. Without a least length of its turns it
+    would have a ninth."""
+    conf = section("nap", "nap") + section("worker", "worker")
+    booted = boot(make_image(conf, [guest("nap"), guest("worker")]), timeout=BOOT_SECONDS)
+    booted.expect(r"vm worker: debug exit with code (\d+) ")
+    worked = int(re.search(r"vm worker: debug exit with code (\d+) ", booted.output())[1])
+    assert 60 <= worked < 100, f"{worked} %"
+
+
 @pytest.mark.wide
 def test_who_owns_a_cpu_is_left_alone(boot, make_image, guest):
     """scheduler = dedicated: 100 M ticks of spinning cost no exit; the only one is the guest's end."""

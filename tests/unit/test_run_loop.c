@@ -60,9 +60,10 @@ void trace_add(enum trace_type type, const struct vcpu *v, uint64_t tsc, uint32_
 {
 	(void)type, (void)v, (void)tsc, (void)a, (void)b;
 }
+static uint64_t passed; /* since NOW */
 uint64_t clock_now(void)
 {
-	return NOW;
+	return NOW + passed;
 }
 uint64_t clock_hz(void)
 {
@@ -120,6 +121,8 @@ static struct {
 } script[8];
 static unsigned script_length, entries, handled, turns_before[8];
 static uint32_t handled_reason[8];
+static uint64_t wake_after, wake_until; /* somebody wakes with each exit from then on, after NOW; 0: never */
+static unsigned picks;
 
 int virt_enter(struct virt_vcpu *v, struct exit *exit)
 {
@@ -175,6 +178,11 @@ enum outcome exit_handle(struct vcpu *v, const struct exit *exit)
 	(void)v;
 	assert_false(atomic_load(&pcpu_at(0)->away));
 	handled_reason[handled++] = exit->reason;
+	if (wake_after && exit->tsc >= NOW + wake_after) {
+		passed = exit->tsc - NOW;
+		if (passed <= wake_until) /* who goes before the one that runs */
+			atomic_fetch_or(&pcpu_at(0)->attention, ATTENTION_PREEMPT);
+	}
 	return OUTCOME_RETRY;
 }
 enum outcome vm_kill(struct vcpu *v, const char *fmt, ...)
@@ -216,6 +224,7 @@ struct vcpu *sched_pick(struct pcpu *p, uint64_t now)
 {
 	(void)p;
 	(void)now;
+	picks++;
 	return to_run;
 }
 bool vcpu_prepare(struct vcpu *v)
@@ -279,7 +288,9 @@ static int setup(void **state)
 		cpus[i] = (struct cpu){.self = &cpus[i], .index = i, .apic_id = i};
 	vcpu.vm = &vm;
 	ipis = let_in = turns = entries = handled = 0;
-	script_length = 0;
+	script_length = picks = 0;
+	passed = wake_after = 0;
+	wake_until = ~0ULL;
 	hardware = 0;
 	to_run = NULL;
 	on_arm = NULL;
@@ -437,6 +448,61 @@ static void others_are_handled(void **state)
 	assert_int_equal(handled_reason[1], EXIT_EPT_VIOLATION);
 }
 
+/* --- turns --- */
+
+#define LEAST 10000 /* SCHED_LEAST_US at the rate of clock_hz() */
+
+/* The turn goes on, however often somebody wakes, and ends when it has lasted that long. */
+static void who_wakes_leaves_the_least_of_a_turn(void **state)
+{
+	(void)state;
+	wake_after = 10;
+	put(0, EXIT_HLT, 10, false);
+	put(1, EXIT_HLT, LEAST / 2, false);
+	put(2, EXIT_HLT, LEAST - 1, false);
+	play(3);
+	assert_int_equal(picks, 1);
+	assert_int_equal(atomic_load(&pcpu_at(0)->attention), 0);
+	assert_int_equal(pcpu_at(0)->slice.deadline, NOW + LEAST);
+	assert_int_equal(bound, 1);
+}
+
+/* What was put off comes, though nobody wakes any more. */
+static void the_least_of_a_turn_has_an_end(void **state)
+{
+	(void)state;
+	wake_after = 10;
+	put(0, EXIT_HLT, 10, false);
+	put(1, EXIT_PREEMPTION_TIMER, LEAST, false);
+	put(2, EXIT_HLT, LEAST + 10, false);
+	wake_until = 10;
+	play(3);
+	assert_int_equal(picks, 2);
+}
+
+static void who_wakes_later_goes_first_at_once(void **state)
+{
+	(void)state;
+	wake_after = LEAST;
+	put(0, EXIT_HLT, LEAST - 1, false);
+	put(1, EXIT_HLT, LEAST, false);
+	put(2, EXIT_HLT, LEAST, false); /* a new turn */
+	play(3);
+	assert_int_equal(picks, 2);
+}
+
+/* The end that the policy has set may come before. */
+static void the_least_turn_moves_no_end(void **state)
+{
+	(void)state;
+	wake_after = 10;
+	timer_set(&pcpu_at(0)->slice, NOW + 100);
+	put(0, EXIT_HLT, 10, false);
+	play(1);
+	assert_int_equal(pcpu_at(0)->slice.deadline, NOW + 100);
+	assert_int_equal(bound, 90);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -448,6 +514,10 @@ int main(void)
 	    cmocka_unit_test_setup(work_waits_for_a_while_only, setup),
 	    cmocka_unit_test_setup(a_series_is_bounded, setup),
 	    cmocka_unit_test_setup(others_are_handled, setup),
+	    cmocka_unit_test_setup(who_wakes_leaves_the_least_of_a_turn, setup),
+	    cmocka_unit_test_setup(the_least_of_a_turn_has_an_end, setup),
+	    cmocka_unit_test_setup(who_wakes_later_goes_first_at_once, setup),
+	    cmocka_unit_test_setup(the_least_turn_moves_no_end, setup),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
