@@ -182,7 +182,8 @@ static int attach(struct vswitch *sw, const struct vswitch_port_config *c, uint6
 	if (!~sw->attached)
 		return -E_NOMEM;
 	n = first_of(~sw->attached);
-	sw->port[n] = (struct vswitch_port){.attached = true, .config = *c, .mac = mac, .burst = burst_of(sw, c->rate)};
+	sw->port[n] = (struct vswitch_port){
+	    .attached = true, .config = *c, .mac = mac, .burst = burst_of(sw, c->rate), .last_to = VSWITCH_PORTS};
 	sw->attached |= BIT(n);
 	sw->changes++;
 	return (int)n;
@@ -332,10 +333,22 @@ static uint64_t tagged_of(const struct vswitch *sw, uint64_t set, uint16_t vlan)
 	return tagged;
 }
 
+/* Who sends to more than one, or to many, has frames that those which wait hold up. */
+static void note_receiver(const struct vswitch *sw, struct vswitch_port *p, const struct vswitch_transit *t,
+			  uint64_t now)
+{
+	uint8_t to = (uint8_t)first_of(t->to);
+
+	if (!t->one || (p->last_to != to && p->last_to != VSWITCH_PORTS))
+		p->mixed_until = now + sw->hz / VSWITCH_MIX;
+	if (t->one)
+		p->last_to = to;
+}
+
 static enum vswitch_drop route(struct vswitch *sw, unsigned port, const struct net_packet *packet, uint64_t now,
 			       struct vswitch_transit *t)
 {
-	const struct vswitch_port *p = &sw->port[port];
+	struct vswitch_port *p = &sw->port[port];
 	struct heading h;
 	enum vswitch_drop why = read_heading(p, packet, &h);
 
@@ -349,7 +362,10 @@ static enum vswitch_drop route(struct vswitch *sw, unsigned port, const struct n
 	t->tagged = tagged_of(sw, t->to, h.vlan);
 	t->tci = h.priority | h.vlan;
 	t->one = !(t->to & (t->to - 1));
-	return t->to ? VSWITCH_PASSES : VSWITCH_NOWHERE;
+	if (!t->to)
+		return VSWITCH_NOWHERE;
+	note_receiver(sw, p, t, now);
+	return VSWITCH_PASSES;
 }
 
 /*
@@ -418,45 +434,83 @@ static void drop(struct vswitch *sw, unsigned to, struct net_packet *packet, str
 	t->to &= ~BIT(to);
 }
 
+static bool holds_up_others(const struct vswitch_port *from, uint64_t now)
+{
+	return now < from->mixed_until;
+}
+
+/* A frame for one port can't get on. May it wait? */
+static bool may_wait(const struct vswitch *sw, const struct vswitch_port *from, struct vswitch_transit *t, uint64_t now)
+{
+	if (!t->one)
+		return false;
+	if (!t->waits_since)
+		t->waits_since = now | 1; /* not 0 */
+	return !holds_up_others(from, now) || elapsed(now, from->waited_until) <= sw->hz / VSWITCH_WAIT_BURST;
+}
+
+/* It waits no more, whatever became of it. Who came back late, for reasons of his own, is not charged without end. */
+static void end_wait(const struct vswitch *sw, struct vswitch_port *from, struct vswitch_transit *t, uint64_t now)
+{
+	uint64_t most = now + 2 * (sw->hz / VSWITCH_WAIT_BURST);
+
+	if (!t->waits_since)
+		return;
+	if (holds_up_others(from, now)) {
+		if (from->waited_until < now)
+			from->waited_until = now;
+		from->waited_until += VSWITCH_WAIT_SHARE * elapsed(t->waits_since, now);
+		if (from->waited_until > most)
+			from->waited_until = most;
+	}
+	t->waits_since = 0;
+}
+
 /* It has no buffer: a frame that nobody else waits for stays, but not for long after the receiver stood still. */
-static void lack_room(struct vswitch *sw, unsigned to, struct net_packet *packet, struct vswitch_transit *t,
-		      uint64_t now)
+static void lack_room(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet,
+		      struct vswitch_transit *t, uint64_t now)
 {
 	struct vswitch_port *p = &sw->port[to];
 
 	if (!p->full_since)
 		p->full_since = now | 1; /* not 0 */
-	if (!t->one || elapsed(p->full_since, now) >= sw->hz / VSWITCH_PATIENCE)
-		drop(sw, to, packet, t, VSWITCH_FULL);
+	if (may_wait(sw, &sw->port[port], t, now) && elapsed(p->full_since, now) < sw->hz / VSWITCH_PATIENCE)
+		return;
+	end_wait(sw, &sw->port[port], t, now);
+	drop(sw, to, packet, t, VSWITCH_FULL);
 }
 
 /*
  * Its lock is taken, as a guest with two busy cards can see to it that it nearly always is. A frame for many waits for
  * a short time in all: what others send to everybody must not stand still for such a guest.
  */
-static void lack_lock(struct vswitch *sw, unsigned to, struct net_packet *packet, struct vswitch_transit *t,
-		      uint64_t now)
+static void lack_lock(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet,
+		      struct vswitch_transit *t, uint64_t now)
 {
-	uint64_t waited, patience = sw->hz / (t->one ? VSWITCH_PATIENCE : VSWITCH_PATIENCE_MANY);
+	bool waits = false;
 
 	if (!t->held_since)
 		t->held_since = now | 1; /* not 0 */
-	waited = elapsed(t->one ? t->since : t->held_since, now);
-	if (waited >= patience)
-		drop(sw, to, packet, t, VSWITCH_BUSY);
+	if (t->one)
+		waits = may_wait(sw, &sw->port[port], t, now) && elapsed(t->since, now) < sw->hz / VSWITCH_PATIENCE;
+	if (waits || elapsed(t->held_since, now) < sw->hz / VSWITCH_PATIENCE_MANY)
+		return;
+	end_wait(sw, &sw->port[port], t, now);
+	drop(sw, to, packet, t, VSWITCH_BUSY);
 }
 
-static void settle(struct vswitch *sw, unsigned to, struct net_packet *packet, struct vswitch_transit *t,
+static void settle(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet, struct vswitch_transit *t,
 		   enum net_verdict verdict, uint64_t now)
 {
 	struct vswitch_port *p = &sw->port[to];
 
-	if (verdict == NET_REFUSED) {
-		drop(sw, to, packet, t, VSWITCH_REFUSED);
+	if (verdict == NET_NO_ROOM) {
+		lack_room(sw, port, to, packet, t, now);
 		return;
 	}
-	if (verdict == NET_NO_ROOM) {
-		lack_room(sw, to, packet, t, now);
+	end_wait(sw, &sw->port[port], t, now);
+	if (verdict == NET_REFUSED) {
+		drop(sw, to, packet, t, VSWITCH_REFUSED);
 		return;
 	}
 	p->full_since = 0;
@@ -495,7 +549,7 @@ static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_pac
 	if (!is_void(sw, port, packet, t)) {
 		grabbed = sw->ops->grab(from, target);
 		if (!grabbed)
-			lack_lock(sw, to, packet, t, now);
+			lack_lock(sw, port, to, packet, t, now);
 	}
 	spin_unlock(&sw->lock);
 	if (!grabbed)
@@ -504,7 +558,7 @@ static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_pac
 	sw->ops->release(from, target);
 	spin_lock(&sw->lock);
 	if (!is_void(sw, port, packet, t))
-		settle(sw, to, packet, t, verdict, now);
+		settle(sw, port, to, packet, t, verdict, now);
 	spin_unlock(&sw->lock);
 	return verdict == NET_NO_ROOM && (t->to & BIT(to));
 }

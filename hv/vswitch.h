@@ -21,12 +21,19 @@
 #define VSWITCH_QUOTA 64  /* addresses learned from one port */
 #define VSWITCH_AGE   300 /* seconds after which an address is forgotten (802.1Q, 8.8.3) */
 /*
- * Parts of a second: 5 ms that a frame for one port waits in all for the receiver or its lock; 200 us that a frame for
- * many waits for locks, all of them together, as long as two turns of a device; and 50 us from one try to the next.
+ * Parts of a second: 5 ms that a frame for one port waits at most for the receiver or its lock; 200 us that any frame
+ * waits for locks, one for many for all of them together, as long as two turns of a device; and 50 us between tries.
  */
 #define VSWITCH_PATIENCE      200
 #define VSWITCH_PATIENCE_MANY 5000
 #define VSWITCH_RETRY	      20000
+/*
+ * A frame for one port that waits holds up what its sender has for others. Where it has some, as seen in the last 100
+ * ms, all such frames of a port may wait a tenth of the time, and 5 ms at once; who has no more to wait is dropped.
+ */
+#define VSWITCH_WAIT_SHARE 10
+#define VSWITCH_WAIT_BURST 20 /* parts of a second: in which those 5 ms are made good */
+#define VSWITCH_MIX	   10 /* parts of a second: for how long a sender is taken to have frames for others */
 
 /* Why a frame wasn't delivered. Up to NOWHERE it counts at the port that it came from, then at the one it was for. */
 enum vswitch_drop {
@@ -72,10 +79,13 @@ struct vswitch_port_config {
 struct vswitch_port {
 	bool attached;
 	struct vswitch_port_config config;
-	uint64_t mac;	     /* the address as a number */
-	uint64_t burst;	     /* ticks */
-	uint64_t paid_until; /* ticks: what it sent is paid for by then, at its rate */
-	uint64_t full_since; /* ticks; 0: has room as far as we know */
+	uint64_t mac;	       /* the address as a number */
+	uint64_t burst;	       /* ticks */
+	uint64_t paid_until;   /* ticks: what it sent is paid for by then, at its rate */
+	uint64_t full_since;   /* ticks; 0: has room as far as we know */
+	uint64_t waited_until; /* ticks: by then it is made good what frames from it that held up others have waited */
+	uint64_t mixed_until;  /* ticks: it sent to different ones lately */
+	uint8_t last_to;       /* whom it sent to; VSWITCH_PORTS: nobody yet */
 	unsigned learned;
 	struct vswitch_counts counts;
 };
@@ -111,12 +121,13 @@ struct vswitch {
 
 /* A frame between its route and its last receiver. Kept by who sends, one for each queue that it sends from. */
 struct vswitch_transit {
-	uint64_t to;	     /* ports that have it still to come */
-	uint64_t tagged;     /* those of `to` that get it with a tag */
-	uint64_t capture;    /* ports that it touches, the sender's too, whose frames are to be recorded */
-	uint64_t since;	     /* ticks: when it was routed, or got on */
-	uint64_t held_since; /* ticks: when a receiver's lock was taken for the first time; 0: none was */
-	uint64_t again;	     /* ticks: when it is worth to go on, after NET_LATER */
+	uint64_t to;	      /* ports that have it still to come */
+	uint64_t tagged;      /* those of `to` that get it with a tag */
+	uint64_t capture;     /* ports that it touches, the sender's too, whose frames are to be recorded */
+	uint64_t since;	      /* ticks: when it was routed, or got on */
+	uint64_t held_since;  /* ticks: when a receiver's lock was taken for the first time; 0: none was */
+	uint64_t waits_since; /* ticks: it is for one port, and waits; 0: it does not */
+	uint64_t again;	      /* ticks: when it is worth to go on, after NET_LATER */
 	uint32_t changes;
 	uint16_t tci; /* priority and VLAN, for those that get a tag */
 	uint8_t at;   /* the port that is tried */

@@ -705,6 +705,101 @@ static void a_sender_to_many_is_held_up_briefly(void **state)
 		assert_int_equal(receiver[i].frames, 1);
 }
 
+static unsigned tries;
+
+static void busy_at_each_third(void)
+{
+	receiver[1].busy = ++tries % 3 == 0;
+}
+
+/* A frame for port 1 and one for port 2 behind it, tried as a card does; 10 us pass. */
+static void send_to_both(void (*change)(void))
+{
+	make_frame(MAC(1), MAC(0), 0x0800);
+	change();
+	(void)held_up(0, change);
+	make_frame(MAC(2), MAC(0), 0x0800);
+	(void)held_up(0, no_change);
+	fake_now += FAKE_HZ / 100000;
+}
+
+/* It has room again once in 4.9 ms. */
+static void slow_reader(void)
+{
+	static uint64_t room;
+
+	if (receiver[1].answer == NET_DELIVERED)
+		room = fake_now + 49 * MS / 10;
+	receiver[1].answer = fake_now >= room ? NET_DELIVERED : NET_NO_ROOM;
+}
+
+/* What gets to port 2 in a second, where 100,000 frames would. */
+static unsigned frames_for_the_other(void (*change)(void))
+{
+	uint64_t end = fake_now + FAKE_HZ;
+	unsigned before = receiver[2].frames;
+
+	while (fake_now < end)
+		send_to_both(change);
+	return receiver[2].frames - before;
+}
+
+/* A guest that reads slowly slows those who also send to others by a tenth, and no more. */
+static void a_slow_receiver_holds_up_little(void **state)
+{
+	uint64_t start;
+
+	(void)state;
+	attach_some(4);
+	assert_in_range(frames_for_the_other(slow_reader), 80000, 100000);
+	/* However many do so: what waits is the sender's. */
+	fake_now += FAKE_HZ;
+	receiver[3].answer = NET_NO_ROOM;
+	make_frame(MAC(3), MAC(0), 0x0800);
+	(void)held_up(0, no_change);
+	assert_in_range(frames_for_the_other(slow_reader), 80000, 100000);
+	/* When it has read, after a while it is waited for again. */
+	receiver[1].answer = NET_DELIVERED;
+	send_to_both(no_change);
+	fake_now += FAKE_HZ;
+	receiver[1].answer = NET_NO_ROOM;
+	start = fake_now;
+	send_to_both(no_change);
+	assert_in_range(fake_now - start, 5 * MS, 6 * MS);
+}
+
+/* One that keeps its lock taken as much as a broadcast is held up; one that is merely at work loses nothing. */
+static void a_taken_lock_holds_up_little(void **state)
+{
+	uint64_t dropped;
+
+	(void)state;
+	attach_some(3);
+	receiver[1].busy = true;
+	assert_in_range(frames_for_the_other(no_change), 4500, 100000);
+	receiver[1].busy = false;
+	fake_now += FAKE_HZ;
+	dropped = counts(1).drops[VSWITCH_BUSY];
+	assert_in_range(frames_for_the_other(busy_at_each_third), 10000, 100000);
+	assert_int_equal(counts(1).drops[VSWITCH_BUSY], dropped);
+}
+
+/* Where nobody else waits its buffers set the pace, however long. */
+static void a_lone_receiver_is_waited_for_always(void **state)
+{
+	(void)state;
+	attach_some(3);
+	for (unsigned i = 0; i < 1000; i++) {
+		make_frame(MAC(1), MAC(0), 0x0800);
+		receiver[1].answer = NET_NO_ROOM;
+		assert_int_equal(forward(0), NET_LATER);
+		fake_now += 4 * MS;
+		receiver[1].answer = NET_DELIVERED;
+		assert_int_equal(forward(0), NET_SENT);
+	}
+	assert_int_equal(receiver[1].frames, 1000);
+}
+
 /* A port that has a part of a bundle gets the rest before anybody else gets the beginning. */
 static void a_bundle_stays_with_its_receiver(void **state)
 {
@@ -808,6 +903,9 @@ int main(void)
 	    cmocka_unit_test_setup(one_busy_receiver_is_waited_for, setup),
 	    cmocka_unit_test_setup(a_busy_receiver_holds_up_no_other, setup),
 	    cmocka_unit_test_setup(a_sender_to_many_is_held_up_briefly, setup),
+	    cmocka_unit_test_setup(a_slow_receiver_holds_up_little, setup),
+	    cmocka_unit_test_setup(a_taken_lock_holds_up_little, setup),
+	    cmocka_unit_test_setup(a_lone_receiver_is_waited_for_always, setup),
 	    cmocka_unit_test_setup(a_bundle_stays_with_its_receiver, setup),
 	    cmocka_unit_test_setup(a_turn_ends_in_time, setup),
 	    cmocka_unit_test_setup(a_frame_for_who_is_gone_goes_nowhere, setup),
