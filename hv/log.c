@@ -278,6 +278,14 @@ void console_write(const uint8_t *bytes, size_t count)
 	log_unlock();
 }
 
+void console_answer(const uint8_t *bytes, size_t count)
+{
+	log_lock();
+	emit(bytes, count, LOG_SHELL_MAX);
+	drain();
+	log_unlock();
+}
+
 size_t console_room(void)
 {
 	size_t room;

@@ -10,7 +10,8 @@
 #include "hv/lib/types.h"
 
 #define LOG_RING_SIZE	   262144 /* power of two; crash reports of 64 VMs at once */
-#define LOG_CONSOLE_MAX	   131072 /* bytes that may wait when the guest at the console adds to them */
+#define LOG_SHELL_MAX	   196608 /* bytes that may wait when Vireo's shell adds to them */
+#define LOG_CONSOLE_MAX	   131072 /* and when the guest at the console does */
 #define LOG_BACKGROUND_MAX 65536  /* and when another guest does: what others say waits six seconds at most */
 
 /* Opens the serial port. Lines before this go to the ring and come out then. `entry_tsc` is time zero. */
@@ -42,7 +43,9 @@ void log_set_prompt(void (*redraw)(void));
 
 /* Raw bytes of who has the console. Never waits: bytes beyond LOG_CONSOLE_MAX are dropped, counted, and reported. */
 void console_write(const uint8_t *bytes, size_t count);
-/* Bytes that would not be dropped now. */
+/* The same for Vireo's shell, and LOG_SHELL_MAX: it can be read whatever the guest before it has said. */
+void console_answer(const uint8_t *bytes, size_t count);
+/* Bytes of a guest's that would not be dropped now. */
 size_t console_room(void);
 
 /* Gives the UART what its FIFO takes and re-arms its interrupt; takes what was typed. Boot CPU, when idle. */

@@ -48,7 +48,7 @@ static struct {
 
 static void flush_answer(void)
 {
-	console_write((const uint8_t *)answer.bytes, answer.used);
+	console_answer((const uint8_t *)answer.bytes, answer.used);
 	answer.used = 0;
 }
 
@@ -68,7 +68,7 @@ static const struct sink answers = {NULL, write_answer};
 static void write_line(void *ctx, const char *bytes, size_t count)
 {
 	(void)ctx;
-	console_write((const uint8_t *)bytes, count);
+	console_answer((const uint8_t *)bytes, count);
 }
 
 static const struct sink terminal = {NULL, write_line};

@@ -28,7 +28,7 @@ static void port_out(uint16_t port, uint8_t value);
 #include "hv/log.h"
 #include "tests/fake_time.h"
 
-#define SENT_MAX 0x10000
+#define SENT_MAX (2 * LOG_CONSOLE_MAX)
 
 static struct {
 	bool simple; /* an 8250: one byte of room */
@@ -295,6 +295,31 @@ static void after_a_flush_there_is_room(void **state)
 	assert_comes_out(57);
 }
 
+static bool last_words_are(const char *words)
+{
+	size_t n = strlen(words);
+
+	return line.sent_count >= n && !memcmp(line.sent + line.sent_count - n, words, n);
+}
+
+/* More than may wait is lost of what a guest says, and of the shell's prompt nothing. */
+static void a_guest_leaves_room_for_the_shell(void **state)
+{
+	static const char prompt[] = "vireo> ";
+
+	(void)state;
+	for (unsigned i = 0; i < 2 * LOG_CONSOLE_MAX / 256; i++)
+		say(256 * i, 256);
+	assert_int_equal(console_room(), 0);
+	console_answer((const uint8_t *)prompt, strlen(prompt));
+	for (unsigned i = 0; i < SENT_MAX && !last_words_are(prompt); i++)
+		time_of_a_byte();
+	assert_true(last_words_are(prompt));
+	assert_in_range(line.sent_count, LOG_CONSOLE_MAX, LOG_CONSOLE_MAX + 100);
+	line.alone = true;
+	log_flush(); /* and the note of what was lost */
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -306,6 +331,7 @@ int main(void)
 	    cmocka_unit_test_setup(all_comes_out_in_order, set_up_simple),
 	    cmocka_unit_test_setup(a_simple_uart_takes_one_at_a_time, set_up_simple),
 	    cmocka_unit_test_setup(after_a_flush_there_is_room, set_up),
+	    cmocka_unit_test_setup(a_guest_leaves_room_for_the_shell, set_up),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
