@@ -84,6 +84,8 @@ static bool is_memory(uint64_t hpa, uint64_t size)
 {
 	uint64_t end = hpa + size;
 
+	if (end < size)
+		return false;
 	if (!memory_map || end <= LEGACY_END)
 		return true;
 	while (hpa < end) {
@@ -93,7 +95,7 @@ static bool is_memory(uint64_t hpa, uint64_t size)
 			return false;
 		hpa = next;
 	}
-	return size <= end;
+	return true;
 }
 
 void platform_find_cpus(struct boot_info *info)

@@ -64,7 +64,7 @@ static void put_drops(struct table *t, const struct vm_net_status *s)
 	char text[24 * ALL_DROPS] = "-";
 	size_t n = 0;
 
-	for (unsigned i = 0; i < ALL_DROPS && !t->json; i++)
+	for (unsigned i = 0; i < ALL_DROPS && n < sizeof(text) && !t->json; i++)
 		if (drop_count(s, i))
 			n += (size_t)snprintf(text + n, sizeof(text) - n, ",%s=%llu", drop_name(i),
 					      (unsigned long long)drop_count(s, i));
