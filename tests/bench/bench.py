@@ -48,6 +48,12 @@ VIREO_SAYS = [
 # Rows of guests/bench.c that are measured with `apicv = off` as well.
 SOFTWARE_APIC = ["self-ipi", "x2apic-eoi"]
 
+# The model of Bochs that has the registers against side channels; what each mitigation adds to a CPUID exit and the entry
+# behind it, alone as far as it comes alone (docs/side-channels.md).
+MITIGATED = "tigerlake"
+MITIGATIONS = {"none": "off", "bhi": "auto, no-rsb, no-verw", "rsb": "auto, no-bhi, no-verw",
+               "verw": "auto, no-bhi, no-rsb", "l1d": "all, no-bhi, no-rsb, no-verw", "all": "all"}
+
 CREATED_MIB = [64, 1024]
 STREAM_MIB = 16
 IDLE_LOOKS = 30
@@ -173,16 +179,16 @@ def measure_devices(folder, conf_text):
     return {"linux-boot-devices": ("ticks", ticks_to_init(said)), "linux-boot-devices-exits": ("exits", exits)}
 
 
-def measure_guest(folder, name, guest, cpus, before="", after="", idle_first=False):
-    """What a measuring guest prints: {id: minimum in ticks}. `before` and `after` its section are lines of vireo.conf. With
-    idle_first it is started when Vireo has had time for what it does when idle: zeroing all free memory."""
+def measure_guest(folder, name, guest, cpus, before="", after="", idle_first=False, **options):
+    """What a measuring guest prints: {id: minimum in ticks}. `before` and `after` its section are lines of vireo.conf, options
+    the machine's. With idle_first it is started when Vireo has had time for what it does when idle: zeroing all free memory."""
     if idle_first:
         after += "autostart = off\n"
     image, conf = pathlib.Path(folder) / f"{name}.img", pathlib.Path(folder) / f"{name}.conf"
     conf.write_text(f"{before}{(ROOT / 'guests' / f'{guest}.conf').read_text()}{after}")
     subprocess.run([ROOT / "boot" / "mkimage.sh", image, conf, BUILD / "guests" / f"{guest}.elf"], check=True)
     print(f"bench: booting {name}", flush=True)
-    with machine.Machine(f"bench-{name}", image, cpus=cpus, memory=MACHINE_MEMORY, timeout=BOOT_SECONDS) as booted:
+    with machine.Machine(f"bench-{name}", image, cpus=cpus, memory=MACHINE_MEMORY, timeout=BOOT_SECONDS, **options) as booted:
         if idle_first:
             booted.expect(machine.SHELL_PROMPT)
             booted.shell(f"top {IDLE_SECONDS}")
@@ -199,6 +205,10 @@ def measure_single_exits(folder):
     rows = measure_guest(folder, "exits", "bench", 1)
     software = measure_guest(folder, "exits-no-apicv", "bench", 1, before="[hypervisor]\napicv = off\n")
     rows |= {f"{row}-no-apicv": software[row] for row in SOFTWARE_APIC}
+    for name, wish in MITIGATIONS.items():
+        mitigated = measure_guest(folder, f"exits-{name}", "bench", 1, before=f"[hypervisor]\nmitigations = {wish}\n",
+                                  cpu=MITIGATED)
+        rows[f"cpuid-mitigation-{name}"] = mitigated["cpuid"]
     rows |= measure_guest(folder, "switch", "bench_smp", 1, after="cmdline = one-processor\n")
     rows |= measure_guest(folder, "virtio", "bench_virtio", 1)
     rows |= measure_guest(folder, "memory", "bench_memory", 1, idle_first=True)
