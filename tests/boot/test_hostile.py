@@ -1,5 +1,5 @@
 """Guests that break in wherever they can, each in its own VM: it ends as docs/errors.md says, and beside it Linux goes
-on working with a clock that does not jump. Also guests that try to get more than their share, or to be lost, by when
+on working with a clock that does not jump, and a keeper finds its registers and memory as it left them. Also guests that try to get more than their share, or to be lost, by when
 they do what they may do.
 """
 # SPDX-License-Identifier: MIT
@@ -17,7 +17,8 @@ BOOT_SECONDS = 240
 ATTACK_SECONDS = 480  # of the machine's clock; alone a boot takes one to two minutes
 HOSTILE = machine.BUILD / "guests" / "hostile.elf"
 SMALL_LINUX = LINUX_CONF.replace("256M", "128M")
-TICKER = attacks.section("ticker", "tick")
+BESIDE = attacks.section("ticker", "tick") + attacks.section("keeper", "keep 1") + "weight = 16\n"
+INTACT = r"keeper\| keeper: intact, 0 found in \d+ looks"
 ALL_OFF = "[hypervisor]\napicv = off\nvpid = off\npreemption_timer = off\n"
 STAMP = re.compile(r"\[ *(\d+\.\d+)\] ")
 COMPLAINTS = "unstable|lockup|stall|hung|clock.*(skew|jump|back)|lost.*(tick|interrupt)|nobody cared"
@@ -154,10 +155,13 @@ def run_attacks(boot, image, attackers, **options):
     assert witness.ask("echo alive") == "alive"
     assert witness.ask(f"dmesg | grep -ciE '{COMPLAINTS}'") == "0", witness.ask(f"dmesg | grep -iE '{COMPLAINTS}'")
     witness.look_at_clock()
+    looked = len(re.findall(INTACT, booted.output()))
+    witness.wait_until(lambda: len(re.findall(INTACT, booted.output())) > looked, "the keeper's next look")
     said = booted.output()
     check_ends(said, attackers)
     witness.check_clock()
     assert "PANIC" not in said and "vm linux: killed" not in said and "FAILED" not in said
+    assert not re.search(r"keeper: FOUND|vm keeper: (killed|debug exit|halted|restarts)", said)
     return said
 
 
@@ -168,13 +172,13 @@ def run_attacks(boot, image, attackers, **options):
 ])
 def test_survivors(boot, make_image, hypervisor, cpu):
     """Nonsense that the processor answers with exceptions."""
-    image = make_image(hypervisor + SMALL_LINUX + TICKER + attacks.sections(attacks.SURVIVE), [*LINUX, HOSTILE])
+    image = make_image(hypervisor + SMALL_LINUX + BESIDE + attacks.sections(attacks.SURVIVE), [*LINUX, HOSTILE])
     run_attacks(boot, image, attacks.SURVIVE, cpu=cpu)
 
 
-@pytest.mark.long
+@pytest.mark.wide
 def test_killed(boot, make_image):
-    image = make_image(SMALL_LINUX + TICKER + attacks.sections(attacks.KILLED), [*LINUX, HOSTILE])
+    image = make_image(SMALL_LINUX + BESIDE + attacks.sections(attacks.KILLED), [*LINUX, HOSTILE])
     run_attacks(boot, image, attacks.KILLED)
 
 
@@ -182,7 +186,7 @@ def test_killed(boot, make_image):
 def test_storms(boot, make_image):
     """Interrupts, exceptions and output without end, on one processor."""
     attackers = attacks.STORMS + attacks.FLOODS
-    image = make_image(SMALL_LINUX + TICKER + attacks.sections(attackers), [*LINUX, HOSTILE])
+    image = make_image(SMALL_LINUX + BESIDE + attacks.sections(attackers), [*LINUX, HOSTILE])
     said = run_attacks(boot, image, attackers)
     for name, _, _ in attacks.FLOODS:
         assert len(re.findall(rf"\] {name}\| ", said)) > 10
@@ -190,7 +194,7 @@ def test_storms(boot, make_image):
 
 @pytest.mark.long
 def test_two_processors(boot, make_image):
-    conf = SMALL_LINUX.replace("vcpus = 1", "vcpus = 2") + TICKER + attacks.sections(attacks.SMP, vcpus=2)
+    conf = SMALL_LINUX.replace("vcpus = 1", "vcpus = 2") + BESIDE + attacks.sections(attacks.SMP, vcpus=2)
     run_attacks(boot, make_image(conf, [*LINUX, HOSTILE]), attacks.SMP, cpus=2)
 
 
@@ -198,7 +202,7 @@ def test_two_processors(boot, make_image):
 def test_crowd(boot, make_image, guest):
     """Many small VMs: some crash while others start, others restart themselves without end."""
     flat = attacks.FLAT + attacks.CRASHING + attacks.RESTARTING
-    conf = SMALL_LINUX + TICKER + "".join(attacks.flat_section(name, image) for name, image, _ in flat)
+    conf = SMALL_LINUX + BESIDE + "".join(attacks.flat_section(name, image) for name, image, _ in flat)
     conf += attacks.sections(attacks.RESETS)
     files = [guest("task", kind) for kind in range(1, 5)] + [guest("modes"), guest("restart")]
     files += [machine.BUILD / "guests" / "triple.bin", HOSTILE]
