@@ -15,6 +15,7 @@
 #include "arch/x86/shadow.h"
 #include "arch/x86/slide.h"
 #include "arch/x86/smp.h"
+#include "arch/x86/timer_try.h"
 #include "arch/x86/topology.h"
 #include "arch/x86/trap.h"
 #include "arch/x86/tsc.h"
@@ -165,34 +166,6 @@ static void take_keyboard(void)
 	log_info("keyboard: %s", keyboard_init() ? "no PS/2 controller answers" : "PS/2, US layout");
 }
 
-#define TIMER_TRY_US	  100
-#define TIMER_PATIENCE_US 1000000 /* an emulator on a busy host may be late */
-
-static void note_timer(void *ctx)
-{
-	*(volatile bool *)ctx = true;
-}
-
-/* Without it no turn would end and no guest's timer go off: hv/pcpu.c takes the vector over. */
-static void check_timer(void)
-{
-	uint64_t due = rdtsc() + clock_hz() / (1000000 / TIMER_TRY_US);
-	uint64_t end = due + clock_hz() / (1000000 / TIMER_PATIENCE_US);
-	volatile bool went_off = false;
-
-	irq_register(VECTOR_TIMER, note_timer, (void *)&went_off);
-	lapic_timer_set(due);
-	while (!went_off && rdtsc() < end)
-		cpu_take_interrupts();
-	lapic_timer_set(~0ULL);
-	if (!went_off) {
-		log_error(
-		    "vireo: the local APIC's timer, in %s mode: found no interrupt in %u us, expected one after %u",
-		    lapic_timer_is_deadline() ? "TSC-deadline" : "count", TIMER_PATIENCE_US, TIMER_TRY_US);
-		stop_machine("the local APIC's timer does not go off");
-	}
-}
-
 /* Interrupt controllers, clock, serial and keyboard interrupt. */
 static void take_interrupts(const struct boot_info *info)
 {
@@ -217,7 +190,10 @@ static void take_interrupts(const struct boot_info *info)
 		log_error("ioapic: none found; serial input is looked at only when the machine is idle, keys never");
 	irq_register(VECTOR_UART, log_irq, NULL);
 	take_keyboard();
-	check_timer();
+	if (timer_try(hz, why, sizeof(why))) {
+		log_error("vireo: %s", why);
+		stop_machine("the local APIC's timer does not go off");
+	}
 }
 
 static void cpu_main(void)
