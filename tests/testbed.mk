@@ -30,7 +30,7 @@ BUILD_NOW = @$(MAKE) --no-print-directory -j$(JOBS)
 PYTEST := $(PYTHON) -m pytest -c tests/pytest.ini --rootdir=.
 export CMDLINE SOAK_MINUTES SOAK_CPUS SEED
 
-.PHONY: packages run test test-wide test-long unit fuzz fuzz-record fuzz-guest soak soak-host usb bench bench-check bench-table scale lint help always
+.PHONY: packages run test test-wide test-long unit fuzz fuzz-record fuzz-guest soak soak-host faults usb bench bench-check bench-table scale lint help always
 packages:
 	@tests/install.sh
 
@@ -69,6 +69,10 @@ fuzz-guest: packages ## random instructions, MSRs, ports, tables, IPIs in a VM o
 soak-host: packages ## random lives of VMs on a simulated machine, for SOAK_SECONDS (3600), under sanitizers
 	$(BUILD_NOW) $(BUILD)/soak/lifecycle
 	@exec $(BUILD)/soak/lifecycle --seconds $(SOAK_SECONDS)
+
+faults: packages ## RUNS (1000) such lives, in which memory runs out, guests break the rules and owners do anything at any time
+	$(BUILD_NOW) $(BUILD)/soak/lifecycle
+	@exec $(BUILD)/soak/lifecycle --runs $(RUNS)
 
 usb: packages ## write build/vireo-usb.img, ready for a USB stick (CONF= FILES= CMDLINE=)
 	$(BUILD_NOW) $(BUILD)/run.img

@@ -772,7 +772,7 @@ void lifecycle_starve(uint64_t seed)
 	check_nothing_is_left();
 }
 
-void lifecycle_run(uint64_t seed)
+void lifecycle_run(uint64_t seed, struct lifecycle_totals *totals)
 {
 	prepare(seed);
 	sim_run();
@@ -782,4 +782,10 @@ void lifecycle_run(uint64_t seed)
 	       seed, cpu_count(), sched_policy()->name, soak.commands, soak.started, soak.refused, processor_entries(),
 	       sim_now() / SIM_MS);
 	fflush(stdout);
+	totals->commands += soak.commands;
+	totals->started += soak.started;
+	totals->refused += soak.refused;
+	totals->killed += sim_killed();
+	totals->without_memory += processor_refusals();
+	totals->entries += processor_entries();
 }

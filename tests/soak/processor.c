@@ -35,7 +35,7 @@ static struct virt_features features;
 static struct soft *loaded[SIM_CPUS];
 static uint64_t bound[SIM_CPUS]; /* time at which the coming entry ends; 0: none */
 static unsigned vcpus, spaces;
-static uint64_t entries;
+static uint64_t entries, refusals;
 
 unsigned processor_vcpus(void)
 {
@@ -48,6 +48,10 @@ unsigned processor_spaces(void)
 uint64_t processor_entries(void)
 {
 	return entries;
+}
+uint64_t processor_refusals(void)
+{
+	return refusals;
 }
 
 void processor_init(void)
@@ -110,7 +114,10 @@ bool processor_fails_now(void)
 
 bool processor_no_memory(void)
 {
-	return processor_fails_now() || (processor_short_of_memory && sim_chance(30));
+	bool none = processor_fails_now() || (processor_short_of_memory && sim_chance(30));
+
+	refusals += none;
+	return none;
 }
 
 /* --- the extension, memory ---------------------------------------------------------------------------------------- */

@@ -20,6 +20,7 @@ unsigned processor_vcpus(void);
 unsigned processor_spaces(void);
 /* Entries so far, for the report. */
 uint64_t processor_entries(void);
+uint64_t processor_refusals(void); /* times that there was no memory, on purpose */
 /* This memory is given back: no vCPU on a CPU has a translation of it left. */
 void processor_check_free(uint64_t hpa, uint64_t size);
 /* May the vCPU take interrupts, as far as RFLAGS says. */

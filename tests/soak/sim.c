@@ -148,10 +148,18 @@ void log_info(const char *fmt, ...)
 	va_end(args);
 }
 
+static uint64_t killed;
+
+uint64_t sim_killed(void)
+{
+	return killed;
+}
+
 void log_error(const char *fmt, ...)
 {
 	va_list args;
 
+	killed += strstr(fmt, ": killed: ") != NULL;
 	va_start(args, fmt);
 	note(fmt, args);
 	va_end(args);

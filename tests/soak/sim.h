@@ -30,6 +30,7 @@ uint64_t sim_random(uint64_t below);
 bool sim_chance(unsigned per_mille);
 
 uint64_t sim_now(void);
+uint64_t sim_killed(void); /* VMs of which Vireo said so */
 void sim_pass(uint64_t ticks);
 unsigned sim_cpu(void); /* that runs this */
 /* The CPU that runs this lets others go on. */
