@@ -7,8 +7,8 @@
 #include "arch/x86/trap.h"
 #include "hv/lib/printf.h"
 
-#define TRY_US	    100
-#define PATIENCE_US 1000000 /* an emulator on a busy host may be late */
+#define TRY_US	    100u
+#define PATIENCE_US 1000000u /* an emulator on a busy host may be late */
 
 static void note(void *ctx)
 {

@@ -1,7 +1,8 @@
 /*
  * How a guest starts: each loader puts a kernel into guest memory and says in what state the first vCPU begins.
  * Images come from files and are not trusted. Called at VM creation and again at every reset of the VM, when all of its
- * memory from 1 MiB on reads as zero, and below that all but what bda_build, mptable_build and acpi_build have put there.
+ * memory from 1 MiB on reads as zero, and below that all but what bda_build, mptable_build and acpi_build have put
+ * there.
  */
 /* SPDX-License-Identifier: MIT */
 #pragma once

@@ -177,7 +177,7 @@ static int check_place(const struct kernel *k, const struct piece *p)
 	    k->error, k->image,
 	    "segment at 0x%llx: found 0x%llx bytes, expected them outside of 0x%llx to 0x%llx, where %s",
 	    (unsigned long long)p->gpa, (unsigned long long)p->memory_size, (unsigned long long)gpa,
-	    (unsigned long long)(gpa + size), what);
+	    (unsigned long long)gpa + size, what);
 }
 
 /* What follows a piece's part of the file: above 1 MiB it is zero (load.h). */

@@ -191,14 +191,8 @@ int main(void)
 {
 #define T(f) cmocka_unit_test_setup(f, set_up)
 	const struct CMUnitTest tests[] = {
-	    T(is_taken_back),
-	    T(nothing_else_in_service),
-	    T(not_in_32_bit_code),
-	    T(a_processor_that_does_it_right),
-	    T(came_in_time),
-	    T(not_at_the_handlers_begin),
-	    T(other_modes),
-	    T(frames_that_could_not_be_entered),
+	    T(is_taken_back), T(nothing_else_in_service),   T(not_in_32_bit_code), T(a_processor_that_does_it_right),
+	    T(came_in_time),  T(not_at_the_handlers_begin), T(other_modes),	   T(frames_that_could_not_be_entered),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

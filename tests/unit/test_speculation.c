@@ -24,8 +24,9 @@ static void fake_wrmsr(uint32_t msr, uint64_t value);
 
 #define EDX_BITS (BIT(10) | BIT(26) | BIT(27) | BIT(28) | BIT(29) | BIT(31)) /* all of them */
 #define IBRS_ALL BIT(1)
-#define MODERN	 (BIT(0) | IBRS_ALL | BIT(3) | BIT(5) | BIT(6) | BIT(8) | BIT(24) | BIT(27)) /* nothing but BHI is left \
-											      */
+#define MODERN                                                                                                         \
+	(BIT(0) | IBRS_ALL | BIT(3) | BIT(5) | BIT(6) | BIT(8) | BIT(24) | BIT(27)) /* nothing but BHI is left         \
+										     */
 
 static struct {
 	uint32_t signature, ebx, edx, edx_2;
