@@ -248,7 +248,8 @@ def check_cppcheck():
     files = [name for name in tree(".c") if not covers("tests", name)]
     if not files:
         return []
-    # cppcheck does not see that ASSERT ends the machine (the ...Cond ones), nor that linker symbols share an object.
+    # cppcheck does not see that ASSERT ends the machine (the ...Cond ones), nor that linker symbols share an object. It is
+    # given no system's headers, and no names that only those define.
     noise = ["missingInclude", "unknownMacro", "arrayIndexOutOfBoundsCond", "integerOverflowCond", "signConversionCond",
              "comparePointers", "subtractPointers"]
     command = ["cppcheck", "--quiet", "--error-exitcode=1", "--inline-suppr", "--std=c11", "--language=c", "-I.",
@@ -275,11 +276,14 @@ def check_clang_tidy(nodes=ANALYZER_NODES):
 
 
 def check_gcc_analyzer(states=GCC_ANALYZER_STATES):
-    """gcc's own static analyzer over the core, with the core's flags but for link-time optimisation, which would leave the
-    code, and with it the analysis, to the linker. The build's -Werror makes its warnings problems."""
-    flags = [word for word in make_variable_cached("CORE_CFLAGS") if not word.startswith("-flto")]
+    """gcc's own static analyzer over loader and core, with the flags of each but for link-time optimisation, which would
+    leave the code, and with it the analysis, to the linker. The build's -Werror makes its warnings problems."""
     effort = ["-fanalyzer", "--param", f"analyzer-bb-explosion-factor={states}"]
-    return run_each([(name, ["gcc", *flags, *effort, "-S", "-o", "/dev/null", name]) for name in make_variable("CORE_C")])
+    commands = []
+    for name in (*make_variable("CORE_C"), *(name for name in tree(".c") if covers("boot", name))):
+        flags = [word for word in flags_for(name) if not word.startswith("-flto")]
+        commands.append((name, ["gcc", *flags, *effort, "-S", "-o", "/dev/null", name]))
+    return run_each(commands)
 
 
 CHECKS = {

@@ -311,6 +311,7 @@ static void set(struct definition *d)
 	char why[CONFIG_ERROR_MAX] = "";
 	int err;
 
+	/* The texts of `settings` have one number each, or none. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wformat-nonliteral"
 	snprintf(soak.value, sizeof(soak.value), s[1], (unsigned)sim_random(9));

@@ -28,6 +28,7 @@
 		assert_int_equal(n, m);                                                                                \
 	} while (0)
 
+/* What the compiler would warn of is tried on purpose: flags that have no effect, too small a room, an empty text. */
 #pragma GCC diagnostic ignored "-Wformat"
 #pragma GCC diagnostic ignored "-Wformat-truncation"
 #pragma GCC diagnostic ignored "-Wformat-overflow"
