@@ -17,11 +17,11 @@ STRAY, LEGACY, LOW, KICK, TIMER = 0x55, 0x27, 0x1b, 0xe1, 0xe0
 HEX = "[0-9a-f]"
 
 
-def start_checkers(boot, make_image, tmp_path, cpus):
+def start_checkers(boot, make_image, tmp_path, cpus, model="corei7_skylake_x"):
     """A machine whose CPUs all have a guest that checks itself, one that sleeps among them."""
     checker = machine.assemble("checker", tmp_path / "checker.bin")
     conf = "[hypervisor]\nbackground = hide\n" + "".join(rack.section(f"c{n}", kernel="checker.bin") for n in range(cpus))
-    vireo = boot(make_image(conf, [checker]), cpus=cpus)
+    vireo = boot(make_image(conf, [checker]), cpu=model, cpus=cpus)
     rack.wait_for_prompt(vireo)
     rack.start(vireo, *(f"c{n}" for n in range(cpus)))
     return vireo
@@ -43,8 +43,12 @@ def send_nmis(vireo, to, count):
 
 
 @pytest.mark.wide
-def test_nmis_at_any_moment(boot, make_image, tmp_path):
-    vireo = start_checkers(boot, make_image, tmp_path, 2)
+@pytest.mark.parametrize("model", [
+    pytest.param("corei7_skylake_x", id="plain"),
+    pytest.param("tigerlake", id="shadow-stacks"),  # each NMI has one of its own, which must be free again
+])
+def test_nmis_at_any_moment(boot, make_image, tmp_path, model):
+    vireo = start_checkers(boot, make_image, tmp_path, 2, model)
     send_nmis(vireo, 1, NMIS)
     send_nmis(vireo, 0, NMIS)
     send_nmis(vireo, "all", NMIS)
