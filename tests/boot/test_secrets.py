@@ -25,6 +25,7 @@ def looks(said, role):
     pytest.param("", "corei7_skylake_x", 1, 1, id="avx512"),
     pytest.param("", "corei7_skylake_x", 2, 1, id="two-vcpus", marks=pytest.mark.wide),
     pytest.param("", "corei7_skylake_x", 2, 2, id="two-cpus", marks=pytest.mark.long),
+    pytest.param("", "tigerlake", 1, 1, id="vireos-own-registers", marks=pytest.mark.wide),  # SPEC_CTRL, shadow stacks
     pytest.param(ALL_OFF, "corei7_haswell_4770", 1, 1, id="software-paths", marks=pytest.mark.wide),
     pytest.param("", "corei5_arrandale_m520", 1, 1, id="no-xsave", marks=pytest.mark.long),
 ])
