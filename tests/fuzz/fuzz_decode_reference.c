@@ -65,14 +65,28 @@ static bool same_segment(const struct insn *insn, ZydisRegister theirs)
 	return insn->segment == segment || (insn->mode == INSN_MODE_64 && insn->segment < SEG_FS && segment < SEG_FS);
 }
 
-static void compare_address(const struct insn *insn, const ZydisDecodedOperandMem *theirs)
+/*
+ * A SIB byte with base 5 has a displacement and no base where mod is 0, whatever REX.B says (SDM Vol. 2A table 2-5).
+ * Zydis 4.0 gives R13D and no displacement where the address size is 32 bits, though the length has its 4 bytes.
+ */
+static bool misses_displacement(const struct reference *z)
+{
+	return z->insn.address_width == 32 && z->insn.raw.rex.B && z->insn.raw.modrm.mod == 0 &&
+	       z->insn.raw.modrm.rm == 4 && z->insn.raw.sib.base == 5;
+}
+
+static void compare_address(const struct insn *insn, const struct reference *z, const ZydisDecodedOperandMem *theirs)
 {
 	uint64_t mask = insn->address_size == 8 ? ~0ULL : (1ULL << 8 * insn->address_size) - 1;
 
 	REQUIRE(same_segment(insn, theirs->segment));
-	REQUIRE(same_register(insn->base, theirs->base));
 	REQUIRE(same_register(insn->index, theirs->index));
 	REQUIRE(insn->index == INSN_REG_NONE || !theirs->scale || insn->scale == theirs->scale);
+	if (misses_displacement(z)) {
+		REQUIRE(insn->base == INSN_REG_NONE);
+		return;
+	}
+	REQUIRE(same_register(insn->base, theirs->base));
 	REQUIRE((insn->disp & mask) == ((uint64_t)theirs->disp.value & mask));
 }
 
@@ -97,7 +111,7 @@ static void compare(const struct insn *insn, const struct reference *z)
 	REQUIRE(!(o->actions & ZYDIS_OPERAND_ACTION_MASK_READ) ==
 		(insn->kind == INSN_WRITE || insn->kind == INSN_COPY));
 	if (!is_string(insn))
-		compare_address(insn, &o->mem);
+		compare_address(insn, z, &o->mem);
 	else if (insn->kind == INSN_COPY || insn->kind == INSN_READ)
 		REQUIRE(same_segment(insn, memory_operand(z, false)->mem.segment));
 }
