@@ -98,10 +98,12 @@ void vcpu_request(struct vcpu *v, uint32_t requests);
  */
 static inline void vcpu_renew_svi(const struct vcpu *v)
 {
-	int isr = vlapic_highest_isr(&v->lapic);
+	int isr;
 
-	if (v->apic_mode != VIRT_APIC_OFF)
-		virt_apic_set_svi((uint8_t)(isr < 0 ? 0 : isr));
+	if (v->apic_mode == VIRT_APIC_OFF)
+		return;
+	isr = vlapic_highest_isr(&v->lapic);
+	virt_apic_set_svi((uint8_t)(isr < 0 ? 0 : isr));
 }
 
 /* Raises an exception in the guest; the answer is RETRY, or KILL when that made a triple fault. For handlers. */

@@ -10,19 +10,21 @@
 #define TRY_US	    100u
 #define PATIENCE_US 1000000u /* an emulator on a busy host may be late */
 
+static volatile bool went_off;
+
 static void note(void *ctx)
 {
-	*(volatile bool *)ctx = true;
+	(void)ctx;
+	went_off = true;
 }
 
 int timer_try(uint64_t tsc_hz, char *why, size_t size)
 {
 	uint64_t due = rdtsc() + tsc_hz / (1000000 / TRY_US);
 	uint64_t end = due + tsc_hz / (1000000 / PATIENCE_US);
-	static volatile bool went_off; /* lives on: one that is late comes to it, until hv/pcpu.c has the vector */
 
 	went_off = false;
-	irq_register(VECTOR_TIMER, note, (void *)&went_off);
+	irq_register(VECTOR_TIMER, note, NULL);
 	lapic_timer_set(due);
 	while (!went_off && rdtsc() < end)
 		cpu_take_interrupts();
