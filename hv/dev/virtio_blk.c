@@ -169,21 +169,21 @@ static uint8_t begin(const struct virtio_blk *blk, struct virtio_blk_request *r,
 static int next_request(const struct virtio_blk *blk, struct virtqueue *q, struct virtio_blk_request *r)
 {
 	struct blk_header header;
-	struct virtio_stream out, in;
 	int got = virtqueue_take(q, &r->chain);
 
 	if (got <= 0)
 		return got;
-	out = virtio_stream_out(blk->mem, &r->chain);
-	in = virtio_stream_in(blk->mem, &r->chain);
-	if (!in.left || virtio_stream_read(&out, &header, sizeof(header))) {
+	r->data = virtio_stream_out(blk->mem, &r->chain);
+	if (!r->chain.in_size || virtio_stream_read(&r->data, &header, sizeof(header))) {
 		q->broken = "a disk request without a header to read or a status to write";
 		return -E_FORMAT;
 	}
 	r->type = header.type;
 	r->written = 0;
-	in.left--; /* the status */
-	r->data = header.type == T_IN || header.type == T_GET_ID ? in : out;
+	if (header.type == T_IN || header.type == T_GET_ID) {
+		virtio_stream_go_on_in(&r->data, &r->chain);
+		r->data.left--; /* the status */
+	}
 	r->status = begin(blk, r, header.sector);
 	r->active = true;
 	return 1;
@@ -224,13 +224,12 @@ static uint64_t step(const struct virtio_blk *blk, struct virtio_blk_request *r)
 }
 
 /* The status stands behind all data, and counts when there is no gap before it (2.7.8.2). */
-static int finish(struct virtio_blk *blk, struct virtqueue *q, struct virtio_blk_request *r)
+static int finish(struct virtqueue *q, struct virtio_blk_request *r)
 {
-	struct virtio_stream in = virtio_stream_in(blk->mem, &r->chain);
-
 	r->active = false;
-	virtio_stream_skip(&in, in.left - 1);
-	if (virtio_stream_write(&in, &r->status, 1)) {
+	virtio_stream_go_on_in(&r->data, &r->chain);
+	virtio_stream_skip(&r->data, r->data.left - 1);
+	if (virtio_stream_write(&r->data, &r->status, 1)) {
 		q->broken = "a disk request's status lies where there is no memory";
 		return -E_FORMAT;
 	}
@@ -255,7 +254,7 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 		if (r->left && (*work >= STEP || clock_now() >= until))
 			return VIRTIO_SERVED;
 	}
-	got = finish(blk, q, r);
+	got = finish(q, r);
 	return got < 0 ? got : VIRTIO_SERVED;
 }
 

@@ -20,7 +20,7 @@ struct virtio_stream {
 /* What the device reads, and what it writes. The chain must stay where it is. */
 struct virtio_stream virtio_stream_out(const struct guest_mem *mem, const struct virtqueue_chain *chain);
 struct virtio_stream virtio_stream_in(const struct guest_mem *mem, const struct virtqueue_chain *chain);
-/* From here on what the device writes of another chain, of the same guest; which piece was found last is kept. */
+/* From here on what the device writes of a chain of the same guest; which piece was found last is kept. */
 static inline void virtio_stream_go_on_in(struct virtio_stream *s, const struct virtqueue_chain *chain)
 {
 	s->part = chain->part + chain->out;
