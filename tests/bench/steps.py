@@ -29,7 +29,7 @@ STEP = re.compile(r"^\(0\)\.\[\d+\] \[0x[0-9a-f]+\] [0-9a-f]+:([0-9a-f]+) ", re.
 
 def address_of(symbol):
     said = subprocess.run(["nm", CORE], check=True, capture_output=True, text=True).stdout
-    found = re.search(rf"^([0-9a-f]+) . {re.escape(symbol)}$", said, re.M)
+    found = re.search(rf"^([0-9a-f]+) . {re.escape(symbol)}(\.lto_priv\.\d+)?$", said, re.M)
     if found:
         return int(found[1], 16)
     raise SystemExit(f"steps: {CORE} has no function {symbol}")
