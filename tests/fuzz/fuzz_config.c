@@ -12,8 +12,7 @@
 #include "hv/boot_info.h"
 #include "hv/config.h"
 #include "hv/disk.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static struct boot_info info;
 static struct config config;
@@ -77,26 +76,20 @@ static char *compose(const uint8_t *data, size_t size)
 	return text;
 }
 
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
 static void check_disk(const struct disk_config *d)
 {
-	check(memchr(d->serial, 0, sizeof(d->serial)) != NULL);
-	check(d->size % 512 == 0 && d->size <= DISK_MAX_SIZE && d->overlay <= DISK_MAX_SIZE);
-	check((d->file == NULL) == (d->kind == DISK_MEMORY));
-	check((d->overlay != 0) == (d->kind == DISK_MEMORY || d->kind == DISK_OVERLAY));
-	check(d->kind == DISK_MEMORY || (d->size >= d->file->size && d->size - d->file->size < 512));
-	check(d->kind != DISK_IN_PLACE || d->size == d->file->size);
+	REQUIRE(memchr(d->serial, 0, sizeof(d->serial)) != NULL);
+	REQUIRE(d->size % 512 == 0 && d->size <= DISK_MAX_SIZE && d->overlay <= DISK_MAX_SIZE);
+	REQUIRE((d->file == NULL) == (d->kind == DISK_MEMORY));
+	REQUIRE((d->overlay != 0) == (d->kind == DISK_MEMORY || d->kind == DISK_OVERLAY));
+	REQUIRE(d->kind == DISK_MEMORY || (d->size >= d->file->size && d->size - d->file->size < 512));
+	REQUIRE(d->kind != DISK_IN_PLACE || d->size == d->file->size);
 }
 
 static void check_net(const struct net_config *n)
 {
-	check(memchr(n->network, 0, sizeof(n->network)) != NULL && n->network[0]);
-	check(n->vlan <= NET_VLAN_MAX && n->rate <= 64 * GIB && !net_mac_is_group(n->mac));
+	REQUIRE(memchr(n->network, 0, sizeof(n->network)) != NULL && n->network[0]);
+	REQUIRE(n->vlan <= NET_VLAN_MAX && n->rate <= 64 * GIB && !net_mac_is_group(n->mac));
 }
 
 /* How often a VM that is accepted uses a file. */
@@ -121,7 +114,7 @@ static void check_vm(const struct vm_config *vm)
 		check_disk(&vm->disk[i]);
 		for (unsigned n = 0; n < config.vm_count; n++)
 			all += uses(&config.vm[n], vm->disk[i].file);
-		check(all == 1 || vm->disk[i].kind != DISK_IN_PLACE);
+		REQUIRE(all == 1 || vm->disk[i].kind != DISK_IN_PLACE);
 	}
 }
 

@@ -5,8 +5,7 @@
 #include <string.h>
 
 #include "hv/decode.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 struct state {
 	uint64_t reg[REG_COUNT], base[6], rflags, rip, old;
@@ -16,14 +15,11 @@ static void check_length(const struct insn *insn, enum insn_mode mode, const uin
 {
 	struct insn other;
 
-	if (!insn->length || insn->length > INSN_MAX_LENGTH || insn->length > size)
-		abort();
-	if (insn_decode(&other, mode, bytes, insn->length) || other.length != insn->length || other.op != insn->op)
-		abort();
-	if (insn_decode(&other, mode, bytes, insn->length - 1) != -E_RANGE)
-		abort();
-	if (insn->mem_size != 1 && insn->mem_size != 2 && insn->mem_size != 4 && insn->mem_size != 8)
-		abort();
+	REQUIRE(insn->length && insn->length <= INSN_MAX_LENGTH && insn->length <= size);
+	REQUIRE(insn_decode(&other, mode, bytes, insn->length) == 0);
+	REQUIRE(other.length == insn->length && other.op == insn->op);
+	REQUIRE(insn_decode(&other, mode, bytes, insn->length - 1) == -E_RANGE);
+	REQUIRE(insn->mem_size == 1 || insn->mem_size == 2 || insn->mem_size == 4 || insn->mem_size == 8);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -49,10 +45,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		(void)insn_string_source(&insn, s.reg, s.base);
 		(void)insn_string_dest(&insn, s.reg, s.base);
 		err = insn_execute(&insn, s.old, s.reg, &s.rflags, &new);
-		if ((err < 0) != (insn.kind == INSN_NO_MEMORY))
-			abort();
-		if (insn.kind > INSN_READ && insn.mem_size < 8 && new >> (8 * insn.mem_size))
-			abort();
+		REQUIRE((err < 0) == (insn.kind == INSN_NO_MEMORY));
+		if (insn.kind > INSN_READ && insn.mem_size < 8)
+			REQUIRE(new >> (8 * insn.mem_size) == 0);
 	}
 	free(bytes);
 	return 0;

@@ -13,8 +13,7 @@
 #include "hv/disk.h"
 #include "hv/lib/panic.h"
 #include "hv/phys.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 #define ARENA	 (16 * MIB)
 #define MAX_SIZE (40 * DISK_CLUSTER)
@@ -50,19 +49,13 @@ void panic(const char *fmt, ...)
 	abort();
 }
 
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
-
 static void begin(void)
 {
 	static struct boot_info info;
 
 	if (!arena) {
 		arena = aligned_alloc(PHYS_CHUNK, ARENA);
-		check(arena);
+		REQUIRE(arena);
 		memset(arena, 0xa5, ARENA);
 		for (size_t i = 0; i < sizeof(pristine); i++)
 			pristine[i] = (uint8_t)(i * 31 + i / 4096 + 1);
@@ -71,7 +64,7 @@ static void begin(void)
 	}
 	info.memory_count = 1;
 	info.memory[0] = (struct boot_memory){.base = (uint64_t)arena, .length = ARENA, .type = BOOT_MEMORY_FREE};
-	check(phys_init(&info) == 0);
+	REQUIRE(phys_init(&info) == 0);
 }
 
 /* Four bytes: kind and whether it is large, clusters, sectors to that, how much of it is file or can be changed. */
@@ -94,10 +87,10 @@ static void create(struct model *m, const uint8_t *in, uint8_t *base)
 	}
 	m->limit = ALIGN_UP(s->writable < s->size ? s->writable : s->size, PHYS_CHUNK) / DISK_CLUSTER;
 	m->disk = disk_create(s);
-	check(m->disk);
+	REQUIRE(m->disk);
 	m->store = disk_store(m->disk);
-	check(m->store.size == s->size && m->store.read_only == s->read_only);
-	check(!m->store.write == s->read_only && !m->store.zero == s->read_only);
+	REQUIRE(m->store.size == s->size && m->store.read_only == s->read_only);
+	REQUIRE(!m->store.write == s->read_only && !m->store.zero == s->read_only);
 }
 
 /* A cluster of an overlay gets memory of its own, if it has none. */
@@ -159,8 +152,8 @@ static int model_change(struct model *m, uint64_t at, const uint8_t *from, uint6
 static void compare(struct model *m, uint64_t at, uint64_t size)
 {
 	memset(buffer, 0x5a, size);
-	check(m->store.read(m->store.ctx, at, buffer, size) == 0);
-	check(!memcmp(buffer, m->bytes + at, size));
+	REQUIRE(m->store.read(m->store.ctx, at, buffer, size) == 0);
+	REQUIRE(!memcmp(buffer, m->bytes + at, size));
 }
 
 static void take_step(struct model *m, const struct step *s)
@@ -181,13 +174,13 @@ static void take_step(struct model *m, const struct step *s)
 	case 2:
 		memcpy(buffer, pristine + s->what * 97 + 13, count);
 		want = model_change(m, offset, buffer, count);
-		check(m->store.write(m->store.ctx, offset, buffer, count) == want);
+		REQUIRE(m->store.write(m->store.ctx, offset, buffer, count) == want);
 		break;
 	default:
 		want = model_change(m, offset, NULL, count);
-		check(m->store.zero(m->store.ctx, offset, count) == want);
+		REQUIRE(m->store.zero(m->store.ctx, offset, count) == want);
 	}
-	check(disk_written(m->disk) == (m->kind == IN_PLACE ? 0 : m->used * DISK_CLUSTER));
+	REQUIRE(disk_written(m->disk) == (m->kind == IN_PLACE ? 0 : m->used * DISK_CLUSTER));
 }
 
 static void finish(struct model *m, uint8_t *base)
@@ -195,10 +188,10 @@ static void finish(struct model *m, uint8_t *base)
 	compare(m, 0, m->setup.size);
 	disk_destroy(m->disk);
 	if (m->kind == IN_PLACE) {
-		check(!memcmp(base, m->bytes, m->setup.size));
+		REQUIRE(!memcmp(base, m->bytes, m->setup.size));
 		memcpy(base, pristine, m->setup.size);
 	}
-	check(!memcmp(base, pristine, m->setup.size));
+	REQUIRE(!memcmp(base, pristine, m->setup.size));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -220,6 +213,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	for (unsigned i = 0; i < 2; i++)
 		finish(&model[i], file[i]);
-	check(phys_free_bytes() == before);
+	REQUIRE(phys_free_bytes() == before);
 	return 0;
 }

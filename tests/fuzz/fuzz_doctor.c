@@ -6,11 +6,10 @@
 /* links: arch/x86/vmx/doctor.c arch/x86/vmx/doctor_controls.c arch/x86/vmx/doctor_host.c */
 /* links: arch/x86/vmx/doctor_guest.c arch/x86/vmx/doctor_segments.c arch/x86/vmx/doctor_state.c */
 /* links: arch/x86/vmx/doctor_memory.c arch/x86/vmx/caps.c arch/x86/vmx/vmcs.c */
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/patient.h"
 
 #include <stdio.h>
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct patient patient;
 
@@ -51,8 +50,8 @@ static void print(const struct doctor_verdict *verdict)
 	char line[512], small[8];
 	int whole = doctor_format(verdict, line, sizeof(line));
 
-	if (whole <= 0 || whole >= (int)sizeof(line) || doctor_format(verdict, small, sizeof(small)) != whole)
-		abort();
+	REQUIRE(whole > 0 && whole < (int)sizeof(line));
+	REQUIRE(doctor_format(verdict, small, sizeof(small)) == whole);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -9,6 +9,7 @@
 #include "arch/x86/vmx/caps.h"
 #include "arch/x86/vmx/ept.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define MAX_OPS 24
 enum { MAP, UNMAP, CLEAR, PROTECT, REDIRECT, ALLOW, KINDS };
@@ -18,9 +19,7 @@ struct op {
 	uint64_t gpa, hpa, size;
 };
 
-static const uint8_t *in;
-static size_t in_size;
-static unsigned live, left;
+static unsigned live, frames;
 static struct ept ept;
 static struct mtrr_state mtrr;
 static struct op done[MAX_OPS];
@@ -28,22 +27,14 @@ static unsigned done_count;
 static uint64_t edge[2 * MAX_OPS];
 static unsigned edges;
 
-static uint8_t next(void)
-{
-	if (!in_size)
-		return 0;
-	in_size--;
-	return *in++;
-}
-
 static hpa_t take(void *ctx)
 {
 	void *page;
 
 	(void)ctx;
-	if (!left)
+	if (!frames)
 		return HPA_NONE;
-	left--;
+	frames--;
 	live++;
 	page = aligned_alloc(4096, 4096);
 	memset(page, 0, 4096);
@@ -60,7 +51,7 @@ static void give(void *ctx, hpa_t page)
 /* Near the boundaries of 4 KiB, 2 MiB, 1 GiB and 512 GiB. */
 static uint64_t address(void)
 {
-	uint8_t b = next();
+	uint8_t b = (uint8_t)next(1);
 
 	return (511 + (b & 1)) * GIB + (b >> 1 & 1) * 256 * 2 * MIB + (b >> 2 & 1) * 255 * 2 * MIB +
 	       (b >> 3 & 3) * 2 * MIB + (b >> 5 & 1) * 511 * 4096 + (b >> 6) * 4096;
@@ -122,7 +113,7 @@ static void allow_code(void)
 	unsigned rights;
 	int err;
 
-	left = next() & 64 ? next() % 3 : 100000;
+	frames = next(1) & 64 ? next(1) % 3 : 100000;
 	err = ept_allow_code(&ept, GPA(gpa));
 	REQUIRE(!err || (err == -E_NOMEM && ept.code_in_pages));
 	if (!err && model(gpa, &hpa, &rights) && rights & EPT_EXEC)
@@ -191,7 +182,7 @@ static void check_result(const struct op *o, int err, unsigned live_before, bool
 
 static void step(void)
 {
-	uint8_t kind = next() % KINDS, b = next();
+	uint8_t kind = (uint8_t)next(1) % KINDS, b = (uint8_t)next(1);
 	uint64_t a = address(), z = address();
 	struct op o = {kind, b & 4 ? EPT_RWX : EPT_READ, a < z ? a : z, 0, a < z ? z - a : a - z};
 	unsigned before = live;
@@ -208,7 +199,7 @@ static void step(void)
 		o.rights = 0;
 	/* An odd distance (of little memory, for speed), 2 MiB, or none. */
 	o.hpa = o.gpa + (b & 16 && o.size < 16 * MIB ? 4096 : b & 8 ? 2 * MIB : 0);
-	left = b & 64 ? next() % 16 : 100000;
+	frames = b & 64 ? next(1) % 16 : 100000;
 	ask(o.gpa, o.size, &any, &all);
 	in_pages = o.kind != REDIRECT || is_in_pages(&o);
 	err = carry_out(&o);
@@ -225,11 +216,11 @@ static void step(void)
 
 static void choose_types(void)
 {
-	mtrr = (struct mtrr_state){.enabled = true, .default_type = MEMORY_WB, .count = next() % 3};
+	mtrr = (struct mtrr_state){.enabled = true, .default_type = MEMORY_WB, .count = next(1) % 3};
 	for (unsigned i = 0; i < mtrr.count; i++) {
-		uint64_t mask = ((1ULL << 46) - 1) & ~((4096ULL << next() % 24) - 1);
+		uint64_t mask = ((1ULL << 46) - 1) & ~((4096ULL << next(1) % 24) - 1);
 
-		mtrr.range[i] = (struct mtrr_range){address() & mask, mask, next() & 1 ? MEMORY_UC : MEMORY_WT};
+		mtrr.range[i] = (struct mtrr_range){address() & mask, mask, next(1) & 1 ? MEMORY_UC : MEMORY_WT};
 	}
 }
 
@@ -238,16 +229,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct ept_pages pages = {take, give, NULL};
 	uint8_t how;
 
-	in = data;
-	in_size = size;
+	input_begin(data, size);
 	live = done_count = edges = 0;
-	left = 1;
+	frames = 1;
 	choose_types();
-	how = next();
+	how = next(1);
 	REQUIRE(
 	    !ept_init(&ept, &pages, VMX_EPT_WALK_4 | VMX_EPT_WB | VMX_EPT_2M | (how & 1 ? VMX_EPT_1G : 0), 46, false));
 	ept.code_in_pages = how & 2;
-	while (in_size && done_count < MAX_OPS)
+	while (left && done_count < MAX_OPS)
 		step();
 	ept_destroy(&ept);
 	REQUIRE(!live);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "hv/guest_mem.h"
+#include "tests/fuzz/fuzz.h"
 
 struct step {
 	uint8_t what;
@@ -15,8 +16,6 @@ struct step {
 	uint16_t size;
 	uint64_t gpa;
 } __attribute__((packed));
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 #define PIECE  8192
 #define PIECES 64
@@ -34,8 +33,7 @@ static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *l
 	unsigned i = 0;
 
 	for (unsigned r = 0;; r++) {
-		if (r == mem->count)
-			abort();
+		REQUIRE(r < mem->count);
 		if (gpa >= mem->region[r].gpa && gpa - mem->region[r].gpa < mem->region[r].size)
 			break;
 	}
@@ -56,8 +54,7 @@ static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *l
 static void check_order(const struct guest_mem *mem)
 {
 	for (unsigned i = 1; i < mem->count; i++)
-		if (mem->region[i].gpa < mem->region[i - 1].gpa + mem->region[i - 1].size)
-			abort();
+		REQUIRE(mem->region[i].gpa >= mem->region[i - 1].gpa + mem->region[i - 1].size);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

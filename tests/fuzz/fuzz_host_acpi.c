@@ -7,6 +7,7 @@
 /* links: arch/x86/acpi.c arch/x86/acpi_power.c */
 #include "arch/x86/acpi.h"
 #include "arch/x86/acpi_power.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,8 +15,6 @@
 #define MEMORY 4096
 #define MAPS   4096
 #define RSDP   16
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint8_t memory[MEMORY];
 static void *maps[MAPS];
@@ -101,17 +100,14 @@ static void ask_for_power(void)
 	struct acpi_reset reset;
 	const char *what = "";
 
-	if (acpi_reset_register(&reset) && (!reset.reg.address || reset.reg.space > 2))
-		abort();
+	if (acpi_reset_register(&reset))
+		REQUIRE(reset.reg.address && reset.reg.space <= 2);
 	if (acpi_soft_off(&off, &what)) {
-		if (!strlen(what))
-			abort();
+		REQUIRE(strlen(what));
 		return;
 	}
-	if (!off.control[0].address || off.control[0].space > 1 || off.control[1].space > 1)
-		abort();
-	if (off.type[0] > 7 || off.type[1] > 7)
-		abort();
+	REQUIRE(off.control[0].address && off.control[0].space <= 1 && off.control[1].space <= 1);
+	REQUIRE(off.type[0] <= 7 && off.type[1] <= 7);
 }
 
 /* The input itself as AML, behind the beginning of a definition. */
@@ -121,14 +117,12 @@ static void search_aml(const uint8_t *data, size_t size)
 	uint8_t *aml = malloc(sizeof(start) + size);
 	uint8_t type[2] = {0, 0};
 
-	if (!aml)
-		abort();
+	REQUIRE(aml);
 	memcpy(aml, start, sizeof(start));
 	if (size)
 		memcpy(aml + sizeof(start), data, size);
 	aml_find_soft_off(aml, sizeof(start) + size, type);
-	if (type[0] > 7 || type[1] > 7)
-		abort();
+	REQUIRE(type[0] <= 7 && type[1] <= 7);
 	free(aml);
 }
 
@@ -143,8 +137,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	memcpy(memory, data, size < MEMORY ? size : MEMORY);
 	if (memory[0] & 1)
 		make_plausible();
-	if (acpi_init(HPA(RSDP), map, &what) && !strlen(what))
-		abort();
+	if (acpi_init(HPA(RSDP), map, &what))
+		REQUIRE(strlen(what));
 	for (unsigned n = 0; n < 4 && acpi_ioapic(n, &ioapic); n++)
 		;
 	for (unsigned irq = 0; irq < 16; irq += 5)

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 /* links: boot/ini.c */
 #include "boot/ini.h"
+#include "tests/fuzz/fuzz.h"
 
 #include <stddef.h>
 #include <stdlib.h>
@@ -9,12 +10,9 @@
 
 #define MAX 16
 
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
-
 static void check_string(const char *text, size_t size, uint32_t offset)
 {
-	if (offset > size || !memchr(text + offset, '\0', size + 1 - offset))
-		abort();
+	REQUIRE(offset <= size && memchr(text + offset, '\0', size + 1 - offset));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -32,14 +30,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		return 0;
 	memcpy(text, data, size);
 	result = ini_parse(text, (uint32_t)size, setting, MAX, &count, error);
-	if (count > MAX || !memchr(error, '\0', sizeof error) || (result != 0) != (error[0] != '\0'))
-		abort();
+	REQUIRE(count <= MAX && memchr(error, '\0', sizeof error));
+	REQUIRE((result != 0) == (error[0] != '\0'));
 	for (uint32_t i = 0; i < count; i++) {
 		check_string(text, size, setting[i].section);
 		check_string(text, size, setting[i].key);
 		check_string(text, size, setting[i].value);
-		if (ini_path_length(text + setting[i].key, text + setting[i].value) > strlen(text + setting[i].value))
-			abort();
+		REQUIRE(ini_path_length(text + setting[i].key, text + setting[i].value) <=
+			strlen(text + setting[i].value));
 	}
 	free(text);
 	return 0;

@@ -6,8 +6,7 @@
 #include <string.h>
 
 #include "hv/load/load.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 /* Fills in what a fuzzer finds late: a header with a good checksum, and the first fields of an ELF file. */
 static void dress_up(uint8_t *file, size_t size, uint8_t how)
@@ -32,10 +31,10 @@ static void dress_up(uint8_t *file, size_t size, uint8_t how)
 
 static void check(int err, const char *error, const struct guest_mem *mem, uint64_t entry)
 {
-	if (err == 0 && !guest_map(mem, GPA(entry), 1))
-		abort();
-	if (err && !error[0])
-		abort();
+	if (err == 0)
+		REQUIRE(guest_map(mem, GPA(entry), 1));
+	else
+		REQUIRE(error[0]);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -22,12 +22,11 @@
 #include "hv/dev/vuart.h"
 #include "hv/lib/panic.h"
 #include "hv/pc_map.h"
+#include "tests/fuzz/fuzz.h"
 
 #define HZ	 100000000ULL
 #define STEP_MAX (HZ / 10)
 #define RUNS_MAX 4000 /* a tenth of a second holds 1000 PIT and 820 RTC interrupts at most */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static uint64_t now;
 static struct timer_queue queue;
@@ -88,12 +87,6 @@ static void write_text(void *ctx, const uint8_t *bytes, size_t count)
 		sum = (uint8_t)(sum + bytes[i]);
 }
 
-static void check(int err)
-{
-	if (err)
-		abort();
-}
-
 static void power_on(void)
 {
 	static const struct irq_line irq = {.set = set_irq};
@@ -106,14 +99,14 @@ static void power_on(void)
 	memset(&mmio, 0, sizeof(mmio));
 	memset(text, 0, sizeof(text));
 	timer_queue_init(&queue, &(struct timer_owner){0});
-	check(pit_init(&pit, &pio, irq, &queue, &lock));
-	check(rtc_init(&rtc, &pio, irq, &queue, &lock, 1 << 28, 1700000000));
-	check(vuart_init(&uart, &pio, PC_PORT_COM1, irq, sink));
-	check(i8042_init(&kbc, &pio, irq, &platform));
-	check(vga_init(&vga, &pio, text, sink));
-	check(acpi_pm_init(&pm, &pio, irq, &queue, &lock, &platform));
-	check(pci_host_init(&pci, &setup));
-	check(debug_port_init(&dbg, &pio, sink, &platform));
+	REQUIRE(!pit_init(&pit, &pio, irq, &queue, &lock));
+	REQUIRE(!rtc_init(&rtc, &pio, irq, &queue, &lock, 1 << 28, 1700000000));
+	REQUIRE(!vuart_init(&uart, &pio, PC_PORT_COM1, irq, sink));
+	REQUIRE(!i8042_init(&kbc, &pio, irq, &platform));
+	REQUIRE(!vga_init(&vga, &pio, text, sink));
+	REQUIRE(!acpi_pm_init(&pm, &pio, irq, &queue, &lock, &platform));
+	REQUIRE(!pci_host_init(&pci, &setup));
+	REQUIRE(!debug_port_init(&dbg, &pio, sink, &platform));
 }
 
 static void pass(uint64_t ticks)
@@ -125,8 +118,7 @@ static void pass(uint64_t ticks)
 		if (queue.next > now)
 			now = queue.next;
 		timer_queue_run(&queue, now);
-		if (++runs > RUNS_MAX)
-			abort();
+		REQUIRE(++runs <= RUNS_MAX);
 	}
 	now = end;
 }
@@ -141,8 +133,7 @@ static void reset_all(void)
 	acpi_pm_reset(&pm);
 	pci_host_reset(&pci);
 	debug_port_reset(&dbg);
-	if (queue.heap.count)
-		abort(); /* a reset leaves no timer armed */
+	REQUIRE(!queue.heap.count); /* a reset leaves no timer armed */
 }
 
 /* Port and value from five bytes; the range is picked by number, so that most accesses hit something. */
@@ -158,8 +149,8 @@ static void access_port(const uint8_t *op, bool write)
 	value &= BIT(size * 8) - 1;
 	if (write)
 		r->write(r->dev, port, size, value);
-	else if (r->read(r->dev, port, size) >> (size * 8))
-		abort(); /* wider than asked for */
+	else
+		REQUIRE(r->read(r->dev, port, size) >> (size * 8) == 0); /* no wider than asked for */
 }
 
 /* PCI's window and configuration space: place, width and direction from the same bytes, the low slots mostly. */
@@ -172,8 +163,8 @@ static void access_memory(const uint8_t *op)
 
 	if (op[1] & 8)
 		r->write(r->dev, r->first + at, size, op[4] * 0x0101010101010101ULL & ones);
-	else if (r->read(r->dev, r->first + at, size) & ~ones)
-		abort(); /* wider than asked for */
+	else
+		REQUIRE((r->read(r->dev, r->first + at, size) & ~ones) == 0); /* no wider than asked for */
 }
 
 static void step(const uint8_t *op)
@@ -192,8 +183,8 @@ static void step(const uint8_t *op)
 		return;
 	case 5:
 		i8042_type(&kbc, op[1]);
-		if (vuart_receive(&uart, op[2]) && uart.rx_count > VUART_FIFO)
-			abort();
+		if (vuart_receive(&uart, op[2]))
+			REQUIRE(uart.rx_count <= VUART_FIFO);
 		return;
 	case 6:
 		text[(op[1] << 8 | op[2]) % sizeof(text)] = op[3];

@@ -8,11 +8,10 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/picture.h"
 
 #define PROBE '~' /* not among the bytes */
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct screen_mode mode;
 static unsigned rows, columns;
@@ -45,15 +44,13 @@ static unsigned find_cursor(void)
 	for (unsigned i = 0; i < rows * columns; i++) {
 		int cell = picture_cell(&mode, i / columns, i % columns);
 
-		if (cell < 0)
-			abort();
+		REQUIRE(cell >= 0);
 		if (cell & PICTURE_CURSOR) {
 			cursor = i;
 			count++;
 		}
 	}
-	if (count != 1)
-		abort();
+	REQUIRE(count == 1);
 	return cursor;
 }
 
@@ -70,8 +67,7 @@ static void check_next_character(void)
 
 	screen_write((const uint8_t *)"\a~", 2);
 	find_cursor();
-	if (!has_probe(row, column) && !(column == columns - 1 && has_probe(next, 0)))
-		abort();
+	REQUIRE(has_probe(row, column) || (column == columns - 1 && has_probe(next, 0)));
 }
 
 /* Whatever was left open, and wherever the cursor is. */
@@ -81,8 +77,8 @@ static void check_next_line(void)
 
 	screen_write((const uint8_t *)"\r\n~", 3);
 	cursor = find_cursor();
-	if (cursor % columns != (columns > 1 ? 1 : 0) || !has_probe(cursor / columns, 0))
-		abort();
+	REQUIRE(cursor % columns == (columns > 1 ? 1 : 0));
+	REQUIRE(has_probe(cursor / columns, 0));
 }
 
 static void check_painting(void)
@@ -91,11 +87,9 @@ static void check_painting(void)
 
 	screen_paint(SCREEN_MAX_ROWS);
 	memcpy(painted, mode.pixels, mode.size);
-	if (screen_init(&mode))
-		abort();
+	REQUIRE(screen_init(&mode) == 0);
 	screen_paint(SCREEN_MAX_ROWS);
-	if (memcmp(painted, mode.pixels, mode.size) != 0)
-		abort();
+	REQUIRE(memcmp(painted, mode.pixels, mode.size) == 0);
 	free(painted);
 }
 

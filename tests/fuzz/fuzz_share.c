@@ -5,47 +5,30 @@
 /* SPDX-License-Identifier: MIT */
 /* links: hv/share.c */
 /* flags: -fno-sanitize-coverage=trace-cmp */
-#include <stdlib.h>
 #include <string.h>
 
 #include "hv/pc_map.h"
 #include "hv/share.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define PARTIES 3
 
 static const char names[PARTIES][2] = {"a", "b", "c"};
 static const char peer_names[PARTIES][2][VIREO_NAME_MAX] = {{"b", "c"}, {"c", "a"}, {"a", "b"}};
 static struct share_party party[PARTIES], *parties;
-static const uint8_t *in;
-static size_t in_size;
-
-static uint8_t next(void)
-{
-	if (!in_size)
-		return 0;
-	in_size--;
-	return *in++;
-}
-
-static void check(bool ok)
-{
-	if (!ok)
-		abort();
-}
 
 /* Small numbers mostly, now and then one that is out of all bounds. */
 static uint64_t number(void)
 {
-	uint8_t b = next();
+	uint8_t b = (uint8_t)next(1);
 
 	return b < 0xf0 ? b % 20 : ~0ULL >> (b & 0xf) * 4;
 }
 
 static uint64_t place(void)
 {
-	uint8_t b = next();
+	uint8_t b = (uint8_t)next(1);
 
 	return PC_SHARED_MEMORY + (b & 7) * PAGE_SIZE + (b & 0x80 ? PC_SHARED_MEMORY_SIZE - 4 * PAGE_SIZE : 0) +
 	       (b & 0x40 && b & 8 ? 1 : 0);
@@ -80,7 +63,7 @@ static void leave(struct share_party *p)
 		if (m->state == SHARE_MAPPED)
 			m->state = SHARE_CUT;
 		share_forget(m);
-		check(!p->grant[i].to);
+		REQUIRE(!p->grant[i].to);
 	}
 	share_leave(&parties, p);
 }
@@ -106,20 +89,20 @@ static void check_mapping(const struct share_party *p, const struct share_mappin
 	const struct share_grant *g = m->reaches;
 
 	if (m->state == SHARE_FREE) {
-		check(!g);
+		REQUIRE(!g);
 		return;
 	}
-	check(m->gpa % PAGE_SIZE == 0 && m->gpa >= PC_SHARED_MEMORY);
-	check(m->gpa + m->pages * PAGE_SIZE <= (uint64_t)PC_SHARED_MEMORY + PC_SHARED_MEMORY_SIZE);
-	check(m->state != SHARE_MAPPED || g);
+	REQUIRE(m->gpa % PAGE_SIZE == 0 && m->gpa >= PC_SHARED_MEMORY);
+	REQUIRE(m->gpa + m->pages * PAGE_SIZE <= (uint64_t)PC_SHARED_MEMORY + PC_SHARED_MEMORY_SIZE);
+	REQUIRE(m->state != SHARE_MAPPED || g);
 	if (g)
-		check(is_grant_of_somebody(g) && g->to == p && g->at == m && m->pages <= g->pages &&
-		      (g->writable || !m->writable));
+		REQUIRE(is_grant_of_somebody(g) && g->to == p && g->at == m && m->pages <= g->pages &&
+			(g->writable || !m->writable));
 	for (unsigned i = 0; i < VIREO_GRANTS; i++) {
 		const struct share_mapping *o = &p->map[i];
 
-		check(o == m || o->state == SHARE_FREE || o->gpa + o->pages * PAGE_SIZE <= m->gpa ||
-		      m->gpa + m->pages * PAGE_SIZE <= o->gpa);
+		REQUIRE(o == m || o->state == SHARE_FREE || o->gpa + o->pages * PAGE_SIZE <= m->gpa ||
+			m->gpa + m->pages * PAGE_SIZE <= o->gpa);
 	}
 }
 
@@ -130,18 +113,18 @@ static void check_all(void)
 			const struct share_grant *g = &party[n].grant[i];
 
 			check_mapping(&party[n], &party[n].map[i]);
-			check(g->to || (!g->at && !g->revoked));
-			check(!g->revoked || g->at);
-			check(!g->at || g->at->reaches == g);
+			REQUIRE(g->to || (!g->at && !g->revoked));
+			REQUIRE(!g->revoked || g->at);
+			REQUIRE(!g->at || g->at->reaches == g);
 		}
 }
 
 static void step(void)
 {
-	struct share_party *p = &party[next() % PARTIES];
+	struct share_party *p = &party[next(1) % PARTIES];
 	uint64_t peer = number(), slot = number(), pages = number(), gpa = place();
 	struct share_mapping *m = NULL;
-	uint8_t b = next();
+	uint8_t b = (uint8_t)next(1);
 	int err;
 
 	switch (b % 8) {
@@ -152,11 +135,11 @@ static void step(void)
 	case 2:
 	case 3:
 		err = share_map(p, peer, slot, gpa, pages, b & 64, &m);
-		check((err == 0) == (m != NULL));
+		REQUIRE((err == 0) == (m != NULL));
 		break;
 	case 4:
 		err = share_revoke(p, slot, &m);
-		check((err == VIREO_EAGAIN) == (m != NULL));
+		REQUIRE((err == VIREO_EAGAIN) == (m != NULL));
 		if (m && m->state == SHARE_MAPPED)
 			m->state = SHARE_CUT;
 		break;
@@ -180,15 +163,14 @@ static void step(void)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-	in = data;
-	in_size = size;
+	input_begin(data, size);
 	parties = NULL;
 	for (unsigned n = 0; n < PARTIES; n++)
 		join(&party[n]);
-	while (in_size)
+	while (left)
 		step();
 	for (unsigned n = 0; n < PARTIES; n++)
 		leave(&party[n]);
-	check(!parties);
+	REQUIRE(!parties);
 	return 0;
 }

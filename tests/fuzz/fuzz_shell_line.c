@@ -4,15 +4,13 @@
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/shell/line.c */
-#include <stdlib.h>
 
 #include "hv/shell/line.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/terminal.h"
 
 #define TEXT   "vireo> "
 #define PROMPT "\r" TEXT
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static struct line line;
 static struct terminal terminal;
@@ -30,23 +28,18 @@ static void check(void)
 {
 	size_t left = line.length - line.first, shown = left < line.room ? left : line.room;
 
-	if (terminal.error || line.cursor > line.length || line.length >= LINE_SIZE || line.text[line.length])
-		abort();
-	if (strlen(line.text) != line.length || line.first > line.cursor)
-		abort();
-	if (line.length <= line.room && line.first)
-		abort();
-	if (!line.shown || !terminal_shows(&terminal, TEXT, line.text + line.first, shown))
-		abort();
-	if (terminal.column != strlen(TEXT) + line.cursor - line.first)
-		abort();
+	REQUIRE(!terminal.error);
+	REQUIRE(line.length < LINE_SIZE && strnlen(line.text, LINE_SIZE) == line.length);
+	REQUIRE(line.first <= line.cursor && line.cursor <= line.length);
+	REQUIRE(line.length > line.room || !line.first);
+	REQUIRE(line.shown && terminal_shows(&terminal, TEXT, line.text + line.first, shown));
+	REQUIRE(terminal.column == strlen(TEXT) + line.cursor - line.first);
 }
 
 static void log_line(void)
 {
 	line_hide(&line);
-	if (!terminal_shows(&terminal, "", "", 0) || terminal.column)
-		abort();
+	REQUIRE(terminal_shows(&terminal, "", "", 0) && !terminal.column);
 	terminal_write(&terminal, "log\r\n", 5);
 	line_show(&line);
 }

@@ -8,9 +8,8 @@
 #include <string.h>
 
 #include "hv/shell/table.h"
+#include "tests/fuzz/fuzz.h"
 #include "tests/unit/json.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 static char text[1 << 20];
 static size_t length;
@@ -19,8 +18,7 @@ static struct table table;
 static void keep(void *ctx, const char *bytes, size_t count)
 {
 	(void)ctx;
-	if (length + count >= sizeof(text))
-		abort();
+	REQUIRE(length + count < sizeof(text));
 	memcpy(text + length, bytes, count);
 	length += count;
 }
@@ -73,16 +71,15 @@ static size_t call(uint8_t what, const uint8_t *data, size_t size)
 	}
 }
 
-static void check(bool json)
+static void check_text(bool json)
 {
 	text[length] = 0;
-	if (strlen(text) != length || (length && (length < 2 || strcmp(text + length - 2, "\r\n") != 0)))
-		abort();
-	if (json && (!json_is_valid(text) || strchr(text, '\r') != text + length - 2))
-		abort();
+	REQUIRE(strlen(text) == length);
+	REQUIRE(!length || (length >= 2 && strcmp(text + length - 2, "\r\n") == 0));
+	if (json)
+		REQUIRE(json_is_valid(text) && strchr(text, '\r') == text + length - 2);
 	for (size_t i = 0; i < length; i++)
-		if (text[i] != '\r' && text[i] != '\n' && (text[i] < ' ' || text[i] > '~'))
-			abort();
+		REQUIRE(text[i] == '\r' || text[i] == '\n' || (text[i] >= ' ' && text[i] <= '~'));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -109,6 +106,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		object_end(&table);
 	else
 		table_end(&table);
-	check(form & 1);
+	check_text(form & 1);
 	return 0;
 }

@@ -6,23 +6,20 @@
 
 #include "hv/lib/number.h"
 #include "hv/shell/words.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 static void check(const struct words *w, const char *line, size_t size)
 {
 	const char *free_from = line; /* no word may begin before this */
 	uint64_t number;
 
-	if (w->count > WORDS_MAX || (w->error && w->count))
-		abort();
+	REQUIRE(w->count <= WORDS_MAX && !(w->error && w->count));
 	for (unsigned i = 0; i < w->count; i++) {
 		const char *end = w->word[i] < free_from || w->word[i] > line + size
 				      ? NULL
 				      : memchr(w->word[i], 0, (size_t)(line + size + 1 - w->word[i]));
 
-		if (!end)
-			abort();
+		REQUIRE(end);
 		free_from = end + 1;
 		(void)!number_parse(w->word[i], (size_t)(end - w->word[i]), &number);
 	}
@@ -36,12 +33,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	memcpy(line, data, size);
 	line[size] = 0;
-	if (words_cut(&words, line) ? !words.error : words.error != NULL)
-		abort();
+	REQUIRE((words_cut(&words, line) != 0) == (words.error != NULL));
 	check(&words, line, size);
 	count = words.count;
-	if (words_take_flag(&words, "-j") != (words.count != count))
-		abort();
+	REQUIRE(words_take_flag(&words, "-j") == (words.count != count));
 	check(&words, line, size);
 	free(line);
 	return 0;

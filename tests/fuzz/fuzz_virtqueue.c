@@ -11,6 +11,7 @@
 
 #include "hv/dev/virtqueue.h"
 #include "tests/fuzz/fuzz.h"
+#include "tests/fuzz/input.h"
 
 #define REGIONS 3
 #define BASE	0x1000u
@@ -27,18 +28,6 @@ static struct guest_mem mem;
 static struct virtqueue q;
 static struct virtqueue_chain held[VIRTQUEUE_MAX_SIZE + 1]; /* taken and not given; the last is never full */
 static unsigned held_count;
-
-static const uint8_t *input;
-static size_t left;
-
-static uint32_t next(unsigned bytes)
-{
-	uint32_t value = 0;
-
-	for (unsigned i = 0; i < bytes && left; i++, left--)
-		value |= (uint32_t)*input++ << (i * 8);
-	return value;
-}
 
 static void write16(uint64_t gpa, uint16_t value)
 {
@@ -259,8 +248,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	for (unsigned i = 0; i < REGIONS; i++)
 		REQUIRE(guest_mem_add(&mem, &(struct guest_region){region[i].gpa, region[i].size,
 								   calloc(1, region[i].size), true}) == 0);
-	input = data;
-	left = size;
+	input_begin(data, size);
 	held_count = 0;
 	memset(&q, 0, sizeof(q));
 	reset();

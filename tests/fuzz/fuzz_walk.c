@@ -1,12 +1,10 @@
 /* The walker on any tables in any mode: it ends, and what it answers lies in the page and below the physical limit. */
 /* SPDX-License-Identifier: MIT */
 /* links: arch/x86/walk.c */
-#include <stdlib.h>
 #include <string.h>
 
 #include "arch/x86/walk.h"
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+#include "tests/fuzz/fuzz.h"
 
 struct input {
 	struct walk_mode mode;
@@ -25,8 +23,8 @@ static int read_table(void *ctx, gpa_t from, void *to, size_t size)
 {
 	struct memory *m = ctx;
 
-	if (++m->reads > 5 || (size != 4 && size != 8) || from.value % size)
-		abort();
+	REQUIRE(++m->reads <= 5);
+	REQUIRE((size == 4 || size == 8) && from.value % size == 0);
 	if (m->size < size)
 		return -E_RANGE;
 	memcpy(to, m->data + from.value % (m->size - size + 1), size);
@@ -53,11 +51,11 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	m.data = data + sizeof(in);
 	m.size = size - sizeof(in);
 	err = walk_guest(&in.mode, GVA(in.address), in.access, read_table, &m, &result);
-	if (err == 0 && ((result.gpa.value ^ in.address) & (result.size - 1) & 0xffffffff))
-		abort();
-	if (err == 0 && result.gpa.value >> 52)
-		abort();
-	if (err == -E_FAULT && result.error & WALK_PF_RSVD && !(result.error & WALK_PF_P))
-		abort();
+	if (err == 0) {
+		REQUIRE(((result.gpa.value ^ in.address) & (result.size - 1) & 0xffffffff) == 0);
+		REQUIRE(result.gpa.value >> 52 == 0);
+	}
+	if (err == -E_FAULT && result.error & WALK_PF_RSVD)
+		REQUIRE(result.error & WALK_PF_P);
 	return 0;
 }
