@@ -10,8 +10,6 @@
 
 #define REX_W 8
 #define REX_R 4
-#define REX_X 2
-#define REX_B 1
 
 enum form {
 	FORM_UNKNOWN,
@@ -80,10 +78,6 @@ static const struct opcode one_byte[256] = {
     ALU_ROW(0x28, INSN_SUB),
     ALU_ROW(0x30, INSN_XOR),
     ALU_ROW(0x38, INSN_CMP),
-    [0x6c] = STRING(INSN_INS, 1),
-    [0x6d] = STRING(INSN_INS, 0),
-    [0x6e] = STRING(INSN_OUTS, 1),
-    [0x6f] = STRING(INSN_OUTS, 0),
     [0x80] = GROUPED(GROUP_1, 1, IMM_BYTE),
     [0x81] = GROUPED(GROUP_1, 0, IMM_FULL),
     [0x83] = GROUPED(GROUP_1, 0, IMM_BYTE),
@@ -139,7 +133,6 @@ struct cursor {
 	bool ran_out;
 	uint8_t rex;
 	bool operand_prefix, address_prefix;
-	int segment; /* override, or -1 */
 };
 
 /* --- bytes ------------------------------------------------------------------------------------------------------- */
@@ -160,19 +153,20 @@ static uint64_t sign_extend(uint64_t value, unsigned size)
 	return (uint64_t)((int64_t)(value << shift) >> shift);
 }
 
-/* `size` bytes, little-endian, as they are. */
-static uint64_t next_raw(struct cursor *c, unsigned size)
+static void skip(struct cursor *c, unsigned size)
+{
+	while (size--)
+		next_byte(c);
+}
+
+/* 1, 2 or 4 bytes, little-endian. */
+static uint64_t next_signed(struct cursor *c, unsigned size)
 {
 	uint64_t value = 0;
 
 	for (unsigned i = 0; i < size; i++)
 		value |= (uint64_t)next_byte(c) << (8 * i);
-	return value;
-}
-
-static uint64_t next_signed(struct cursor *c, unsigned size)
-{
-	return size ? sign_extend(next_raw(c, size), size) : 0;
+	return sign_extend(value, size);
 }
 
 /* --- prefixes ---------------------------------------------------------------------------------------------------- */
@@ -202,19 +196,17 @@ static bool take_legacy_prefix(struct cursor *c, struct insn *insn, uint8_t byte
 	int segment = segment_prefix(byte);
 
 	if (segment >= SEG_FS || (segment >= 0 && insn->mode != INSN_MODE_64))
-		c->segment = segment; /* the other four mean nothing in 64-bit mode */
+		insn->segment = (uint8_t)segment; /* the other four mean nothing in 64-bit mode */
 	else if (segment >= 0)
 		return true;
 	else if (byte == 0x66)
 		c->operand_prefix = true;
 	else if (byte == 0x67)
 		c->address_prefix = true;
-	else if (byte == 0xf0)
-		insn->lock = true;
 	else if (byte == 0xf2 || byte == 0xf3)
 		insn->rep = true;
 	else
-		return false;
+		return byte == 0xf0; /* LOCK: a device's access is one step among a VM's vCPUs anyway */
 	return true;
 }
 
@@ -251,64 +243,32 @@ static uint8_t address_size(const struct cursor *c, enum insn_mode mode)
 
 /* --- ModRM and SIB (SDM Vol. 2A 2.1.5, tables 2-1 to 2-3) -------------------------------------------------------- */
 
-static void take_address_16(struct cursor *c, struct insn *insn, uint8_t mod, uint8_t rm)
+/* Bytes of the displacement. */
+static unsigned displacement_16(uint8_t mod, uint8_t rm)
 {
-	static const int8_t base[] = {REG_RBX, REG_RBX, REG_RBP, REG_RBP, REG_RSI, REG_RDI, REG_RBP, REG_RBX};
-	static const int8_t index[] = {REG_RSI, REG_RDI, REG_RSI, REG_RDI, -1, -1, -1, -1};
-
-	insn->base = base[rm];
-	insn->index = index[rm];
-	if (mod == 0 && rm == 6) {
-		insn->base = INSN_REG_NONE;
-		insn->disp = next_signed(c, 2);
-	} else {
-		insn->disp = next_signed(c, mod);
-	}
+	return mod == 0 && rm == 6 ? 2 : mod;
 }
 
-static void take_sib(struct cursor *c, struct insn *insn, uint8_t mod)
+static unsigned displacement_32(struct cursor *c, uint8_t mod, uint8_t rm)
 {
-	uint8_t sib = next_byte(c);
+	uint8_t base = rm == 4 ? next_byte(c) & 7 : rm; /* 4: of the SIB byte, which REX does not change in this */
 
-	insn->scale = (uint8_t)(1 << (sib >> 6));
-	insn->index = (int8_t)((sib >> 3 & 7) | (c->rex & REX_X ? 8 : 0));
-	if (insn->index == REG_RSP) /* "no index"; R12 is one */
-		insn->index = INSN_REG_NONE;
-	insn->base = (int8_t)((sib & 7) | (c->rex & REX_B ? 8 : 0));
-	if ((sib & 7) == 5 && mod == 0) {
-		insn->base = INSN_REG_NONE;
-		insn->disp = next_signed(c, 4);
-	}
+	if (mod == 0)
+		return base == 5 ? 4 : 0;
+	return mod == 1 ? 1 : 4;
 }
 
-static void take_address_32(struct cursor *c, struct insn *insn, uint8_t mod, uint8_t rm)
-{
-	if (rm == 4) {
-		take_sib(c, insn, mod);
-	} else if (rm == 5 && mod == 0) {
-		insn->base = insn->mode == INSN_MODE_64 ? INSN_REG_RIP : INSN_REG_NONE;
-		insn->disp = next_signed(c, 4);
-	} else {
-		insn->base = (int8_t)(rm | (c->rex & REX_B ? 8 : 0));
-	}
-	if (mod)
-		insn->disp = next_signed(c, mod == 1 ? 1 : 4);
-}
-
-/* Reads ModRM and what belongs to it; answers its reg field, without REX.R. False in *memory for a register form. */
+/*
+ * Passes ModRM and what belongs to it; answers its reg field, without REX.R. False in *memory for a register form.
+ * Where an operand in memory lies is not asked: the exit says it.
+ */
 static uint8_t take_modrm(struct cursor *c, struct insn *insn, bool *memory)
 {
 	uint8_t modrm = next_byte(c), mod = modrm >> 6;
 
 	*memory = mod != 3;
-	if (!*memory)
-		return modrm >> 3 & 7;
-	if (insn->address_size == 2)
-		take_address_16(c, insn, mod, modrm & 7);
-	else
-		take_address_32(c, insn, mod, modrm & 7);
-	if (insn->base == REG_RBP || insn->base == REG_RSP)
-		insn->segment = SEG_SS;
+	if (*memory)
+		skip(c, insn->address_size == 2 ? displacement_16(mod, modrm & 7) : displacement_32(c, mod, modrm & 7));
 	return modrm >> 3 & 7;
 }
 
@@ -330,7 +290,6 @@ static enum insn_kind kind_of(const struct insn *insn)
 	case INSN_MOV:
 		return insn->to_register ? INSN_READ : INSN_WRITE;
 	case INSN_STOS:
-	case INSN_INS:
 		return INSN_WRITE;
 	case INSN_MOVS:
 		return INSN_COPY;
@@ -338,19 +297,16 @@ static enum insn_kind kind_of(const struct insn *insn)
 	case INSN_TEST:
 	case INSN_BT:
 	case INSN_LODS:
-	case INSN_OUTS:
 		return INSN_READ;
 	default:
 		return insn->to_register ? INSN_READ : INSN_RMW;
 	}
 }
 
-/* LODS and STOS keep the accumulator in `reg`; ports are never 8 bytes wide (SDM, INS: REX.W is ignored). */
+/* LODS and STOS keep the accumulator in `reg`. */
 static void take_string(struct insn *insn)
 {
 	insn->reg = REG_RAX;
-	if ((insn->op == INSN_INS || insn->op == INSN_OUTS) && insn->mem_size == 8)
-		insn->mem_size = insn->reg_size = 4;
 	insn->to_register = insn->op == INSN_LODS;
 	insn->kind = kind_of(insn);
 }
@@ -393,7 +349,7 @@ static void take_operands(struct cursor *c, struct insn *insn, const struct opco
 	case FORM_OFFSET_MR:
 		insn->reg = REG_RAX;
 		insn->to_register = o->form == FORM_OFFSET_RM;
-		insn->disp = next_raw(c, insn->address_size);
+		skip(c, insn->address_size);
 		insn->kind = kind_of(insn);
 		return;
 	case FORM_STRING:
@@ -415,19 +371,16 @@ static const struct opcode *take_opcode(struct cursor *c, struct insn *insn)
 
 int insn_decode(struct insn *insn, enum insn_mode mode, const uint8_t *bytes, size_t size)
 {
-	struct cursor c = {.bytes = bytes, .size = size < INSN_MAX_LENGTH ? size : INSN_MAX_LENGTH, .segment = -1};
+	struct cursor c = {.bytes = bytes, .size = size < INSN_MAX_LENGTH ? size : INSN_MAX_LENGTH};
 	const struct opcode *o;
 
-	*insn =
-	    (struct insn){.mode = mode, .segment = SEG_DS, .base = INSN_REG_NONE, .index = INSN_REG_NONE, .scale = 1};
+	*insn = (struct insn){.mode = mode, .segment = SEG_DS};
 	o = take_opcode(&c, insn);
 	insn->op = o->op;
 	insn->sign_extend = o->extend == EXTEND_SIGN;
 	insn->address_size = address_size(&c, mode);
 	if (o->form != FORM_UNKNOWN)
 		take_operands(&c, insn, o);
-	if (c.segment >= 0)
-		insn->segment = (uint8_t)c.segment;
 	if (c.ran_out)
 		return size < INSN_MAX_LENGTH ? -E_RANGE : -E_FORMAT;
 	if (insn->op == INSN_NONE)

@@ -1,7 +1,7 @@
 /*
  * The instructions that touch emulated memory: decoding their bytes, and carrying out what they do to registers, flags
- * and the memory operand. Called by the EPT-violation and string-I/O handlers. Pure (SDM Vol. 2A chapter 2, Vol.
- * 2B-2D).
+ * and the memory operand. Where that lies the exit says; of MOVS, which has two, the addresses are found here. Called
+ * by hv/code.c (decoding) and hv/exit/mem.c. Pure (SDM Vol. 2A chapter 2, Vol. 2B-2D).
  *
  * Three steps: insn_decode(), then the caller reads the operand (insn->kind says whether), then insn_execute() gives
  * the value to store. The guest can change its code between exit and decoding: what comes here is not trusted to match.
@@ -43,8 +43,6 @@ enum insn_op {
 	INSN_MOVS,
 	INSN_STOS,
 	INSN_LODS,
-	INSN_INS,
-	INSN_OUTS,
 };
 
 enum insn_kind {
@@ -63,20 +61,15 @@ struct insn {
 	uint8_t mem_size;     /* bytes of the memory operand: 1, 2, 4, 8 */
 	uint8_t reg_size;     /* bytes of the register operand; differs for MOVZX and MOVSX */
 	uint8_t address_size; /* bytes: 2, 4, 8 */
-	uint8_t segment;      /* SEG_* of the memory operand; for MOVS of the source */
+	uint8_t segment;      /* SEG_* of a string instruction's source */
 	uint8_t reg;	      /* REG_* of the register operand */
 	bool high_byte;	      /* `reg` means AH, CH, DH, BH of RAX to RBX */
 	bool to_register;     /* the result goes to `reg`, not to memory */
 	bool has_imm;	      /* `imm` stands in for `reg` as the source */
 	bool sign_extend;
-	bool rep;	    /* F2 or F3 on a string instruction */
-	bool lock;	    /* F0: the caller makes the access atomic where that can be seen */
-	int8_t base, index; /* REG_*, or one of INSN_REG_* */
-	uint8_t scale;	    /* 1, 2, 4, 8 */
-	uint64_t disp, imm; /* sign-extended */
+	bool rep;     /* F2 or F3 on a string instruction */
+	uint64_t imm; /* sign-extended */
 };
-#define INSN_REG_NONE (-1)
-#define INSN_REG_RIP  (-2)
 
 /*
  * Decodes one instruction from `size` bytes. 0, -E_RANGE when it goes on behind them, -E_FORMAT when it is longer than
@@ -92,7 +85,7 @@ enum insn_mode insn_mode_of(const struct segment *cs, bool long_mode_active);
 bool insn_has_work(const struct insn *insn, const uint64_t reg[REG_COUNT]);
 
 /*
- * One iteration. `old` is what the memory operand held (READ, RMW, COPY; for INS what the port gave), `*new` becomes
+ * One iteration. `old` is what the memory operand held (READ, RMW, COPY), `*new` becomes
  * what it holds from now on (WRITE, RMW, COPY). Registers and RFLAGS are updated. 0: done, step over the instruction;
  * 1: a REP with iterations left, run it again; -E_INVAL for INSN_NO_MEMORY.
  */
@@ -105,8 +98,7 @@ int insn_execute(const struct insn *insn, uint64_t old, uint64_t reg[REG_COUNT],
  */
 uint64_t insn_move(const struct insn *insn, uint64_t old, uint64_t reg[REG_COUNT]);
 
-/* Linear addresses. `seg_base` has SEG_ES to SEG_GS; `rip` is the instruction's own. Limits are not checked here: the
- * processor did so before it exited. */
-uint64_t insn_address(const struct insn *insn, const uint64_t reg[REG_COUNT], const uint64_t *seg_base, uint64_t rip);
+/* Linear addresses of MOVS, LODS and STOS. `seg_base` has SEG_ES to SEG_GS. Limits are not checked here: the processor
+ * did so before it exited. */
 uint64_t insn_string_source(const struct insn *insn, const uint64_t reg[REG_COUNT], const uint64_t *seg_base);
 uint64_t insn_string_dest(const struct insn *insn, const uint64_t reg[REG_COUNT], const uint64_t *seg_base);

@@ -193,9 +193,9 @@ static int step_string(const struct insn *insn, uint64_t old, uint64_t *reg, uin
 	*new = insn->op == INSN_STOS ? reg[REG_RAX] & mask_of(insn->mem_size) : old;
 	if (insn->op == INSN_LODS)
 		write_register(insn, reg, old);
-	if (insn->op == INSN_MOVS || insn->op == INSN_LODS || insn->op == INSN_OUTS)
+	if (insn->op == INSN_MOVS || insn->op == INSN_LODS)
 		advance(insn, &reg[REG_RSI], delta);
-	if (insn->op == INSN_MOVS || insn->op == INSN_STOS || insn->op == INSN_INS)
+	if (insn->op == INSN_MOVS || insn->op == INSN_STOS)
 		advance(insn, &reg[REG_RDI], delta);
 	if (!insn->rep)
 		return 0;
@@ -267,31 +267,6 @@ static uint64_t linear(const struct insn *insn, unsigned segment, uint64_t offse
 	if (insn->mode != INSN_MODE_64)
 		return (offset + seg_base[segment]) & mask_of(4);
 	return segment >= SEG_FS ? offset + seg_base[segment] : offset;
-}
-
-/* BT m, r: the register's upper bits, signed, choose the word beside the operand (SDM Vol. 2A, BT). */
-static uint64_t bit_string_offset(const struct insn *insn, const uint64_t *reg)
-{
-	unsigned shift = 64 - 8 * insn->reg_size, size_log2 = insn->mem_size == 8 ? 6 : insn->mem_size == 4 ? 5 : 4;
-	int64_t number;
-
-	if (insn->op < INSN_BT || insn->op > INSN_BTC || insn->has_imm)
-		return 0;
-	number = (int64_t)(read_register(insn, reg) << shift) >> shift;
-	return (uint64_t)(number >> size_log2) * insn->mem_size;
-}
-
-uint64_t insn_address(const struct insn *insn, const uint64_t reg[REG_COUNT], const uint64_t *seg_base, uint64_t rip)
-{
-	uint64_t offset = insn->disp + bit_string_offset(insn, reg);
-
-	if (insn->base == INSN_REG_RIP)
-		offset += rip + insn->length;
-	else if (insn->base >= 0)
-		offset += reg[insn->base];
-	if (insn->index >= 0)
-		offset += reg[insn->index] * insn->scale;
-	return linear(insn, insn->segment, offset, seg_base);
 }
 
 uint64_t insn_string_source(const struct insn *insn, const uint64_t reg[REG_COUNT], const uint64_t *seg_base)

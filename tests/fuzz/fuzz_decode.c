@@ -41,7 +41,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		memcpy(&s, data + 21, size - 21 < sizeof(s) ? size - 21 : sizeof(s));
 	if (insn_decode(&insn, modes[data[0] % 3], bytes, n) == 0) {
 		check_length(&insn, modes[data[0] % 3], bytes, n);
-		(void)insn_address(&insn, s.reg, s.base, s.rip);
 		(void)insn_string_source(&insn, s.reg, s.base);
 		(void)insn_string_dest(&insn, s.reg, s.base);
 		err = insn_execute(&insn, s.old, s.reg, &s.rflags, &new);
