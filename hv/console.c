@@ -16,6 +16,7 @@
 #define REPLAY	   2048	 /* bytes shown of what a VM said while another had the focus */
 #define BACKLOG	   16384 /* bytes that wait for the serial line when a device is asked to wait: 1.4 s of it */
 #define ROOM_US	   10000 /* and how often it is looked whether they still do */
+#define ROOM_GOOD  64	 /* bytes less, for which it is let go on */
 
 static struct vm_console *_Atomic focus; /* the VM that has the console; NULL: the shell, or nobody yet */
 static bool shell_focus;
@@ -39,6 +40,8 @@ static struct timer input_timer; /* the guest had no room: try again */
 static void look_for_room(struct work *work);
 static struct work room_work = {.run = look_for_room};
 static struct timer room_timer; /* somebody waits for the serial line: look again */
+/* The work is queued, or the timer will do it: a guest that asks all the time has the boot CPU look no more often. */
+static _Atomic bool looks_for_room;
 
 /* --- what guests say ---------------------------------------------------------------------------------------------- */
 
@@ -115,7 +118,7 @@ size_t console_room_for(struct vm_console *c)
 		c->waits = !room;
 	}
 	spin_unlock(&c->lock);
-	if (!room)
+	if (!room && !atomic_exchange(&looks_for_room, true))
 		work_queue(pcpu_at(0), &room_work);
 	return room;
 }
@@ -142,10 +145,13 @@ static void look_for_room(struct work *work)
 	struct vm_console *c = atomic_load(&focus);
 
 	(void)work;
-	if (c && free_backlog())
-		let_go_on(c);
-	else if (c)
+	if (c && free_backlog() < ROOM_GOOD) {
 		timer_set(&room_timer, clock_now() + clock_from_ns(ROOM_US * 1000));
+		return;
+	}
+	atomic_store(&looks_for_room, false); /* first: who waits from here on asks for a look of its own */
+	if (c)
+		let_go_on(c);
 }
 
 static void on_room_timer(struct timer *timer)

@@ -144,7 +144,7 @@ static int setup(void **state)
 	shell_focus = had_focus = false;
 	input_head = input_tail = 0;
 	fake_timer_count = queued_count = 0;
-	input_work.queued = room_work.queued = false;
+	input_work.queued = room_work.queued = looks_for_room = false;
 	waiting = shown = 0;
 	background_line[0] = 0;
 	console_init(&the_shell, true);
@@ -257,6 +257,33 @@ static void who_is_seen_waits_for_the_line(void **state)
 	assert_int_equal(room_calls[0], 0);
 }
 
+/* However often a guest asks, the boot CPU looks each 10 ms, and lets it go on for more than a byte. */
+static void who_asks_all_the_time_is_looked_at_now_and_then(void **state)
+{
+	unsigned looks = 0;
+
+	(void)state;
+	console_focus(&hvc1);
+	waiting = BACKLOG;
+	for (unsigned us = 0; us < 1000000; us += 20) {
+		assert_int_equal(console_room_for(&hvc1), 0);
+		looks += queued_count;
+		run_work();
+		fake_time_advance(clock_from_ns(20000));
+		looks += queued_count;
+		run_work();
+	}
+	assert_in_range(looks, 90, 101);
+	waiting = BACKLOG - 1;
+	fake_time_advance(clock_from_ns(ROOM_US * 1000));
+	run_work();
+	assert_int_equal(room_calls[1], 0);
+	waiting = BACKLOG - ROOM_GOOD;
+	fake_time_advance(clock_from_ns(ROOM_US * 1000));
+	run_work();
+	assert_int_equal(room_calls[1], 1);
+}
+
 /* Who looks away lets it go on; and who has no VM any more is not called. */
 static void waiting_ends_with_the_focus(void **state)
 {
@@ -308,6 +335,7 @@ int main(void)
 	    cmocka_unit_test_setup(each_keeps_what_it_said, setup),
 	    cmocka_unit_test_setup(who_is_unseen_never_waits, setup),
 	    cmocka_unit_test_setup(who_is_seen_waits_for_the_line, setup),
+	    cmocka_unit_test_setup(who_asks_all_the_time_is_looked_at_now_and_then, setup),
 	    cmocka_unit_test_setup(waiting_ends_with_the_focus, setup),
 	    cmocka_unit_test_setup(one_that_the_vm_has_no_more_is_shut_off, setup),
 	};
