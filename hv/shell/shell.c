@@ -16,7 +16,8 @@
 
 #define PROMPT	    "\rvireo> " /* line_init() */
 #define WIDTH	    80
-#define ROOM_NS	    5000000 /* until another look whether the line has room */
+#define ROOM_NS	    5000000  /* until another look whether the line has room */
+#define REDRAW_NS   10000000 /* between two times that the prompt is drawn again */
 #define OUTPUT_SIZE 32768
 
 #define KEY_CTRL_C 0x03
@@ -197,27 +198,56 @@ static void complete(void *ctx, const char *text, size_t start, struct line_cand
 
 static void redraw_line(struct work *work);
 static struct work redraw_work = {.run = redraw_line};
+static struct timer redraw_timer;
+static uint64_t redrawn;    /* ticks: when it was last */
+static _Atomic bool erased; /* the log has erased the row by itself */
 
 /* A log line came in between; from any CPU. */
 static void on_interrupted(void)
 {
+	atomic_store(&erased, true);
 	work_queue(pcpu_at(0), &redraw_work);
 }
 
-/* The log has erased the row by itself; what is left is to forget that anything was there. */
-static void redraw_line(struct work *work)
+static void on_redraw_timer(struct timer *timer)
 {
-	(void)work;
-	if (job.step || console_focused())
-		return;
-	log_set_prompt(on_interrupted); /* before the row is drawn: it may be interrupted at once */
+	(void)timer;
+	work_queue(pcpu_at(0), &redraw_work);
+}
+
+/* From here on the log may do it again: before the row is drawn, since it may at once. */
+static void begin_row(void)
+{
+	atomic_store(&erased, false);
+	log_set_prompt(on_interrupted);
+}
+
+/* What is left is to forget that anything was there. */
+static void draw_again(void)
+{
+	redrawn = clock_now();
+	begin_row();
 	line_hide(&line);
 	line_show(&line);
 }
 
+/* Guests' lines may come as fast as they like: the boot CPU draws the row now and then, or when somebody types. */
+static void redraw_line(struct work *work)
+{
+	uint64_t again = redrawn + clock_from_ns(REDRAW_NS);
+
+	(void)work;
+	if (!atomic_load(&erased) || job.step || console_focused())
+		return;
+	if (clock_now() < again)
+		timer_set(&redraw_timer, again);
+	else
+		draw_again();
+}
+
 static void prompt(void)
 {
-	log_set_prompt(on_interrupted);
+	begin_row();
 	line_begin(&line);
 }
 
@@ -312,6 +342,8 @@ static void type(uint8_t byte)
 		}
 		return;
 	}
+	if (atomic_load(&erased))
+		draw_again();
 	result = line_byte(&line, byte);
 	if (result == LINE_MORE)
 		return;
@@ -328,6 +360,7 @@ static void enter(void)
 	if (!line_ready) {
 		line_init(&line, terminal, PROMPT, WIDTH, complete, NULL);
 		timer_init(&job.timer, &pcpu_at(0)->timers, NULL, on_job_timer);
+		timer_init(&redraw_timer, &pcpu_at(0)->timers, NULL, on_redraw_timer);
 		line_ready = true;
 	}
 	log_info("console: Vireo's shell; `help` lists the commands, Ctrl-] leads back to the guest");
