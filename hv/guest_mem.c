@@ -55,8 +55,8 @@ int guest_mem_add(struct guest_mem *mem, const struct guest_region *region)
 {
 	unsigned at = 0;
 
-	if ((!region->host && !mem->reach) || !region->size || (region->gpa | region->size) % PAGE_SIZE ||
-	    region->size > UINT64_MAX - region->gpa)
+	if ((!region->host && (!mem->reach || !mem->look)) || !region->size ||
+	    (region->gpa | region->size) % PAGE_SIZE || region->size > UINT64_MAX - region->gpa)
 		return -E_INVAL;
 	while (at < mem->count && mem->region[at].gpa < region->gpa)
 		at++;
@@ -120,9 +120,11 @@ int guest_zero(const struct guest_mem *mem, gpa_t dst, size_t size)
 	return 0;
 }
 
-/* All of the piece in which an address lies: as much of it as is in the region. False: none, and `near` is as it was.
+/*
+ * All of the piece in which an address lies, as `mem` reaches or looks at it: as much of it as is in the region. False:
+ * none, and `near` is as it was.
  */
-static bool find_near(const struct guest_mem *mem, uint64_t gpa, struct guest_near *near)
+static inline bool find_near(const struct guest_mem *mem, uint64_t gpa, struct guest_near *near, bool fill)
 {
 	const struct guest_region *r = find_region(mem, gpa);
 	uint64_t offset, before, left;
@@ -135,7 +137,7 @@ static bool find_near(const struct guest_mem *mem, uint64_t gpa, struct guest_ne
 		*near = (struct guest_near){r->gpa, r->size, r->host};
 		return true;
 	}
-	host = mem->reach(mem->backing, gpa, &before, &left);
+	host = (fill ? mem->reach : mem->look)(mem->backing, gpa, &before, &left);
 	if (!host)
 		return false;
 	before = before < offset ? before : offset;
@@ -144,16 +146,52 @@ static bool find_near(const struct guest_mem *mem, uint64_t gpa, struct guest_ne
 	return true;
 }
 
-void *guest_map_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size)
+static bool is_near(const struct guest_near *near, uint64_t gpa)
 {
-	uint64_t left;
+	return gpa - near->gpa < near->size;
+}
 
-	if (gpa.value - near->gpa >= near->size && !find_near(mem, gpa.value, near))
-		return NULL;
-	left = near->size - (gpa.value - near->gpa);
+static uint8_t *within(const struct guest_near *near, uint64_t gpa, size_t *size)
+{
+	uint64_t left = near->size - (gpa - near->gpa);
+
 	if (left < *size)
 		*size = left;
-	return near->host + (gpa.value - near->gpa);
+	return near->host + (gpa - near->gpa);
+}
+
+void *guest_map_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size)
+{
+	if (!is_near(near, gpa.value) && !find_near(mem, gpa.value, near, true))
+		return NULL;
+	return within(near, gpa.value, size);
+}
+
+void *guest_find_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size)
+{
+	if (!is_near(near, gpa.value) && !find_near(mem, gpa.value, near, false))
+		return NULL;
+	return within(near, gpa.value, size);
+}
+
+/* Regions are whole pages. */
+static const void *read_nothing(const struct guest_mem *mem, gpa_t gpa, size_t *size)
+{
+	static const uint8_t zeroes[PAGE_SIZE];
+	uint64_t left = PAGE_SIZE - gpa.value % PAGE_SIZE;
+
+	if (!guest_has(mem, gpa))
+		return NULL;
+	if (left < *size)
+		*size = left;
+	return zeroes;
+}
+
+const void *guest_read_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size)
+{
+	const void *host = guest_find_near(mem, near, gpa, size);
+
+	return host ? host : read_nothing(mem, gpa, size);
 }
 
 /* In more pieces than one, which lie behind each other in one chunk, or in a region that the host has as a whole. */

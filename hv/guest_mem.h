@@ -21,6 +21,8 @@ struct guest_region {
 struct guest_mem {
 	/* The host's view of an address in a region: in one piece with *before bytes, and *left with it. NULL: none. */
 	uint8_t *(*reach)(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left);
+	/* The same of what is filled; NULL: that is not. With `reach`, or neither. */
+	uint8_t *(*look)(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left);
 	void *backing;
 	unsigned count;
 	struct guest_region region[GUEST_MEM_MAX_REGIONS]; /* sorted by gpa, no overlaps */
@@ -52,6 +54,12 @@ struct guest_near {
  * be asked as long as a pointer into it is valid.
  */
 void *guest_map_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size);
+/*
+ * The same, but nothing is filled, which takes as long as a chunk is zeroed: for who works for somebody else. To be
+ * read, where what is not there is zeroes, and to be written, where that is NULL: guest_has() tells it from nowhere.
+ */
+const void *guest_read_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size);
+void *guest_find_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size);
 /* The address lies in a region: an access that fails has found no memory for it. */
 bool guest_has(const struct guest_mem *mem, gpa_t gpa);
 

@@ -505,6 +505,14 @@ FLATTEN uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_
 	return host;
 }
 
+FLATTEN uint8_t *guest_ram_look(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
+{
+	uint8_t *host = find(ram, offset, before, left);
+
+	window_enter(&ram->window);
+	return host;
+}
+
 hpa_t guest_ram_find(struct guest_ram *ram, uint64_t offset)
 {
 	uint64_t entry;

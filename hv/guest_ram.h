@@ -94,6 +94,8 @@ void guest_ram_reset(struct guest_ram *ram);
  * CPU lets go of everything (hv/pcpu.h); in the first chunk for ever, while the window is open.
  */
 uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left);
+/* The same of what is filled; NULL: that is not. Takes no lock. */
+uint8_t *guest_ram_look(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left);
 /* Where it lies, if it is there: HPA_NONE otherwise. It may be elsewhere the next moment if the guest has a balloon. */
 hpa_t guest_ram_find(struct guest_ram *ram, uint64_t offset);
 /* A pointer into the first chunk, whether it is filled there or not: good while the window is open. */

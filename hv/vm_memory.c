@@ -42,6 +42,11 @@ static uint8_t *reach_ram(void *backing, uint64_t gpa, uint64_t *before, uint64_
 	return guest_ram_reach(backing, ram_offset(gpa), before, left);
 }
 
+static uint8_t *look_at_ram(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	return guest_ram_look(backing, ram_offset(gpa), before, left);
+}
+
 /* The part of region r that lies in [gpa, gpa + *size): its address, and its size. 0 in *size: none. */
 static uint64_t part_of(const struct guest_region *r, uint64_t gpa, uint64_t *size)
 {
@@ -170,6 +175,7 @@ static int map_memory(struct vm *vm)
 	int err;
 
 	vm->mem.reach = reach_ram;
+	vm->mem.look = look_at_ram;
 	vm->mem.backing = &vm->ram;
 	if ((err = add_memory(vm, 0, BASE_RAM, true)) || (err = add_memory(vm, PC_VGA_TEXT, PC_VGA_TEXT_SIZE, false)) ||
 	    (err = add_memory(vm, ROM_AREA, MIB - ROM_AREA, false)))

@@ -481,11 +481,12 @@ static void lack_room(struct vswitch *sw, unsigned port, unsigned to, struct net
 }
 
 /*
- * Its lock is taken, as a guest with two busy cards can see to it that it nearly always is. A frame for many waits for
- * a short time in all: what others send to everybody must not stand still for such a guest.
+ * Its lock is taken, as a guest with two busy cards can see to it that it nearly always is, or its buffers' memory is
+ * not there yet. A frame for many waits for a short time in all: what others send to everybody must not stand still for
+ * such a guest.
  */
-static void lack_lock(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet,
-		      struct vswitch_transit *t, uint64_t now)
+static void lack_access(struct vswitch *sw, unsigned port, unsigned to, struct net_packet *packet,
+			struct vswitch_transit *t, uint64_t now)
 {
 	bool waits = false;
 
@@ -506,6 +507,10 @@ static void settle(struct vswitch *sw, unsigned port, unsigned to, struct net_pa
 
 	if (verdict == NET_NO_ROOM) {
 		lack_room(sw, port, to, packet, t, now);
+		return;
+	}
+	if (verdict == NET_NOT_YET) {
+		lack_access(sw, port, to, packet, t, now);
 		return;
 	}
 	end_wait(sw, &sw->port[port], t, now);
@@ -549,7 +554,7 @@ static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_pac
 	if (!is_void(sw, port, packet, t)) {
 		grabbed = sw->ops->grab(from, target);
 		if (!grabbed)
-			lack_lock(sw, port, to, packet, t, now);
+			lack_access(sw, port, to, packet, t, now);
 	}
 	spin_unlock(&sw->lock);
 	if (!grabbed)
@@ -560,7 +565,7 @@ static bool serve(struct vswitch *sw, unsigned port, unsigned to, struct net_pac
 	if (!is_void(sw, port, packet, t))
 		settle(sw, port, to, packet, t, verdict, now);
 	spin_unlock(&sw->lock);
-	return verdict == NET_NO_ROOM && (t->to & BIT(to));
+	return (verdict == NET_NO_ROOM || verdict == NET_NOT_YET) && (t->to & BIT(to));
 }
 
 /* A receiver that has to wait holds up no other, but for one that has a part of the bundle already. */

@@ -44,7 +44,7 @@ enum vswitch_drop {
 	VSWITCH_NOWHERE,  /* nobody it may reach */
 	VSWITCH_REFUSED,  /* the receiver doesn't want it */
 	VSWITCH_FULL,	  /* it has no buffer, and others waited long enough, or many shall have the frame */
-	VSWITCH_BUSY,	  /* its lock was taken by others whenever it was tried */
+	VSWITCH_BUSY,	  /* its lock was taken by others, or its memory not there, whenever it was tried */
 	VSWITCH_DROPS,	  /* how many there are */
 	VSWITCH_PASSES	  /* no reason: it goes on */
 };
@@ -125,14 +125,14 @@ struct vswitch_transit {
 	uint64_t tagged;      /* those of `to` that get it with a tag */
 	uint64_t capture;     /* ports that it touches, the sender's too, whose frames are to be recorded */
 	uint64_t since;	      /* ticks: when it was routed, or got on */
-	uint64_t held_since;  /* ticks: when a receiver's lock was taken for the first time; 0: none was */
+	uint64_t held_since;  /* ticks: when a receiver couldn't be got at for the first time; 0: each could */
 	uint64_t waits_since; /* ticks: it is for one port, and waits; 0: it does not */
 	uint64_t again;	      /* ticks: when it is worth to go on, after NET_LATER */
 	uint32_t changes;
 	uint16_t tci; /* priority and VLAN, for those that get a tag */
 	uint8_t at;   /* the port that is tried */
 	bool routed;  /* false: the port has to wait until it may send so much */
-	bool one;     /* is for one port only: it waits for room, and longer for the lock */
+	bool one;     /* is for one port only: it waits for room, and longer for access */
 };
 
 /* `hz` ticks are a second; `seed` is a random number that no guest knows. */

@@ -58,7 +58,7 @@ const uint8_t *net_reader_next(struct net_reader *r, uint32_t most, uint32_t *si
 	const uint8_t *at;
 
 	if (!r->piece_left)
-		r->piece = virtio_stream_next(&r->rest, UINT32_MAX, &r->piece_left);
+		r->piece = virtio_stream_next_out(&r->rest, UINT32_MAX, &r->piece_left);
 	at = r->piece;
 	if (!at)
 		return NULL;

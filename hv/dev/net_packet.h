@@ -107,6 +107,7 @@ enum net_verdict {
 	NET_DELIVERED,
 	NET_PARTLY,  /* some segments were: ask again */
 	NET_NO_ROOM, /* it has no buffer for it, or for the next segment, now: ask again, or drop it */
+	NET_NOT_YET, /* its next buffers lie in memory that isn't there yet, and that it will fill: ask again soon */
 	NET_REFUSED, /* it doesn't want it: filter, link down, no driver, buffers that are too small */
 };
 

@@ -194,11 +194,15 @@ static int next_request(const struct virtio_blk *blk, struct virtqueue *q, struc
 static int move(const struct virtio_blk *blk, struct virtio_blk_request *r, uint64_t most, uint32_t *size)
 {
 	const struct block_store *s = &blk->store;
-	void *host = virtio_stream_next(&r->data, most, size);
+	const void *from;
+	void *to;
 
-	if (!host)
-		return -E_RANGE;
-	return r->type == T_IN ? s->read(s->ctx, r->offset, host, *size) : s->write(s->ctx, r->offset, host, *size);
+	if (r->type == T_IN) {
+		to = virtio_stream_next_in(&r->data, most, size);
+		return to ? s->read(s->ctx, r->offset, to, *size) : -E_RANGE;
+	}
+	from = virtio_stream_next_out(&r->data, most, size);
+	return from ? s->write(s->ctx, r->offset, from, *size) : -E_RANGE;
 }
 
 /* The next bytes that lie in one piece, or a step of zeroes. Answers how many. */

@@ -199,7 +199,7 @@ static uint32_t fill(struct virtio_console_port *p, struct virtio_stream *in)
 
 		if (most > VIRTIO_CONSOLE_INPUT - at)
 			most = VIRTIO_CONSOLE_INPUT - at;
-		host = virtio_stream_next(in, most, &n);
+		host = virtio_stream_next_in(in, most, &n);
 		if (!host)
 			break;
 		memcpy(host, p->input + at, n);
@@ -272,7 +272,7 @@ static int serve_tx(const struct virtio_console *con, struct virtio_console_port
 
 		if (!room)
 			return VIRTIO_RESTS;
-		bytes = virtio_stream_next(&p->out, room < PIECE ? room : PIECE, &n);
+		bytes = virtio_stream_next_out(&p->out, room < PIECE ? room : PIECE, &n);
 		if (!bytes)
 			break;
 		end->write(end->ctx, bytes, n);

@@ -176,14 +176,16 @@ void virtio_net_resume(struct virtio_net *net, unsigned pair)
 
 /* --- the device --------------------------------------------------------------------------------------------------- */
 
-/* On the others the driver's buffers wait for frames (VIRTIO_RESTS): virtio_net_receive() takes them as these come. */
+/* On the others the driver's buffers wait for frames: virtio_net_receive() takes them as these come. */
 static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until, uint64_t *work)
 {
 	struct virtio_net *net = dev;
 
 	if (is_tx(net, queue))
 		return serve_tx(net, queue / 2, q, until, work);
-	return is_control(net, queue) ? virtio_net_control(net, q, work) : VIRTIO_RESTS;
+	if (is_control(net, queue))
+		return virtio_net_control(net, q, work);
+	return queue % 2 == 0 && queue < 2 * net->pairs ? virtio_net_prepare(net, q, until, work) : VIRTIO_RESTS;
 }
 
 static const struct virtio_kind network_kind = {

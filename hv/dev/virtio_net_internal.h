@@ -32,5 +32,10 @@ struct virtio_net_header {
 
 /* The control queue's next command (virtio_net_control.c); as a kind's serve(). */
 int virtio_net_control(struct virtio_net *net, struct virtqueue *q, uint64_t *work);
+/*
+ * Fills the memory of the buffers that frames are put into next (virtio_net_receive.c): no frame is kept waiting for
+ * that at the cost of who sends it. As a kind's serve().
+ */
+int virtio_net_prepare(struct virtio_net *net, struct virtqueue *q, uint64_t until, uint64_t *work);
 /* Does the driver want frames for this address? */
 bool virtio_net_wants(const struct virtio_net *net, const uint8_t mac[NET_MAC_SIZE]);

@@ -5,13 +5,19 @@
  *
  * The driver sees nothing of a frame before all of it is there: buffers are taken one by one as they fill, and given
  * back together, or made available again when there are too few.
+ *
+ * All that is the sender's time, and both VMs' locks are held: memory that is not there is not filled for a frame,
+ * which takes as long as thousands of frames. What the sender has not touched is zero; buffers that the receiver has
+ * not touched are filled in its own turn (virtio_net_prepare).
  */
 /* SPDX-License-Identifier: MIT */
+#include "hv/clock.h"
 #include "hv/dev/net_offload.h"
 #include "hv/dev/virtio_net_internal.h"
 #include "hv/lib/string.h"
 
-#define SEGMENTS   64 /* of a bundle that are cut at a time: locks are held */
+#define SEGMENTS   64  /* of a bundle that are cut at a time: locks are held */
+#define PARTS	   256 /* of all the buffers that a frame is in: they are looked up in the sender's time */
 #define BUFFERS_AT ((uint32_t)offsetof(struct virtio_net_header, num_buffers))
 
 /* Of IP, for telling flows apart. */
@@ -32,7 +38,7 @@ enum { TCP = 6, UDP = 17 };
 struct filling {
 	struct net_reader from;
 	uint32_t left;		 /* bytes of it */
-	unsigned buffers;	 /* in net->merged */
+	unsigned buffers, parts; /* in net->merged; of them */
 	uint8_t *buffers_at[2];	 /* where the header has their number */
 	struct virtio_stream in; /* the last buffer */
 };
@@ -45,7 +51,7 @@ static int copy(struct filling *f, uint64_t *work)
 	uint8_t *dst;
 
 	while (f->left && f->in.left) {
-		dst = virtio_stream_next(&f->in, f->left, &room);
+		dst = virtio_stream_next_in(&f->in, f->left, &room);
 		if (!dst)
 			return -E_RANGE;
 		*work += VIRTIO_PIECE + room;
@@ -72,7 +78,7 @@ static int put_header(struct filling *f, const struct net_packet *p)
 	uint32_t n;
 
 	for (uint32_t done = 0; done < sizeof(h); done += n) {
-		at = virtio_stream_next(&f->in, sizeof(h) - done, &n);
+		at = virtio_stream_next_in(&f->in, sizeof(h) - done, &n);
 		if (!at)
 			return -E_RANGE;
 		memcpy(at, (const uint8_t *)&h + done, n);
@@ -83,34 +89,68 @@ static int put_header(struct filling *f, const struct net_packet *p)
 	return 0;
 }
 
-/* The buffer that was just taken. Negative: the frame can't be put into buffers, as copy(), or the queue is broken. */
-static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
+/* The rules for the buffer that was just taken; NULL: it keeps them. */
+static const char *check_buffer(const struct virtio_net *net, const struct filling *f)
 {
-	uint32_t size = net->chain.in_size;
-	int err = 0;
+	if (net->chain.out)
+		return "a buffer for frames that can't be written to";
+	if (f->buffers == 1 && net->chain.in_size < sizeof(struct virtio_net_header))
+		return "a buffer for frames has no room for a header";
+	return NULL;
+}
+
+/* The buffer that was just taken becomes the frame's next. */
+static int add_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f)
+{
+	const char *problem;
 
 	virtio_stream_go_on_in(&f->in, &net->chain);
 	net->merged[f->buffers++] = (struct virtqueue_used){net->chain.id, net->chain.slots, 0};
-	if (f->buffers == 1) {
-		if (size < sizeof(struct virtio_net_header)) {
-			q->broken = "a buffer for frames has no room for a header";
-			return -E_FORMAT;
-		}
-		err = put_header(f, p);
+	f->parts += net->chain.out + net->chain.in;
+	problem = check_buffer(net, f);
+	if (problem) {
+		q->broken = problem;
+		return -E_FORMAT;
 	}
+	return 0;
+}
+
+/*
+ * The buffer that was just taken. Negative: the frame can't be put into buffers, as copy(), or the queue is broken;
+ * -E_AGAIN: not yet.
+ */
+static int fill_buffer(struct virtio_net *net, struct virtqueue *q, struct filling *f, struct net_packet *p)
+{
+	int err = add_buffer(net, q, f);
+
+	if (!err && f->parts > PARTS) {
+		q->broken = "the buffers for a frame are in more parts than the device takes";
+		return -E_FORMAT;
+	}
+	if (!err && f->buffers == 1)
+		err = put_header(f, p);
 	if (!err)
 		err = copy(f, &p->work);
+	if (err == -E_RANGE && virtio_stream_is_ahead(&f->in))
+		return -E_AGAIN;
 	if (err == -E_RANGE)
 		q->broken = "a buffer for frames lies where there is no memory";
-	net->merged[f->buffers - 1].written = (uint32_t)(size - f->in.left);
+	net->merged[f->buffers - 1].written = (uint32_t)(net->chain.in_size - f->in.left);
 	return err;
 }
 
-static enum net_verdict give_up(struct virtio_net *net, struct virtqueue *q, const struct filling *f,
-				enum net_verdict verdict)
+static void give_up(struct virtio_net *net, struct virtqueue *q, const struct filling *f)
 {
 	for (unsigned i = f->buffers; i > 0; i--)
 		virtqueue_untake(q, net->merged[i - 1].slots);
+}
+
+/* The sender pays for the buffers that were looked at. */
+static enum net_verdict refuse(struct virtio_net *net, struct virtqueue *q, const struct filling *f,
+			       struct net_packet *p, enum net_verdict verdict)
+{
+	give_up(net, q, f);
+	p->work += VIRTIO_PIECE * (uint64_t)f->parts;
 	return verdict;
 }
 
@@ -123,24 +163,83 @@ static unsigned buffers_max(const struct virtio_net *net)
 /* The frame as it is. It is whole in its buffers, or nothing was done. */
 FLATTEN static enum net_verdict put_frame(struct virtio_net *net, struct virtqueue *q, struct net_packet *p)
 {
-	struct filling f = {.from = net_packet_read(p, 0), .left = p->size, .in.mem = net->mem};
+	struct filling f = {.from = net_packet_read(p, 0), .left = p->size, .in = {.mem = net->mem, .finds = true}};
 	unsigned most = buffers_max(net);
-	int got;
+	int got, err;
 
 	do {
 		if (f.buffers == most) {
 			net->counts.too_small++;
-			return give_up(net, q, &f, NET_REFUSED);
+			return refuse(net, q, &f, p, NET_REFUSED);
 		}
 		got = virtqueue_take(q, &net->chain);
 		if (got == 0)
-			return give_up(net, q, &f, NET_NO_ROOM);
-		if (got < 0 || fill_buffer(net, q, &f, p))
-			return give_up(net, q, &f, NET_REFUSED);
+			return refuse(net, q, &f, p, NET_NO_ROOM);
+		err = got < 0 ? got : fill_buffer(net, q, &f, p);
+		if (err)
+			return refuse(net, q, &f, p, err == -E_AGAIN ? NET_NOT_YET : NET_REFUSED);
 	} while (f.left);
 	*f.buffers_at[0] = (uint8_t)f.buffers;
 	*f.buffers_at[1] = (uint8_t)(f.buffers >> 8);
 	return virtqueue_give_all(q, net->merged, f.buffers) ? NET_REFUSED : NET_DELIVERED;
+}
+
+/* --- in the receiver's own turn ----------------------------------------------------------------------------------- */
+
+/* Fills the memory of the buffer's next piece. 1: it was not there; 0: it was; negative: there is none. */
+static int touch_piece(struct filling *f)
+{
+	uint32_t n;
+
+	f->in.finds = true;
+	if (virtio_stream_next_in(&f->in, UINT32_MAX, &n))
+		return 0;
+	f->in.finds = false;
+	return virtio_stream_next_in(&f->in, UINT32_MAX, &n) ? 1 : -E_RANGE;
+}
+
+/* Of the buffer that was just taken: all pieces, or up to one that is filled after `until`. As touch_piece. */
+static int touch(struct virtqueue *q, struct filling *f, uint64_t until, uint64_t *work)
+{
+	int filled = 0, got;
+
+	while (f->in.left) {
+		got = touch_piece(f);
+		if (got < 0) {
+			q->broken = "a buffer for frames lies where there is no memory";
+			return got;
+		}
+		filled |= got;
+		*work += VIRTIO_PIECE;
+		if (got && clock_now() >= until)
+			break;
+	}
+	return filled;
+}
+
+/*
+ * Where a frame would begin, and as many buffers as it may be in. To look whether they are there takes no longer than
+ * one frame does; what takes time is to fill them, so each turn that says there is more to do has filled something.
+ */
+int virtio_net_prepare(struct virtio_net *net, struct virtqueue *q, uint64_t until, uint64_t *work)
+{
+	struct filling f = {.in = {.mem = net->mem}};
+	bool late = false;
+	int got;
+
+	do {
+		got = virtqueue_take(q, &net->chain);
+		if (got <= 0)
+			break;
+		got = add_buffer(net, q, &f);
+		if (!got)
+			got = touch(q, &f, until, work);
+		late = got > 0 && clock_now() >= until;
+	} while (got >= 0 && !late && f.buffers < VIRTIO_NET_MAX_MERGE && f.parts < PARTS);
+	give_up(net, q, &f);
+	if (got < 0)
+		return got;
+	return late ? VIRTIO_SERVED : VIRTIO_RESTS;
 }
 
 /* --- what the driver agreed to ------------------------------------------------------------------------------------ */
@@ -167,7 +266,7 @@ static enum net_verdict put_segments(struct virtio_net *net, struct virtqueue *q
 		verdict = put_summed(net, q, &segment);
 		p->work += segment.work;
 		if (verdict != NET_DELIVERED)
-			return verdict == NET_NO_ROOM && i ? NET_PARTLY : verdict;
+			return (verdict == NET_NO_ROOM || verdict == NET_NOT_YET) && i ? NET_PARTLY : verdict;
 		net->counts.software_segments++;
 		p->cut += payload;
 		if (p->cut < p->size - p->header_size)
@@ -270,6 +369,8 @@ enum net_verdict virtio_net_receive(struct virtio_net *net, struct net_packet *p
 		else
 			verdict = put_changed(net, &net->transport.queue[queue], packet, tagged, tci);
 		virtio_pci_gave(&net->transport, queue);
+		if (verdict == NET_NOT_YET)
+			virtio_pci_poke(&net->transport, queue);
 	} else {
 		net->counts.unwanted++;
 	}

@@ -33,7 +33,8 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 	if (got <= 0)
 		return got;
 	in = virtio_stream_in(rng->mem, &rng->chain);
-	while (filled < AT_ONCE && pieces < PIECES && (host = virtio_stream_next(&in, AT_ONCE - filled, &n)) != NULL) {
+	while (filled < AT_ONCE && pieces < PIECES &&
+	       (host = virtio_stream_next_in(&in, AT_ONCE - filled, &n)) != NULL) {
 		rng->fill(rng->source, host, n);
 		filled += n;
 		pieces++;

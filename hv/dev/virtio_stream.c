@@ -28,30 +28,63 @@ static void pass(struct virtio_stream *s, uint32_t size)
 	}
 }
 
-void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size)
+static gpa_t here(const struct virtio_stream *s)
 {
+	return GPA(s->part->gpa.value + s->at);
+}
+
+/* Bytes left of the current part, at most `most`. */
+static size_t part_left(const struct virtio_stream *s, uint64_t most)
+{
+	uint32_t left = s->part->size - s->at;
+
+	return left < most ? left : most;
+}
+
+const void *virtio_stream_next_out(struct virtio_stream *s, uint64_t most, uint32_t *size)
+{
+	const void *host;
 	size_t piece;
-	void *host;
 
 	if (!s->parts)
 		return NULL;
-	piece = s->part->size - s->at;
-	if (piece > most)
-		piece = most;
-	host = guest_map_near(s->mem, &s->near, GPA(s->part->gpa.value + s->at), &piece);
+	piece = part_left(s, most);
+	host = guest_read_near(s->mem, &s->near, here(s), &piece);
 	*size = (uint32_t)piece;
 	if (host)
 		pass(s, *size);
 	return host;
 }
 
+void *virtio_stream_next_in(struct virtio_stream *s, uint64_t most, uint32_t *size)
+{
+	size_t piece;
+	void *host;
+
+	if (!s->parts)
+		return NULL;
+	piece = part_left(s, most);
+	host = s->finds ? guest_find_near(s->mem, &s->near, here(s), &piece)
+			: guest_map_near(s->mem, &s->near, here(s), &piece);
+	*size = (uint32_t)piece;
+	if (host)
+		pass(s, *size);
+	return host;
+}
+
+bool virtio_stream_is_ahead(const struct virtio_stream *s)
+{
+	return s->finds && s->parts && guest_has(s->mem, here(s));
+}
+
 int virtio_stream_read(struct virtio_stream *s, void *to, uint32_t size)
 {
-	uint8_t *out = to, *host;
+	const uint8_t *host;
+	uint8_t *out = to;
 	uint32_t n;
 
 	for (; size; size -= n, out += n) {
-		host = virtio_stream_next(s, size, &n);
+		host = virtio_stream_next_out(s, size, &n);
 		if (!host)
 			return -E_RANGE;
 		memcpy(out, host, n);
@@ -66,7 +99,7 @@ int virtio_stream_write(struct virtio_stream *s, const void *from, uint32_t size
 	uint32_t n;
 
 	for (; size; size -= n, in += n) {
-		host = virtio_stream_next(s, size, &n);
+		host = virtio_stream_next_in(s, size, &n);
 		if (!host)
 			return -E_RANGE;
 		memcpy(host, in, n);

@@ -15,6 +15,7 @@ struct virtio_stream {
 	uint32_t at;	/* within the current one */
 	uint64_t left;	/* bytes in all */
 	struct guest_near near;
+	bool finds; /* in memory that is there only: see virtio_stream_is_ahead() */
 };
 
 /* What the device reads, and what it writes. The chain must stay where it is. */
@@ -30,9 +31,12 @@ static inline void virtio_stream_go_on_in(struct virtio_stream *s, const struct 
 }
 /*
  * The next bytes that lie in one piece, *size of them, at most `most` (not 0); they are passed. NULL: at the end, or
- * the guest has no memory there.
+ * the guest has no memory there. What the device reads gets no memory for that: it is zero.
  */
-void *virtio_stream_next(struct virtio_stream *s, uint64_t most, uint32_t *size);
+const void *virtio_stream_next_out(struct virtio_stream *s, uint64_t most, uint32_t *size);
+void *virtio_stream_next_in(struct virtio_stream *s, uint64_t most, uint32_t *size);
+/* One that finds only got NULL, since memory of the guest's is not filled there yet. */
+bool virtio_stream_is_ahead(const struct virtio_stream *s);
 /* Exactly `size` bytes; -E_RANGE: there are no more, or no memory. */
 int virtio_stream_read(struct virtio_stream *s, void *to, uint32_t size) MUST_CHECK;
 int virtio_stream_write(struct virtio_stream *s, const void *from, uint32_t size) MUST_CHECK;

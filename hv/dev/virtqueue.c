@@ -193,7 +193,7 @@ static int read_entry(const struct virtqueue *q, struct guest_near *near, uint64
 {
 	uint64_t word[2];
 	size_t size = sizeof(word);
-	const void *at = guest_map_near(q->mem, near, GPA(gpa), &size);
+	const void *at = guest_read_near(q->mem, near, GPA(gpa), &size);
 
 	if (at && size == sizeof(word)) {
 		memcpy(word, at, sizeof(word));

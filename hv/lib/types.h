@@ -69,4 +69,5 @@ enum {
 	E_FAULT = 7,   /* a guarded access faulted (#GP, #PF) */
 	E_FORMAT = 8,  /* a file's contents are not what they should be */
 	E_TIMEOUT = 9, /* the other side did not answer */
+	E_AGAIN = 10,  /* not yet: ask again */
 };

@@ -51,6 +51,32 @@ static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *l
 	return piece[i].host + gpa % PIECE;
 }
 
+/* Nothing is there that was not touched. */
+static uint8_t *look(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	for (unsigned i = 0; i < piece_count; i++)
+		if (piece[i].number == gpa / PIECE)
+			return reach(backing, gpa, before, left);
+	return NULL;
+}
+
+/* What is read is what is found, or zeroes where there is memory to be. */
+static void look_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t size)
+{
+	size_t found = size, read = size;
+	const void *to_write = guest_find_near(mem, near, gpa, &found),
+		   *to_read = guest_read_near(mem, near, gpa, &read);
+	unsigned pieces = piece_count;
+
+	REQUIRE(!to_read == !guest_has(mem, gpa) && piece_count == pieces);
+	if (to_write)
+		REQUIRE(to_write == to_read && found == read);
+	else if (to_read)
+		REQUIRE(read <= PAGE_SIZE - gpa.value % PAGE_SIZE);
+	for (size_t i = 0; to_read && !to_write && i < read; i++)
+		REQUIRE(((const uint8_t *)to_read)[i] == 0);
+}
+
 static void check_order(const struct guest_mem *mem)
 {
 	for (unsigned i = 1; i < mem->count; i++)
@@ -60,7 +86,7 @@ static void check_order(const struct guest_mem *mem)
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	static uint8_t buffer[65536];
-	struct guest_mem mem = {.reach = reach, .backing = &mem};
+	struct guest_mem mem = {.reach = reach, .look = look, .backing = &mem};
 	uint8_t *host[GUEST_MEM_MAX_REGIONS] = {0};
 	struct guest_near near = {0};
 	struct step s;
@@ -69,7 +95,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
 	for (; size >= sizeof(s); data += sizeof(s), size -= sizeof(s)) {
 		memcpy(&s, data, sizeof(s));
-		if (s.what % 6 == 0 && mem.count < GUEST_MEM_MAX_REGIONS) {
+		if (s.what % 7 == 0 && mem.count < GUEST_MEM_MAX_REGIONS) {
 			uint64_t bytes = (s.size % 4) * PAGE_SIZE;
 			unsigned i = mem.count;
 
@@ -77,17 +103,19 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			if (guest_mem_add(&mem, &(struct guest_region){s.gpa & ~0xfffULL, bytes, host[i], true}))
 				free(host[i]);
 			check_order(&mem);
-		} else if (s.what % 6 == 1) {
+		} else if (s.what % 7 == 1) {
 			(void)!guest_read(&mem, GPA(s.gpa), buffer, s.size);
-		} else if (s.what % 6 == 2) {
+		} else if (s.what % 7 == 2) {
 			(void)!guest_write(&mem, GPA(s.gpa), buffer, s.size);
-		} else if (s.what % 6 == 3) {
+		} else if (s.what % 7 == 3) {
 			(void)!guest_zero(&mem, GPA(s.gpa), s.size);
-		} else if (s.what % 6 == 4) {
+		} else if (s.what % 7 == 4) {
 			some = s.size;
 			p = guest_map_near(&mem, &near, GPA(s.gpa), &some);
 			if (p)
 				memset(p, 1, some);
+		} else if (s.what % 7 == 5) {
+			look_near(&mem, &near, GPA(s.gpa), s.size);
 		} else if (s.size <= PIECE - s.gpa % PIECE && (p = guest_map(&mem, GPA(s.gpa), s.size)) != NULL) {
 			memset(p, 1, s.size);
 		}

@@ -188,9 +188,11 @@ static void touch(void)
 {
 	unsigned n = some_page();
 	struct page *p = &page[n];
-	uint64_t before, behind, size, was_away = guest_ram_away(&ram);
-	uint8_t *host = guest_ram_reach(&ram, n * PAGE_SIZE + 8, &before, &behind);
+	uint64_t before, behind, size, was_away = guest_ram_away(&ram), taken = guest_ram_taken(&ram);
+	uint8_t *there = guest_ram_look(&ram, n * PAGE_SIZE + 8, &before, &behind), *host;
 
+	REQUIRE(guest_ram_taken(&ram) == taken && (uint64_t)there == (p->frame ? p->frame + 8 : 0));
+	host = guest_ram_reach(&ram, n * PAGE_SIZE + 8, &before, &behind);
 	if (!host) {
 		REQUIRE(refuse_show || p->away);
 		if (guest_ram_away(&ram) != was_away) /* its promise went with the attempt */

@@ -35,7 +35,7 @@ struct learned {
 };
 
 static struct port {
-	bool there, recorded, busy, full, refuses;
+	bool there, recorded, busy, unready, full, refuses;
 	unsigned number;
 	struct vswitch_port_config c;
 	uint64_t mac, paid_until;
@@ -198,6 +198,8 @@ static enum net_verdict deliver(void *from, void *to, struct net_packet *p, bool
 	REQUIRE(tagged == (r->c.trunk && r->c.vlan != way.all->vlan));
 	REQUIRE(tci == (way.all->priority | way.all->vlan) && (!tagged || way.all->vlan));
 	now++;
+	if (r->unready)
+		return NET_NOT_YET;
 	if (r->refuses)
 		return NET_REFUSED;
 	if (r->full)
@@ -321,8 +323,8 @@ static void forward(struct port *from, struct net_packet *p, struct vswitch_tran
 	for (unsigned i = 0; i < PORTS; i++) {
 		if (!port[i].there || !(to >> port[i].number & 1))
 			continue;
-		REQUIRE(way.delivered[i] == !(port[i].busy || port[i].full || port[i].refuses));
-		if (port[i].busy)
+		REQUIRE(way.delivered[i] == !(port[i].busy || port[i].unready || port[i].full || port[i].refuses));
+		if (port[i].busy || port[i].unready)
 			port[i].counts.drops[VSWITCH_BUSY]++;
 		else if (port[i].refuses)
 			port[i].counts.drops[VSWITCH_REFUSED]++;
@@ -461,7 +463,9 @@ static void change(void)
 	unsigned how = (unsigned)next(1), what = how / PORTS % 8;
 	struct port *p = &port[how % PORTS];
 
-	if (what == 0)
+	if (what == 0 && next(1) % 2)
+		p->unready = !p->unready;
+	else if (what == 0)
 		p->busy = !p->busy;
 	else if (what == 1)
 		p->full = !p->full;

@@ -63,6 +63,11 @@ struct machine {
 	struct bus pio, mmio;
 	struct pci_host host;
 	struct guest_mem mem;
+	/* Memory that is filled when it is touched, a page at a time. */
+	uint8_t *block;
+	uint64_t block_gpa;
+	uint64_t there; /* bit n: page n is; its others are, too, modulo 64 */
+	unsigned fills;
 };
 
 /* An empty PCI bus and no memory. */
@@ -84,6 +89,39 @@ static uint8_t *machine_add_memory(struct machine *m, uint64_t gpa, uint64_t siz
 
 	REQUIRE(guest_mem_add(&m->mem, &r) == 0);
 	return r.host;
+}
+
+static uint8_t *machine_look(void *backing, uint64_t gpa, uint64_t *before, uint64_t *behind)
+{
+	const struct machine *m = backing;
+	uint64_t offset = gpa - m->block_gpa;
+
+	*before = offset % PAGE_SIZE;
+	*behind = PAGE_SIZE - *before;
+	return m->there & BIT(offset / PAGE_SIZE % 64) ? m->block + offset : NULL;
+}
+
+static uint8_t *machine_reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *behind)
+{
+	struct machine *m = backing;
+	uint64_t bit = BIT((gpa - m->block_gpa) / PAGE_SIZE % 64);
+
+	m->fills += !(m->there & bit);
+	m->there |= bit;
+	return machine_look(backing, gpa, before, behind);
+}
+
+/* The same, of which nothing is there at first. */
+static inline void machine_add_empty_memory(struct machine *m, uint64_t gpa, uint64_t size, unsigned n)
+{
+	struct guest_region r = {.gpa = gpa, .size = size, .ram = true};
+
+	m->block = zeroed_block(n, size);
+	m->block_gpa = gpa;
+	m->mem.reach = machine_reach;
+	m->mem.look = machine_look;
+	m->mem.backing = m;
+	REQUIRE(guest_mem_add(&m->mem, &r) == 0);
 }
 
 static void put(struct machine *m, uint64_t gpa, const void *bytes, size_t size)

@@ -519,7 +519,7 @@ static uint8_t *no_reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t
 static void memory_that_is_not_there_ends_the_vm(void **state)
 {
 	(void)state;
-	vm.mem.reach = no_reach;
+	vm.mem.reach = vm.mem.look = no_reach;
 	assert_int_equal(guest_mem_add(&vm.mem, &(struct guest_region){32 * PAGE_SIZE, PAGE_SIZE, NULL, true}), 0);
 	assert_killed(RUN(32 * PAGE_SIZE, WRITE, "\x89\x07"), "the balloon");
 }

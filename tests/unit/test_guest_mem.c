@@ -145,7 +145,7 @@ static void what_lies_near_is_looked_up_once(void **s)
 	(void)s;
 	near = (struct guest_near){0};
 	lookups = 0;
-	mem.reach = reach;
+	mem.reach = mem.look = reach;
 	assert_int_equal(add(&mem, 0x20000, 5 * PAGE_SIZE, NULL, true), 0);
 	first = look_near(&mem, 0x20010, 100, 100);
 	assert_ptr_equal(look_near(&mem, 0x20000, 16, 16), first - 16);
@@ -171,7 +171,7 @@ static void what_lies_near_is_looked_up_once(void **s)
 /* A piece of two pages reaches over both ends of a region of one: what is remembered does not. */
 static void what_lies_near_ends_with_the_region(void **s)
 {
-	struct guest_mem mem = {.reach = reach};
+	struct guest_mem mem = {.reach = reach, .look = reach};
 
 	(void)s;
 	near = (struct guest_near){0};

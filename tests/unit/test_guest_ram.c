@@ -682,9 +682,45 @@ static uint8_t *reach_gpa(void *backing, uint64_t gpa, uint64_t *before, uint64_
 	return guest_ram_reach(backing, gpa, before, left);
 }
 
+static uint8_t *look_gpa(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	return guest_ram_look(backing, gpa, before, left);
+}
+
+/* What reads for somebody else, or only what is there, gets a guest no memory. */
+static void looks_fill_nothing(void **state)
+{
+	struct guest_mem mem = {.reach = reach_gpa, .look = look_gpa, .backing = &ram};
+	static const uint64_t place[] = {MIB + 100, PHYS_CHUNK + 5, SIZE - 8}; /* the last: of half a chunk */
+
+	(void)state;
+	assert_int_equal(guest_ram_create(&ram, SIZE, false, &view, &ram), 0);
+	assert_int_equal(guest_mem_add(&mem, &(struct guest_region){.gpa = 0, .size = SIZE, .ram = true}), 0);
+	for (unsigned i = 0; i < ARRAY_SIZE(place); i++) {
+		uint64_t taken = guest_ram_taken(&ram);
+		struct guest_near near = {0};
+		size_t size = 8;
+		uint8_t *host;
+
+		assert_null(guest_find_near(&mem, &near, GPA(place[i]), &size));
+		assert_int_equal(*(const uint8_t *)guest_read_near(&mem, &near, GPA(place[i]), &size), 0);
+		assert_int_equal(size, 8);
+		assert_int_equal(guest_ram_taken(&ram), taken);
+		host = guest_map(&mem, GPA(place[i]), 8);
+		*host = 3;
+		assert_ptr_equal(guest_find_near(&mem, &near, GPA(place[i]), &size), host);
+		assert_ptr_equal(guest_read_near(&mem, &near, GPA(place[i]), &size), host);
+		size = SIZE_MAX;
+		assert_null(guest_read_near(&mem, &near, GPA(SIZE), &size));
+		assert_null(guest_find_near(&mem, &near, GPA(SIZE), &size));
+	}
+	close_all();
+	guest_ram_destroy(&ram);
+}
+
 static void accesses_fill(void **state)
 {
-	struct guest_mem mem = {.reach = reach_gpa, .backing = &ram};
+	struct guest_mem mem = {.reach = reach_gpa, .look = look_gpa, .backing = &ram};
 	static uint8_t in[5 * MIB], out[5 * MIB];
 
 	(void)state;
@@ -754,6 +790,7 @@ int main(void)
 	    cmocka_unit_test_setup(stale_translations_are_not_gone_by, setup),
 	    cmocka_unit_test_setup(a_cpu_has_open_what_it_needs, setup),
 	    cmocka_unit_test_setup(anything_goes, setup),
+	    cmocka_unit_test_setup(looks_fill_nothing, setup),
 	    cmocka_unit_test_setup(accesses_fill, setup),
 	    cmocka_unit_test_setup(many_touch_at_once, setup),
 	};

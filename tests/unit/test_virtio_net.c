@@ -624,6 +624,177 @@ static void bad_buffers_break_the_queue(void **state)
 	assert_rx_breaks(part, 0, 2);
 	assert_rx_breaks(part + 1, 0, 1);
 	assert_rx_breaks(part, 1, 0);
+	part[1] = (struct virtqueue_part){GPA(BUFFERS + 100), 1000};
+	assert_rx_breaks(part, 1, 1);
+}
+
+/* A buffer that is described in a table elsewhere. */
+static void offer_indirect(unsigned q, uint64_t table, const struct virtqueue_part *part, unsigned count)
+{
+	struct virtqueue_part whole = {GPA(table), count * (uint32_t)sizeof(struct desc)};
+	struct desc *d = at(table), *head = (struct desc *)at(desc_area(q)) + offer(q, &whole, 1, 0);
+
+	for (unsigned i = 0; i < count; i++)
+		d[i] = (struct desc){part[i].gpa.value, part[i].size, i + 1 < count ? WRITE | NEXT : WRITE,
+				     (uint16_t)(i + 1)};
+	head->flags = 4;
+}
+
+static void buffers_in_too_many_parts_break_the_queue(void **state)
+{
+	struct virtqueue_part part[65] = {{GPA(BUFFERS), HEADER}};
+	struct header h;
+
+	(void)state;
+	for (unsigned i = 1; i < 65; i++)
+		part[i] = (struct virtqueue_part){GPA(BUFFERS + 64 + i), 1};
+	start(MRG_RXBUF | VIRTIO_F_INDIRECT_DESC);
+	for (unsigned i = 0; i < 4; i++)
+		offer_indirect(RX, BUFFERS + 0x4000 + i * 0x1000, part + (i > 0), 64);
+	make_frame(own, 63 + 3 * 64);
+	loop((struct header){0}, 63 + 3 * 64);
+	assert_int_equal(verdict, NET_DELIVERED);
+	memcpy(&h, at(BUFFERS), HEADER);
+	assert_int_equal(h.num_buffers, 4);
+	start(MRG_RXBUF | VIRTIO_F_INDIRECT_DESC);
+	for (unsigned i = 0; i < 5; i++)
+		offer_indirect(RX, BUFFERS + 0x4000 + i * 0x1000, part + (i > 0), 64);
+	make_frame(own, 63 + 3 * 64 + 1);
+	loop((struct header){0}, 63 + 3 * 64 + 1);
+	assert_int_equal(verdict, NET_REFUSED);
+	assert_true(status() & NEEDS_RESET);
+}
+
+/* --- memory that is not there yet --- */
+
+#define FAR	  (4 * GIB)
+#define FAR_PAGES 8
+
+static uint8_t far[FAR_PAGES][PAGE_SIZE];
+static unsigned fills, there; /* how often, and bit n: page n is filled */
+
+static uint8_t *look_far(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	(void)backing;
+	*before = gpa % PAGE_SIZE;
+	*left = PAGE_SIZE - *before;
+	return there & 1U << (gpa - FAR) / PAGE_SIZE ? far[(gpa - FAR) / PAGE_SIZE] + *before : NULL;
+}
+
+/* To fill takes a tick. */
+static uint8_t *reach_far(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	if (!look_far(backing, gpa, before, left)) {
+		fills++;
+		fake_now++;
+		there |= 1U << (gpa - FAR) / PAGE_SIZE;
+	}
+	return look_far(backing, gpa, before, left);
+}
+
+static int setup_far(void **state)
+{
+	fills = there = 0;
+	if (setup(state))
+		return -1;
+	mem.reach = reach_far;
+	mem.look = look_far;
+	return guest_mem_add(&mem, &(struct guest_region){FAR, FAR_PAGES * PAGE_SIZE, NULL, true});
+}
+
+/* A byte of each page. */
+static void make_far_parts(struct virtqueue_part *part, unsigned count)
+{
+	for (unsigned i = 0; i < count; i++)
+		part[i] = (struct virtqueue_part){GPA(FAR + i * PAGE_SIZE), 1};
+}
+
+static void what_is_sent_is_not_filled(void **state)
+{
+	struct virtqueue_part part[1 + FAR_PAGES] = {{GPA(SENT), HEADER + 200}};
+	struct header h;
+
+	(void)state;
+	start(CSUM);
+	make_frame(own, 200);
+	place_frame((struct header){.flags = 1, .csum_start = 14, .csum_offset = 0}, 200);
+	make_far_parts(part + 1, FAR_PAGES);
+	offer_buffer(RX, 0, 1000);
+	offer(TX, part, 1 + FAR_PAGES, 0);
+	notify(TX);
+	loops = true;
+	work(&net.transport, BUDGET);
+	assert_int_equal(verdict, NET_DELIVERED);
+	assert_int_equal(receive(RX, 0, &h), 200 + FAR_PAGES);
+	for (unsigned i = 0; i < FAR_PAGES; i++)
+		assert_int_equal(came[200 + i], 0);
+	assert_int_equal(fills, 0);
+}
+
+static void buffers_are_filled_in_the_receivers_turn(void **state)
+{
+	struct virtqueue_part part[1 + FAR_PAGES] = {{GPA(BUFFERS), HEADER}};
+
+	(void)state;
+	start(0);
+	make_far_parts(part + 1, FAR_PAGES);
+	part[FAR_PAGES].size = 100;
+	offer(RX, part, 0, 1 + FAR_PAGES);
+	make_frame(own, 60);
+	loop((struct header){0}, 60); /* the card has a turn behind it */
+	assert_int_equal(verdict, NET_NOT_YET);
+	assert_int_equal(fills, FAR_PAGES);
+	assert_not_given_back(RX);
+	assert_int_equal(net.transport.queue[RX].in_flight, 0);
+	loop((struct header){0}, 60);
+	assert_int_equal(verdict, NET_DELIVERED);
+	assert_int_equal(fills, FAR_PAGES);
+	for (unsigned i = 0; i < FAR_PAGES; i++)
+		assert_int_equal(far[i][0], frame[i]);
+	assert_memory_equal(far[FAR_PAGES - 1], frame + FAR_PAGES - 1, 60 - FAR_PAGES + 1);
+}
+
+static void to_fill_takes_several_turns(void **state)
+{
+	struct virtqueue_part part[FAR_PAGES];
+
+	(void)state;
+	start(MRG_RXBUF);
+	make_far_parts(part, FAR_PAGES);
+	part[0].size = HEADER;
+	offer(RX, part, 0, 4);
+	offer(RX, part + 4, 0, 4);
+	notify(RX);
+	assert_true(virtio_pci_work(&net.transport, BUDGET, fake_now + 3));
+	assert_int_equal(fills, 3);
+	assert_true(virtio_pci_work(&net.transport, BUDGET, fake_now + 3));
+	assert_int_equal(fills, 6);
+	assert_false(virtio_pci_work(&net.transport, BUDGET, fake_now + 3));
+	assert_int_equal(fills, 8);
+	notify(RX); /* all of it is there: however late it is, that is seen */
+	assert_false(virtio_pci_work(&net.transport, BUDGET, fake_now));
+	assert_int_equal(net.transport.queue[RX].in_flight, 0);
+}
+
+/* The memory of a guest that has given much away may be gone for good. */
+static uint8_t *reach_nothing(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	(void)backing, (void)gpa, (void)before, (void)left;
+	return NULL;
+}
+
+static void what_cant_be_filled_breaks_the_queue(void **state)
+{
+	struct virtqueue_part part = {GPA(FAR), 1000};
+
+	(void)state;
+	start(0);
+	mem.reach = reach_nothing;
+	offer(RX, &part, 0, 1);
+	make_frame(own, 60);
+	loop((struct header){0}, 60);
+	assert_int_equal(verdict, NET_NOT_YET);
+	assert_true(status() & NEEDS_RESET);
 }
 
 static void who_has_no_driver_gets_nothing(void **state)
@@ -1014,6 +1185,11 @@ int main(void)
 	    cmocka_unit_test_setup(a_buffer_that_is_too_small_stays, setup),
 	    cmocka_unit_test_setup(a_frame_has_64_buffers_at_most, setup),
 	    cmocka_unit_test_setup(bad_buffers_break_the_queue, setup),
+	    cmocka_unit_test_setup(buffers_in_too_many_parts_break_the_queue, setup),
+	    cmocka_unit_test_setup(what_is_sent_is_not_filled, setup_far),
+	    cmocka_unit_test_setup(buffers_are_filled_in_the_receivers_turn, setup_far),
+	    cmocka_unit_test_setup(to_fill_takes_several_turns, setup_far),
+	    cmocka_unit_test_setup(what_cant_be_filled_breaks_the_queue, setup_far),
 	    cmocka_unit_test_setup(who_has_no_driver_gets_nothing, setup),
 	    cmocka_unit_test_setup(a_sum_is_left_to_who_agreed, setup),
 	    cmocka_unit_test_setup(a_bundle_is_passed_to_who_agreed, setup),

@@ -1,6 +1,6 @@
 /*
  * Unit tests of the bytes of a chain: pieces that end where a part, a chunk of guest memory or the wish does; copies
- * over odd parts; and what is no memory.
+ * over odd parts; what is no memory, and what is not there yet.
  */
 /* SPDX-License-Identifier: MIT */
 /* links: hv/dev/virtio_stream.c hv/guest_mem.c */
@@ -20,6 +20,7 @@
 #define NOWHERE (1 * GIB)
 
 static uint8_t *chunk[2];
+static unsigned filled; /* bit n: chunk n is there */
 static struct guest_mem mem;
 
 static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
@@ -29,7 +30,13 @@ static uint8_t *reach(void *backing, uint64_t gpa, uint64_t *before, uint64_t *l
 	(void)backing;
 	*before = offset % GUEST_MEM_CHUNK;
 	*left = GUEST_MEM_CHUNK - *before;
+	filled |= 1U << offset / GUEST_MEM_CHUNK;
 	return chunk[offset / GUEST_MEM_CHUNK] + offset % GUEST_MEM_CHUNK;
+}
+
+static uint8_t *look(void *backing, uint64_t gpa, uint64_t *before, uint64_t *left)
+{
+	return filled & 1U << (gpa - BASE) / GUEST_MEM_CHUNK ? reach(backing, gpa, before, left) : NULL;
 }
 
 static uint8_t *at(uint64_t gpa)
@@ -70,7 +77,8 @@ static int setup(void **state)
 	chunk[1] = calloc(1, GUEST_MEM_CHUNK);
 	if (!chunk[0] || !chunk[1])
 		return -1;
-	mem = (struct guest_mem){.reach = reach};
+	filled = 3;
+	mem = (struct guest_mem){.reach = reach, .look = look};
 	return guest_mem_add(&mem, &region);
 }
 
@@ -82,12 +90,22 @@ static int teardown(void **state)
 	return 0;
 }
 
-static void next_is(struct virtio_stream *s, uint64_t most, uint64_t gpa, uint32_t expected)
+static void next_out_is(struct virtio_stream *s, uint64_t most, uint64_t gpa, uint32_t expected)
 {
 	uint64_t before = s->left;
 	uint32_t size;
 
-	assert_ptr_equal(virtio_stream_next(s, most, &size), at(gpa));
+	assert_ptr_equal(virtio_stream_next_out(s, most, &size), at(gpa));
+	assert_int_equal(size, expected);
+	assert_int_equal(s->left, before - expected);
+}
+
+static void next_in_is(struct virtio_stream *s, uint64_t most, uint64_t gpa, uint32_t expected)
+{
+	uint64_t before = s->left;
+	uint32_t size;
+
+	assert_ptr_equal(virtio_stream_next_in(s, most, &size), at(gpa));
 	assert_int_equal(size, expected);
 	assert_int_equal(s->left, before - expected);
 }
@@ -108,16 +126,16 @@ static void pieces(void **state)
 	in = stream_in(&chain);
 	assert_int_equal(out.left, 11);
 	assert_int_equal(in.left, 18);
-	next_is(&out, 4, BASE + 100, 4);
-	next_is(&out, 1000, BASE + 104, 6);
-	next_is(&out, UINT64_MAX, BASE + 50, 1);
-	assert_null(virtio_stream_next(&out, 1, &size));
-	next_is(&in, 100, BORDER - 3, 3);
-	next_is(&in, 7, BORDER, 7);
-	next_is(&in, 2, BASE + 7, 2);
-	next_is(&in, 100, BASE + 9, 1);
-	next_is(&in, 100, END - 5, 5);
-	assert_null(virtio_stream_next(&in, 1, &size));
+	next_out_is(&out, 4, BASE + 100, 4);
+	next_out_is(&out, 1000, BASE + 104, 6);
+	next_out_is(&out, UINT64_MAX, BASE + 50, 1);
+	assert_null(virtio_stream_next_out(&out, 1, &size));
+	next_in_is(&in, 100, BORDER - 3, 3);
+	next_in_is(&in, 7, BORDER, 7);
+	next_in_is(&in, 2, BASE + 7, 2);
+	next_in_is(&in, 100, BASE + 9, 1);
+	next_in_is(&in, 100, END - 5, 5);
+	assert_null(virtio_stream_next_in(&in, 1, &size));
 	assert_int_equal(in.left, 0);
 }
 
@@ -186,7 +204,7 @@ static void what_is_no_memory(void **state)
 		s = stream_out(&chain);
 		assert_int_equal(s.left, 4 + (uint64_t)bad[i].size);
 		assert_int_equal(virtio_stream_read(&s, bytes, bad[i].size < 8 ? 4 + bad[i].size : 12), -E_RANGE);
-		assert_null(virtio_stream_next(&s, UINT64_MAX, &size)); /* and there it stays */
+		assert_null(virtio_stream_next_out(&s, UINT64_MAX, &size)); /* and there it stays */
 		s = stream_out(&chain);
 		assert_int_equal(virtio_stream_read(&s, bytes, 4), 0);
 	}
@@ -202,11 +220,11 @@ static void a_stream_that_was_kept(void **state)
 	(void)state;
 	chain.part[0] = (struct virtqueue_part){GPA(BASE), 100};
 	s = stream_out(&chain);
-	next_is(&s, 10, BASE, 10);
+	next_out_is(&s, 10, BASE, 10);
 	chunk[0] = chunk[1];
 	chunk[1] = first;
 	virtio_stream_forget(&s);
-	next_is(&s, 10, BASE + 10, 10);
+	next_out_is(&s, 10, BASE + 10, 10);
 }
 
 /* Skipping touches no memory, so it may lie nowhere. */
@@ -223,9 +241,9 @@ static void skipping(void **state)
 	virtio_stream_skip(&s, 0);
 	assert_int_equal(s.left, 3000000011);
 	virtio_stream_skip(&s, 3000000004);
-	next_is(&s, 2, BASE + 14, 2);
+	next_in_is(&s, 2, BASE + 14, 2);
 	virtio_stream_skip(&s, 4);
-	next_is(&s, 9, BASE + 30, 1);
+	next_in_is(&s, 9, BASE + 30, 1);
 	virtio_stream_skip(&s, 1);
 	assert_int_equal(s.left, 0);
 	s = stream_in(&chain);
@@ -248,17 +266,71 @@ static void goes_on_in_another_chain(void **state)
 	next.part[1] = (struct virtqueue_part){GPA(BASE + 10), 10};
 	next.part[2] = (struct virtqueue_part){GPA(BORDER), 4};
 	s = stream_in(&chain);
-	assert_ptr_equal(virtio_stream_next(&s, 30, &n), at(BASE + 1000));
+	assert_ptr_equal(virtio_stream_next_in(&s, 30, &n), at(BASE + 1000));
 	size = s.near.size;
 	measure(&next);
 	virtio_stream_go_on_in(&s, &next);
 	assert_int_equal(s.left, 14);
 	assert_int_equal(s.near.size, size);
-	assert_ptr_equal(virtio_stream_next(&s, 100, &n), at(BASE + 10));
+	assert_ptr_equal(virtio_stream_next_in(&s, 100, &n), at(BASE + 10));
 	assert_int_equal(n, 10);
-	assert_ptr_equal(virtio_stream_next(&s, 100, &n), at(BORDER));
+	assert_ptr_equal(virtio_stream_next_in(&s, 100, &n), at(BORDER));
 	assert_int_equal(n, 4);
-	assert_null(virtio_stream_next(&s, 100, &n));
+	assert_null(virtio_stream_next_in(&s, 100, &n));
+}
+
+/* What the device reads is zero there, and gets no memory: as little as a page at a time. */
+static void what_is_not_there_reads_as_zeroes(void **state)
+{
+	struct virtqueue_chain chain = {.out = 2};
+	static uint8_t bytes[3 * PAGE_SIZE];
+	struct virtio_stream s;
+	uint32_t size;
+
+	(void)state;
+	filled = 1;
+	memset(chunk[0], 7, GUEST_MEM_CHUNK);
+	memset(chunk[1], 7, GUEST_MEM_CHUNK);
+	chain.part[0] = (struct virtqueue_part){GPA(BORDER + 10), 2 * PAGE_SIZE};
+	chain.part[1] = (struct virtqueue_part){GPA(BASE), 1};
+	s = stream_out(&chain);
+	assert_non_null(virtio_stream_next_out(&s, UINT64_MAX, &size));
+	assert_int_equal(size, PAGE_SIZE - 10);
+	s = stream_out(&chain);
+	memset(bytes, 7, sizeof(bytes));
+	assert_int_equal(virtio_stream_read(&s, bytes, 2 * PAGE_SIZE + 1), 0);
+	for (unsigned i = 0; i < 2 * PAGE_SIZE; i++)
+		assert_int_equal(bytes[i], 0);
+	assert_int_equal(bytes[2 * PAGE_SIZE], 7);
+	assert_int_equal(filled, 1);
+}
+
+static void what_finds_only_fills_nothing(void **state)
+{
+	struct virtqueue_chain chain = {.in = 3};
+	struct virtio_stream s;
+	uint32_t size;
+
+	(void)state;
+	filled = 1;
+	chain.part[0] = (struct virtqueue_part){GPA(BORDER - 1), 2};
+	chain.part[1] = (struct virtqueue_part){GPA(NOWHERE), 1};
+	chain.part[2] = (struct virtqueue_part){GPA(BASE), 1};
+	s = stream_in(&chain);
+	s.finds = true;
+	next_in_is(&s, 100, BORDER - 1, 1);
+	assert_null(virtio_stream_next_in(&s, 100, &size));
+	assert_true(virtio_stream_is_ahead(&s));
+	assert_int_equal(s.left, 3);
+	assert_int_equal(filled, 1);
+	s.finds = false;
+	next_in_is(&s, 100, BORDER, 1);
+	s.finds = true;
+	assert_null(virtio_stream_next_in(&s, 100, &size)); /* no memory, now or later */
+	assert_false(virtio_stream_is_ahead(&s));
+	virtio_stream_skip(&s, 2);
+	assert_null(virtio_stream_next_in(&s, 100, &size));
+	assert_false(virtio_stream_is_ahead(&s));
 }
 
 int main(void)
@@ -271,6 +343,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(a_stream_that_was_kept, setup, teardown),
 	    cmocka_unit_test_setup_teardown(skipping, setup, teardown),
 	    cmocka_unit_test_setup_teardown(goes_on_in_another_chain, setup, teardown),
+	    cmocka_unit_test_setup_teardown(what_is_not_there_reads_as_zeroes, setup, teardown),
+	    cmocka_unit_test_setup_teardown(what_finds_only_fills_nothing, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -71,7 +71,7 @@ static enum net_verdict deliver(void *from, void *to, struct net_packet *p, bool
 	r->tci = tci;
 	if (r->answer == NET_PARTLY)
 		p->cut += 1000;
-	else if (r->answer != NET_NO_ROOM)
+	else if (r->answer != NET_NO_ROOM && r->answer != NET_NOT_YET)
 		p->cut = 0;
 	fake_now += takes;
 	if (meanwhile)
@@ -610,12 +610,20 @@ static void one_of_many_is_not_waited_for(void **state)
 	assert_int_equal(receiver[2].frames + receiver[3].frames, 2);
 }
 
-static void one_busy_receiver_is_waited_for(void **state)
+/* Its lock is taken, or its buffers' memory is not there. */
+static void make_busy(unsigned port, bool by_its_lock)
 {
-	(void)state;
+	if (by_its_lock)
+		receiver[port].busy = true;
+	else
+		receiver[port].answer = NET_NOT_YET;
+}
+
+static void wait_for_one(bool by_its_lock)
+{
 	attach_some(3);
 	make_frame(MAC(1), MAC(0), 0x0800);
-	receiver[1].busy = true;
+	make_busy(1, by_its_lock);
 	assert_int_equal(forward(0), NET_LATER);
 	assert_int_equal(transit.again, fake_now + FAKE_HZ / VSWITCH_RETRY);
 	fake_now += 5 * MS - 1;
@@ -626,16 +634,23 @@ static void one_busy_receiver_is_waited_for(void **state)
 	assert_int_equal(receiver[1].frames, 0);
 }
 
-static void a_busy_receiver_holds_up_no_other(void **state)
+static void one_busy_receiver_is_waited_for(void **state)
 {
-	(void)state;
+	wait_for_one(true);
+	assert_int_equal(setup(state), 0);
+	wait_for_one(false);
+}
+
+static void send_to_many(bool by_its_lock)
+{
 	attach_some(4);
 	make_frame(ALL, MAC(0), 0x0800);
-	receiver[1].busy = receiver[2].busy = true;
+	make_busy(1, by_its_lock);
+	make_busy(2, by_its_lock);
 	assert_int_equal(forward(0), NET_LATER);
 	assert_int_equal(transit.to, 6);
 	assert_int_equal(receiver[3].frames, 1);
-	receiver[2].busy = false;
+	receiver[2] = (struct receiver){0};
 	fake_now += MANY - 10;
 	assert_int_equal(forward(0), NET_LATER);
 	assert_int_equal(receiver[2].frames, 1);
@@ -644,6 +659,13 @@ static void a_busy_receiver_holds_up_no_other(void **state)
 	assert_int_equal(counts(1).drops[VSWITCH_BUSY], 1);
 	assert_int_equal(receiver[1].frames, 0);
 	assert_int_equal(receiver[3].frames, 1);
+}
+
+static void a_busy_receiver_holds_up_no_other(void **state)
+{
+	send_to_many(true);
+	assert_int_equal(setup(state), 0);
+	send_to_many(false);
 }
 
 /* The time in which the frame that was made is over, tried again whenever it is worth to; `change` comes before. */
