@@ -10,6 +10,7 @@
 #include "arch/x86/vmx/ept.h"
 #include "tests/fuzz/fuzz.h"
 #include "tests/fuzz/input.h"
+#include "tests/unit/ept_lookup.h"
 
 #define MAX_OPS 24
 enum { MAP, UNMAP, CLEAR, PROTECT, REDIRECT, ALLOW, KINDS };
@@ -92,7 +93,7 @@ static void compare_at(uint64_t gpa)
 	REQUIRE(leaf.hpa.value + (gpa - leaf.gpa.value) == hpa && leaf.rights == rights);
 	REQUIRE(leaf.hpa.value % leaf.size == 0 && leaf.gpa.value % leaf.size == 0);
 	end = mtrr_uniform_size(&mtrr, leaf.hpa, leaf.size, &type);
-	REQUIRE(end == leaf.size && type == leaf.type);
+	REQUIRE(end == leaf.size && type == leaf.type && leaf.ignores_pat == (type == MEMORY_WB));
 	REQUIRE(leaf.size == 4096 || (leaf.size == 2 * MIB && ept.caps & VMX_EPT_2M) ||
 		(leaf.size == GIB && ept.caps & VMX_EPT_1G));
 }

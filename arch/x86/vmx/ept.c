@@ -16,6 +16,7 @@
 #define LEVELS	      4
 #define ENTRIES	      512
 #define ENTRY_TYPE    3 /* shift of the memory type in a leaf */
+#define ENTRY_IPAT    BIT(6)
 #define ENTRY_LARGE   BIT(7)
 #define ENTRY_A	      BIT(8)
 #define ENTRY_D	      BIT(9)
@@ -267,10 +268,16 @@ static NOINLINE int make_tables(struct ept *ept, struct job job)
 }
 
 /*
- * IPAT (bit 6) stays 0: the guest's PAT is combined with the type given here, as PAT and MTRRs are combined natively
- * (29.3.7.2). A guest that maps memory uncached or write-combining for a device gets what it asked for, and write-back
- * RAM stays write-back. The guest's own MTRRs are virtual and do not count.
+ * The memory type of a leaf (29.3.7.2). RAM is write-back whatever the guest's PAT says (IPAT): Vireo has the same
+ * frames mapped so, and one frame with two types may hang processors without self-snooping, or show what was in memory
+ * before it was zeroed (SDM Vol. 3A 12.12.4). No device behind a guest is real, so nobody needs another type. The
+ * guest's own MTRRs are virtual and do not count; its CR0.CD does not reach the processor.
  */
+static uint64_t type_bits(uint8_t type)
+{
+	return (uint64_t)type << ENTRY_TYPE | (type == MEMORY_WB ? ENTRY_IPAT : 0);
+}
+
 static int map_leaf(struct ept *ept, struct job *job)
 {
 	unsigned level;
@@ -281,8 +288,8 @@ static int map_leaf(struct ept *ept, struct job *job)
 	entry = make_entry(ept, job->gpa, &level);
 	if (!entry)
 		return -E_NOMEM;
-	set_entry(entry, job->hpa | rights_at(ept, level, job->flags) | (uint64_t)job->type << ENTRY_TYPE |
-			     (level > 1 ? ENTRY_LARGE : 0));
+	set_entry(entry,
+		  job->hpa | rights_at(ept, level, job->flags) | type_bits(job->type) | (level > 1 ? ENTRY_LARGE : 0));
 	job->gpa += span(level);
 	job->hpa += span(level);
 	return 0;
@@ -379,7 +386,7 @@ int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned 
 			return -E_NOENT;
 	if (rights) {
 		(void)!mtrr_uniform_size(mtrr, hpa, PAGE_SIZE, &type);
-		leaf = hpa.value | rights | (uint64_t)type << ENTRY_TYPE;
+		leaf = hpa.value | rights | type_bits(type);
 	}
 	for (uint64_t at = gpa.value; at < end; at += PAGE_SIZE)
 		set_entry(walk(ept, at, &level), leaf);
@@ -396,28 +403,6 @@ int ept_allow_code(struct ept *ept, gpa_t gpa)
 	while (*(entry = walk(ept, gpa.value, &level)) & ENTRY_CODE) /* of 1 GiB, then of 2 MiB */
 		if (split(ept, entry, level))
 			return -E_NOMEM;
-	return 0;
-}
-
-int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf)
-{
-	unsigned level;
-	uint64_t entry;
-
-	if (gpa.value >= ept->gpa_limit)
-		return -E_NOENT;
-	entry = *walk(ept, gpa.value, &level);
-	if (!is_present(entry))
-		return -E_NOENT;
-	*leaf = (struct ept_leaf){
-	    .gpa = GPA(ALIGN_DOWN(gpa.value, span(level))),
-	    .hpa = HPA(entry & ENTRY_ADDRESS),
-	    .size = span(level),
-	    .rights = entry & EPT_RWX,
-	    .type = entry >> ENTRY_TYPE & 7,
-	    .accessed = entry & ENTRY_A,
-	    .dirty = entry & ENTRY_D,
-	};
 	return 0;
 }
 

@@ -33,15 +33,6 @@ struct ept {
 	bool code_in_pages; /* leaves of more than 4 KiB grant no EPT_EXEC: ept_allow_code(). Set after ept_init */
 };
 
-struct ept_leaf {
-	gpa_t gpa; /* of the leaf's first byte */
-	hpa_t hpa;
-	uint64_t size;	 /* 4 KiB, 2 MiB or 1 GiB */
-	unsigned rights; /* EPT_READ... */
-	uint8_t type;	 /* MEMORY_x */
-	bool accessed, dirty;
-};
-
 /*
  * An empty address space. physical_bits is MAXPHYADDR. -E_NOTSUP when `caps` lacks the 4-level walk, write-back tables
  * or the accessed and dirty flags asked for; -E_NOMEM.
@@ -95,9 +86,6 @@ int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned 
  * translation is as it was.
  */
 int ept_allow_code(struct ept *ept, gpa_t gpa) MUST_CHECK;
-
-/* The leaf that translates gpa; -E_NOENT: none. */
-int ept_lookup(const struct ept *ept, gpa_t gpa, struct ept_leaf *leaf) MUST_CHECK;
 
 /* What the VMCS's EPT pointer must hold (25.6.11): tables accessed write-back, four levels. */
 uint64_t ept_pointer(const struct ept *ept);
