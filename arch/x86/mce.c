@@ -12,6 +12,7 @@
 #define CAP_SER	  BIT(24) /* S and AR of a bank's status mean something */
 
 #define MCG_RIPV BIT(0) /* the interrupted code may go on */
+#define MCG_EIPV BIT(1) /* it has to do with the error */
 
 #define STATUS_VALID	BIT(63)
 #define STATUS_OVERFLOW BIT(62)
@@ -177,13 +178,23 @@ static enum mce_severity scan_banks(msr_reader *read, uint64_t cap, struct mce_b
 	return severity;
 }
 
+/*
+ * All CPUs take a machine check, and threads of one core see the same banks: the error in one is another's, which has
+ * used the data (16.6.4). No emulator shows that.
+ */
+static bool is_bystander(uint64_t mcg_status)
+{
+	return (mcg_status & (MCG_RIPV | MCG_EIPV)) == MCG_RIPV;
+}
+
 enum mce_severity mce_scan(msr_reader *read, struct mce_bank *worst)
 {
 	enum mce_severity severity = scan_banks(read, read_or_zero(read, MSR_MCG_CAP), worst);
+	uint64_t mcg_status = read_or_zero(read, MSR_MCG_STATUS);
 
-	if (!(read_or_zero(read, MSR_MCG_STATUS) & MCG_RIPV) && severity < MCE_USED)
+	if (!(mcg_status & MCG_RIPV) && severity < MCE_USED)
 		return MCE_FATAL;
-	return severity;
+	return severity == MCE_USED && is_bystander(mcg_status) ? MCE_UNUSED : severity;
 }
 
 /* --- this CPU ----------------------------------------------------------------------------------------------------- */
@@ -227,6 +238,16 @@ void mce_init_this(void)
 		try_write(bank_msr(n, BANK_CTL), ~0ULL);
 }
 
+/* But for what another thread of the core has still to see. */
+static void clear_own_banks(uint64_t cap)
+{
+	bool bystander = is_bystander(read_or_zero(rdmsr_safe, MSR_MCG_STATUS));
+
+	for (unsigned n = 0; n < bank_count(cap); n++)
+		if (!bystander || mce_judge(read_or_zero(rdmsr_safe, bank_msr(n, BANK_STATUS)), cap) != MCE_USED)
+			try_write(bank_msr(n, BANK_STATUS), 0);
+}
+
 /* MCIP, cleared last, keeps the processor from taking another one meanwhile: that would be a shutdown (16.3.1.2). */
 enum mce_severity mce_take(struct mce_bank *worst)
 {
@@ -235,7 +256,7 @@ enum mce_severity mce_take(struct mce_bank *worst)
 	if (severity == MCE_FATAL)
 		return severity;
 	remember(worst);
-	clear_banks(read_or_zero(rdmsr_safe, MSR_MCG_CAP));
+	clear_own_banks(read_or_zero(rdmsr_safe, MSR_MCG_CAP));
 	try_write(MSR_MCG_STATUS, 0);
 	return severity;
 }

@@ -32,7 +32,8 @@ void mce_describe(const struct mce_bank *bank, uint64_t cap, char text[MCE_TEXT_
 /*
  * Looks through the banks of this CPU by `read` (0, or a negative error where there is no such MSR). Answers the worst
  * and copies its bank; with none, `worst` is zeroed. IA32_MCG_STATUS decides, too: where it does not say that the
- * interrupted code may go on, the answer is MCE_USED at least, and MCE_FATAL when no bank says why.
+ * interrupted code may go on, the answer is MCE_USED at least, and MCE_FATAL when no bank says why; what another thread
+ * of the core has used is MCE_UNUSED here.
  */
 enum mce_severity mce_scan(int (*read)(uint32_t msr, uint64_t *value), struct mce_bank *worst);
 
@@ -40,7 +41,7 @@ enum mce_severity mce_scan(int (*read)(uint32_t msr, uint64_t *value), struct mc
  * machine checks. Once on each CPU. */
 void mce_init_this(void);
 /* In the handler, or when guest mode was left for one: scans, and unless it is fatal counts it, remembers the worst
- * bank in struct cpu and clears the banks. */
+ * bank in struct cpu and clears the banks, but those that are another thread's. */
 enum mce_severity mce_take(struct mce_bank *worst);
 /* Describes each bank that holds an error. For the panic report. */
 void mce_dump(void (*line)(const char *text));

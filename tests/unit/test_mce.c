@@ -24,6 +24,8 @@
 #define SER   (1ULL << 24)
 #define CTL   (1ULL << 8)
 #define RIPV  1
+#define EIPV  2
+#define MCIP  4
 #define BANKS 40
 
 static struct cpu cpu;
@@ -80,7 +82,7 @@ static int setup(void **state)
 	memset(&cpu, 0, sizeof(cpu));
 	memset(bank, 0, sizeof(bank));
 	cap = SER | CTL | 10;
-	mcg_status = RIPV;
+	mcg_status = RIPV | EIPV;
 	absent = false;
 	faults = ctl_written = 0;
 	return 0;
@@ -201,6 +203,29 @@ static void taking_one_clears_it(void **s)
 	assert_int_equal(bank[3][1], 0);
 }
 
+/* Threads of a core see the same banks: who has not used what is lost goes on, and leaves it to who has. */
+static void the_other_thread_goes_on(void **s)
+{
+	struct mce_bank worst;
+
+	(void)s;
+	mcg_status = RIPV | MCIP;
+	bank[1][1] = VALID | UC | S | AR | ADDRV;
+	bank[2][1] = VALID | UC | S;
+	assert_int_equal(mce_take(&worst), MCE_UNUSED);
+	assert_int_equal(worst.number, 1);
+	assert_int_equal(bank[1][1], VALID | UC | S | AR | ADDRV);
+	assert_int_equal(bank[2][1] | mcg_status, 0);
+	mcg_status = EIPV | MCIP;
+	assert_int_equal(mce_take(&worst), MCE_USED);
+	assert_int_equal(bank[1][1] | mcg_status, 0);
+	mcg_status = RIPV | MCIP; /* and the other way round */
+	assert_int_equal(mce_take(&worst), MCE_NONE);
+	bank[1][1] = VALID | UC | S | AR | OVER;
+	mcg_status = RIPV | MCIP;
+	assert_int_equal(mce_take(&worst), MCE_FATAL);
+}
+
 /* What is fatal stays where it is, for the report. */
 static unsigned lines;
 static void count_line(const char *text)
@@ -235,6 +260,7 @@ int main(void)
 	    TEST(the_worst_counts),
 	    TEST(without_ripv),
 	    TEST(taking_one_clears_it),
+	    TEST(the_other_thread_goes_on),
 	    TEST(a_fatal_one_is_reported),
 	};
 
