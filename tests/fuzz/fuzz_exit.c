@@ -421,14 +421,42 @@ static void step_to(unsigned reg, unsigned width, uint64_t by)
 	model.reg[reg] = (width == 16 ? model.reg[reg] & ~mask : 0) | ((model.reg[reg] + by) & mask);
 }
 
-static void model_string_io(uint64_t q, uint64_t address, unsigned width)
+/* Each byte by itself: does the segment have it, and may it be accessed so? */
+static bool segment_has(const struct segment *s, uint64_t offset, unsigned size, bool write)
+{
+	static const struct {
+		bool read, write, down;
+	} type[16] = {{1, 0, 0}, {1, 0, 0}, {1, 1, 0}, {1, 1, 0}, {1, 0, 1}, {1, 0, 1}, {1, 1, 1}, {1, 1, 1},
+		      {0, 0, 0}, {0, 0, 0}, {1, 0, 0}, {1, 0, 0}, {0, 0, 0}, {0, 0, 0}, {1, 0, 0}, {1, 0, 0}};
+	unsigned t = s->access & 15;
+
+	if (s->access & SEG_AR_UNUSABLE || !(write ? type[t].write : type[t].read))
+		return false;
+	for (uint64_t at = offset; at < offset + size; at++) {
+		bool below = at <= s->limit;
+
+		if (type[t].down ? below || at > (s->access & SEG_AR_DB ? UINT32_MAX : 0xffff) : !below)
+			return false;
+	}
+	return true;
+}
+
+static void model_string_io(uint64_t q, unsigned segment, unsigned width)
 {
 	unsigned size = io_size(q);
+	const struct insn insn = {.address_size = (uint8_t)(width / 8)};
 	uint64_t mask = UINT64_MAX >> (64 - width), value = 0, gpa;
+	uint64_t offset = model.reg[q & IO_IN ? REG_RDI : REG_RSI] & mask;
+	uint64_t address = segment_address(&insn, segment, offset);
+	const struct segment *s = segment == SEG_CS ? &fake.cs : &fake.data[segment];
 
 	model.outcome = OUTCOME_NEXT;
 	if ((q & IO_REP) && !(model.reg[REG_RCX] & mask))
 		return;
+	if (mode != LONG && !segment_has(s, offset, size, q & IO_IN)) {
+		raise_it(segment == SEG_SS ? VECTOR_SS : VECTOR_GP, 0, 0);
+		return;
+	}
 	if (probe(address, size, q & IO_IN, &gpa) == OVER)
 		return;
 	if (q & IO_IN)
@@ -558,15 +586,16 @@ static bool port(void)
 {
 	static const struct exit exit = {.reason = EXIT_IO};
 	static const uint8_t sizes[] = {0, 1, 3}; /* the processor says no other */
-	unsigned how = (unsigned)next(1), width = how / 64 % 3;
+	unsigned how = (unsigned)next(1), width = how / 64 % 3, segment = (unsigned)next(1) % (SEG_GS + 1);
 
+	if (width == 2 && mode != LONG)
+		width = 1;
 	begin();
 	fake.qualification = (how & 0x38) | sizes[how % 8 % 3];
 	fake.qualification |= (next(1) % 16 + PORT - 4) << 16;
-	fake.insn_info = width << 7;
-	fake.gla = some_address();
+	fake.insn_info = width << 7 | segment << 15;
 	if (fake.qualification & IO_STRING)
-		model_string_io(fake.qualification, fake.gla, 16U << width);
+		model_string_io(fake.qualification, fake.qualification & IO_IN ? SEG_ES : segment, 16U << width);
 	else
 		model_io(fake.qualification);
 	return agrees(exit_io(&vcpu, &exit));
@@ -651,6 +680,10 @@ static void set_state(void)
 		break;
 	default:
 		fake.data[n].base = how & 128 ? next(8) : next(2);
+		if (how & 64) {
+			fake.data[n].access = (uint32_t)next(2) | (next(1) < 16 ? SEG_AR_UNUSABLE : 0);
+			fake.data[n].limit = (uint32_t)next(4);
+		}
 	}
 }
 
@@ -674,6 +707,9 @@ static void power_up(void)
 	put_tables(&memory);
 	model.memory = memory;
 	cr2 = 0;
+	fake.cs.limit = UINT32_MAX;
+	for (unsigned n = 0; n <= SEG_GS; n++)
+		fake.data[n] = (struct segment){.access = 0xC093, .limit = UINT32_MAX};
 	fake.rip = LINEAR;
 	vcpu.virt.reg[REG_RSI] = LINEAR + PAGE_SIZE - 1; /* in two pages */
 	vcpu.virt.reg[REG_RDI] = LINEAR + 3 * PAGE_SIZE - 2;

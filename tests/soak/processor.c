@@ -373,10 +373,6 @@ uint64_t virt_exit_gpa(void)
 {
 	return here()->last.gpa;
 }
-uint64_t virt_exit_gla(void)
-{
-	return here()->last.gpa;
-}
 uint32_t virt_exit_insn_info(void)
 {
 	return 0;

@@ -26,7 +26,7 @@ static struct fake_virt {
 	unsigned pdpte_loads, flushes, renewals;
 	struct cpu_state state; /* last virt_set_state */
 	/* the last exit */
-	uint64_t qualification, gla, gpa;
+	uint64_t qualification, gpa;
 	uint32_t length, insn_info, interrupt_info;
 	/* events of the next entry */
 	unsigned exceptions, interrupts, nmis;
@@ -114,10 +114,6 @@ uint64_t virt_exit_qualification(void)
 uint64_t virt_exit_gpa(void)
 {
 	return fake.gpa;
-}
-uint64_t virt_exit_gla(void)
-{
-	return fake.gla;
 }
 uint32_t virt_exit_insn_info(void)
 {

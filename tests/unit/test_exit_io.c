@@ -3,8 +3,8 @@
  * says, and page faults before the device is asked. Two pages of linear memory are simulated.
  */
 /* SPDX-License-Identifier: MIT */
-/* links: hv/exit/io.c hv/bus.c hv/dev/vlapic.c hv/dev/vlapic_regs.c hv/dev/vlapic_timer.c hv/dev/vlapic_ipi.c */
-/* links: hv/dev/apic_bus.c */
+/* links: hv/exit/io.c hv/decode.c hv/emulate.c hv/bus.c hv/dev/vlapic.c hv/dev/vlapic_regs.c */
+/* links: hv/dev/vlapic_timer.c hv/dev/vlapic_ipi.c hv/dev/apic_bus.c */
 #include "tests/unit/fake_virt.h"
 
 #include "hv/exit/table.h"
@@ -182,16 +182,25 @@ static void nobody_answers_with_ones(void **state)
 
 /* --- INS and OUTS ------------------------------------------------------------------------------------------------- */
 
-static void string(unsigned address_size, uint64_t gla)
+/* The segment's base is such that the registers, which are `offset`, lead there. 32-bit code, but for addresses of 64.
+ */
+static void string(unsigned address_size, uint64_t at, uint64_t offset)
 {
-	fake.insn_info = address_size << 7;
-	fake.gla = gla;
+	bool is_64 = address_size == ADDRESS_64;
+
+	fake.insn_info = address_size << 7 | SEG_FS << 15;
+	fake.efer = is_64 ? EFER_LMA : 0;
+	fake.cs.access = is_64 ? 0xA09B : 0xC09B;
+	for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+		fake.data[i] = (struct segment){.access = 0xC093, .limit = UINT32_MAX};
+	fake.data[SEG_FS].base = is_64 ? at - offset : (uint32_t)(at - offset);
+	fake.data[SEG_ES].base = is_64 ? 0xbad : (uint32_t)(at - offset);
 }
 
 static void outs_one_element_an_exit(void **state)
 {
 	(void)state;
-	string(ADDRESS_64, BASE + 8);
+	string(ADDRESS_64, BASE + 8, 0x8000000000000008);
 	memcpy(memory + 8, "\x01\x02\x03\x04", 4);
 	vcpu.virt.reg[REG_RSI] = 0x8000000000000008;
 	vcpu.virt.reg[REG_RCX] = 2;
@@ -202,6 +211,7 @@ static void outs_one_element_an_exit(void **state)
 	assert_int_equal(vcpu.virt.reg[REG_RCX], 1);
 	assert_next(io(PORT, 2, STRING | REP)); /* the last one steps over the instruction */
 	assert_int_equal(writes, 2);
+	assert_int_equal(written, 0x0403);
 	assert_int_equal(vcpu.virt.reg[REG_RCX], 0);
 	assert_next(io(PORT, 2, STRING | REP)); /* nothing left: no access */
 	assert_int_equal(writes, 2);
@@ -211,17 +221,17 @@ static void outs_one_element_an_exit(void **state)
 static void ins_stores_and_steps(void **state)
 {
 	(void)state;
-	string(ADDRESS_64, BASE + 16);
-	vcpu.virt.reg[REG_RDI] = 0x10;
+	string(ADDRESS_64, BASE + 16, 0);
+	vcpu.virt.reg[REG_RDI] = BASE + 16; /* ES has no base in 64-bit mode */
 	vcpu.virt.reg[REG_RCX] = 7;
 	assert_next(io(PORT, 4, STRING | IN)); /* without REP RCX is not looked at */
 	assert_memory_equal(memory + 15, "\xcc\x21\x43\x65\x87\xcc", 6);
-	assert_int_equal(vcpu.virt.reg[REG_RDI], 0x14);
+	assert_int_equal(vcpu.virt.reg[REG_RDI], BASE + 20);
 	assert_int_equal(vcpu.virt.reg[REG_RSI], 0);
 	assert_int_equal(vcpu.virt.reg[REG_RCX], 7);
 	fake.rflags |= RFLAGS_DF;
 	assert_next(io(PORT, 1, STRING | IN));
-	assert_int_equal(vcpu.virt.reg[REG_RDI], 0x13);
+	assert_int_equal(vcpu.virt.reg[REG_RDI], BASE + 19);
 	assert_int_equal(reads, 2);
 }
 
@@ -230,7 +240,7 @@ static void registers_step_within_the_address_size(void **state)
 	uint64_t *rdi = &vcpu.virt.reg[REG_RDI], *rcx = &vcpu.virt.reg[REG_RCX];
 
 	(void)state;
-	string(ADDRESS_16, BASE);
+	string(ADDRESS_16, BASE, 0xffff);
 	*rdi = 0x123456789abcffff;
 	*rcx = 0x123456789abc0001;
 	assert_next(io(PORT, 1, STRING | IN | REP));
@@ -238,13 +248,14 @@ static void registers_step_within_the_address_size(void **state)
 	assert_int_equal(*rcx, 0x123456789abc0000);
 	assert_next(io(PORT, 1, STRING | IN | REP)); /* CX is 0 */
 	assert_int_equal(reads, 1);
-	string(ADDRESS_32, BASE);
+	string(ADDRESS_32, BASE, 0xffffffff);
 	*rdi = 0x12345678ffffffff;
 	*rcx = 0x1234567800000002;
 	assert_int_equal(io(PORT, 1, STRING | IN | REP), OUTCOME_RETRY);
 	assert_int_equal(*rdi, 0); /* 32-bit results clear the upper half */
 	assert_int_equal(*rcx, 1);
-	string(ADDRESS_64, BASE);
+	string(ADDRESS_64, BASE, 0);
+	*rdi = BASE;
 	*rcx = 0x100000000;
 	assert_int_equal(io(PORT, 1, STRING | IN | REP), OUTCOME_RETRY);
 	assert_int_equal(*rcx, 0xffffffff);
@@ -265,10 +276,65 @@ static void assert_fault(unsigned flags, uint64_t at, uint32_t code)
 	assert_int_equal(memory[PAGE_SIZE - 1], 0xcc);
 }
 
+/* INS into a segment, and OUTS out of it: whether they may. */
+static void assert_allowed(bool ins, bool outs, struct segment s)
+{
+	string(ADDRESS_32, BASE, 0x40);
+	s.base = BASE - 0x40;
+	fake.data[SEG_ES] = fake.data[SEG_FS] = s;
+	for (unsigned in = 0; in < 2; in++) {
+		vcpu.virt.reg[REG_RSI] = vcpu.virt.reg[REG_RDI] = 0x40;
+		reads = writes = 0;
+		if (in ? ins : outs)
+			assert_next(io(PORT, 4, STRING | (in ? IN : 0)));
+		else
+			assert_raised(io(PORT, 4, STRING | (in ? IN : 0)), VECTOR_GP);
+		assert_int_equal(reads + writes, in ? ins : outs);
+	}
+}
+
+/* Outside of 64-bit mode: SDM Vol. 3A Table 3-1, 5.3. */
+static void segments_are_checked(void **state)
+{
+	(void)state;
+	assert_allowed(true, true, (struct segment){.access = 0xC093, .limit = 0x43});
+	assert_allowed(false, false, (struct segment){.access = 0xC093, .limit = 0x42});
+	assert_allowed(false, false, (struct segment){.access = 0xC093 | SEG_AR_UNUSABLE, .limit = 0x43});
+	assert_allowed(false, true, (struct segment){.access = 0xC091, .limit = 0x43});	 /* to be read only */
+	assert_allowed(false, false, (struct segment){.access = 0xC099, .limit = 0x43}); /* code, not to be read */
+	assert_allowed(false, true, (struct segment){.access = 0xC09B, .limit = 0x43});
+	assert_allowed(true, true, (struct segment){.access = 0xC097, .limit = 0x3f}); /* expands down */
+	assert_allowed(false, false, (struct segment){.access = 0xC097, .limit = 0x40});
+	assert_allowed(true, true, (struct segment){.access = 0x0093, .limit = 0xffff});
+	fake.insn_info = ADDRESS_32 << 7 | SEG_SS << 15;
+	fake.data[SEG_SS].limit = 0;
+	assert_raised(io(PORT, 4, STRING), VECTOR_SS);
+	fake.insn_info = ADDRESS_16 << 7 | SEG_FS << 15;
+	fake.data[SEG_FS] = (struct segment){.access = 0x0097, .limit = 0x3f, .base = BASE - 0x40};
+	vcpu.virt.reg[REG_RSI] = 0xfffd; /* 16 bits is where it ends */
+	assert_raised(io(PORT, 4, STRING), VECTOR_GP);
+}
+
+static void segments_mean_nothing_in_64_bit_mode(void **state)
+{
+	(void)state;
+	string(ADDRESS_64, BASE, 0);
+	for (unsigned i = SEG_ES; i <= SEG_GS; i++)
+		fake.data[i] = (struct segment){.access = SEG_AR_UNUSABLE, .base = 0xbad};
+	fake.insn_info = ADDRESS_64 << 7 | SEG_DS << 15;
+	vcpu.virt.reg[REG_RSI] = vcpu.virt.reg[REG_RDI] = BASE + 1;
+	assert_next(io(PORT, 1, STRING));
+	assert_next(io(PORT, 1, STRING | IN));
+	fake.insn_info = ADDRESS_64 << 7 | SEG_GS << 15; /* but for the base of FS and GS */
+	vcpu.virt.reg[REG_RSI] = BASE + 1 - 0xbad;
+	assert_next(io(PORT, 1, STRING));
+	assert_int_equal(reads + writes, 3);
+}
+
 static void faults_come_before_the_device(void **state)
 {
 	(void)state;
-	string(ADDRESS_64, BASE + 4);
+	string(ADDRESS_32, BASE + 4, 0x40);
 	present[0] = false;
 	assert_fault(IN, BASE + 4, 2);
 	assert_fault(0, BASE + 4, 0);
@@ -282,7 +348,7 @@ static void faults_come_before_the_device(void **state)
 static void an_element_across_two_pages(void **state)
 {
 	(void)state;
-	string(ADDRESS_64, BASE + PAGE_SIZE - 1);
+	string(ADDRESS_32, BASE + PAGE_SIZE - 1, 0x40);
 	present[1] = false;
 	assert_fault(IN, BASE + PAGE_SIZE, 2); /* CR2 names the second page */
 	assert_fault(0, BASE + PAGE_SIZE, 0);
@@ -293,7 +359,7 @@ static void an_element_across_two_pages(void **state)
 	assert_next(io(PORT, 4, STRING | IN));
 	assert_memory_equal(memory + PAGE_SIZE - 1, "\x21\x43\x65\x87", 4);
 	assert_int_equal(reads, 1);
-	string(ADDRESS_64, BASE + PAGE_SIZE - 4); /* ends with the page: the next one doesn't matter */
+	string(ADDRESS_32, BASE + PAGE_SIZE - 4, 0x44); /* ends with the page: the next one doesn't matter */
 	present[1] = false;
 	assert_next(io(PORT, 4, STRING | IN));
 	assert_int_equal(reads, 2);
@@ -308,6 +374,8 @@ int main(void)
 	    cmocka_unit_test_setup(outs_one_element_an_exit, setup),
 	    cmocka_unit_test_setup(ins_stores_and_steps, setup),
 	    cmocka_unit_test_setup(registers_step_within_the_address_size, setup),
+	    cmocka_unit_test_setup(segments_are_checked, setup),
+	    cmocka_unit_test_setup(segments_mean_nothing_in_64_bit_mode, setup),
 	    cmocka_unit_test_setup(faults_come_before_the_device, setup),
 	    cmocka_unit_test_setup(an_element_across_two_pages, setup),
 	};

@@ -84,10 +84,6 @@ uint64_t virt_exit_gpa(void)
 {
 	return vmcs_read(VMCS_GUEST_PHYSICAL_ADDRESS);
 }
-uint64_t virt_exit_gla(void)
-{
-	return vmcs_read(VMCS_GUEST_LINEAR_ADDRESS);
-}
 uint32_t virt_exit_insn_info(void)
 {
 	return (uint32_t)vmcs_read(VMCS_EXIT_INSTRUCTION_INFO);
