@@ -1,4 +1,4 @@
-/* Reports; see report.h. */
+/* Reports; see report.h. And vm_kill() (vm.h), which reports before it ends a VM. */
 /* SPDX-License-Identifier: MIT */
 #include "hv/report.h"
 
@@ -146,7 +146,7 @@ static void print_code(struct vcpu *v, const struct cpu_state *s)
 	log_error("vm %s:   code at RIP:%s", v->vm->config->name, size ? text : " can't be read");
 }
 
-void report_crash(struct vcpu *v)
+static void report_crash(struct vcpu *v)
 {
 	struct cpu_state s;
 

@@ -8,7 +8,5 @@
 void report_first_entry(struct vm *vm, uint64_t now);
 /* How it ended, and with log = debug its exits by reason. All its vCPUs have left. */
 void report_end(struct vm *vm);
-/* Registers, exit history and the code at RIP of a vCPU that broke the rules. Owner, vCPU loaded. */
-void report_crash(struct vcpu *v);
 /* TSC at which the core was entered; set once. */
 void report_set_start(uint64_t entry_tsc);

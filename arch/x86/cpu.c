@@ -36,7 +36,7 @@ struct cpu *cpu_at(unsigned index)
 }
 
 /* The full 32-bit ID where leaf 0BH knows it, else the initial 8-bit one. SDM Vol. 3A 9.4.5. */
-uint32_t cpu_read_apic_id(void)
+static uint32_t read_apic_id(void)
 {
 	uint32_t regs[4];
 
@@ -99,7 +99,7 @@ void cpu_init_this(struct cpu *cpu)
 	idt_load();
 	cpu_set_control_registers();
 	cpu_set_pat();
-	cpu->apic_id = cpu_read_apic_id();
+	cpu->apic_id = read_apic_id();
 }
 
 void cpu_init_bsp(void)

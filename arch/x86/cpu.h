@@ -85,4 +85,3 @@ void cpu_set_count(unsigned count);
 void cpu_set_at(unsigned index, struct cpu *cpu);
 /* Control registers, PAT, descriptor tables of the CPU that runs this; `cpu` has its stacks in tss.ist. */
 void cpu_init_this(struct cpu *cpu);
-uint32_t cpu_read_apic_id(void);

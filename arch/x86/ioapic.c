@@ -65,8 +65,11 @@ static bool ioapic_add(uint64_t hpa, uint32_t gsi_base)
 	return true;
 }
 
-/* ICW1 to ICW4 (8259A data sheet), then all lines masked. Port 0x80 gives an old chip time between writes. */
-void pic_mask_all(void)
+/*
+ * Both 8259s: ICW1 to ICW4 (data sheet), which moves their vectors away from the exceptions', then all lines masked.
+ * Port 0x80 gives an old chip time between writes.
+ */
+static void pic_mask_all(void)
 {
 	static const uint8_t init[][2] = {{0x11, 0x11}, {VECTOR_LEGACY, VECTOR_LEGACY + 8}, {1 << 2, 2}, {1, 1}};
 

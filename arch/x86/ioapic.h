@@ -12,6 +12,3 @@ int ioapic_init(void) MUST_CHECK;
 
 /* Leads ISA interrupt `irq` (0 to 15) to `vector` on the CPU `apic_id` (below 256). -E_NOENT: no such pin. */
 int ioapic_route_isa(unsigned irq, uint8_t vector, uint32_t apic_id) MUST_CHECK;
-
-/* Masks every line of both 8259s and moves their vectors away from the exceptions'. */
-void pic_mask_all(void);

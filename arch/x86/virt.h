@@ -157,6 +157,7 @@ enum exit_reason {
 	EXIT_RDRAND = 57,
 	EXIT_INVPCID = 58,
 	EXIT_VMFUNC = 59,
+	EXIT_ENCLS = 60,
 	EXIT_RDSEED = 61,
 	EXIT_XSAVES = 63,
 	EXIT_XRSTORS = 64,
@@ -245,7 +246,6 @@ void virt_set_bound(uint64_t ticks); /* features.preemption_timer */
 uint32_t virt_exit_number(void); /* the basic exit reason, also where it is EXIT_UNKNOWN */
 uint64_t virt_exit_qualification(void);
 uint64_t virt_exit_gpa(void);
-uint64_t virt_exit_gla(void);
 uint32_t virt_exit_insn_info(void);
 uint32_t virt_exit_interrupt_info(void); /* exceptions: vector, type, error code valid */
 
@@ -274,7 +274,6 @@ uint64_t virt_cr4(void);
 uint64_t virt_efer(void);
 /* The caller has checked the value against the SDM's rules; these keep EFER.LMA and the entry controls in step. */
 void virt_set_cr0(struct virt_vcpu *v, uint64_t cr0);
-void virt_set_cr3(uint64_t cr3);
 void virt_set_cr4(struct virt_vcpu *v, uint64_t cr4);
 void virt_set_efer(struct virt_vcpu *v, uint64_t efer);
 void virt_set_pdptes(const uint64_t pdpte[4]);
@@ -292,9 +291,9 @@ static inline bool virt_is_64_bit(void)
 unsigned virt_cpl(void);
 /* These two once before the first entry, and whenever they change. The guest's TSC is the processor's plus `offset`. */
 void virt_set_tsc_offset(struct virt_vcpu *v, uint64_t offset);
+void virt_set_msr_bitmap(hpa_t bitmap); /* 4 KiB: which MSRs exit; SDM Vol. 3C 25.6.9 */
 /* The caller has checked the value against features.spec_ctrl. v->spec_ctrl is what the guest reads. */
 void virt_set_spec_ctrl(struct virt_vcpu *v, uint64_t value);
-void virt_set_msr_bitmap(hpa_t bitmap); /* 4 KiB: which MSRs exit; SDM Vol. 3C 25.6.9 */
 /* Whole states, for start-up and reports.  */
 void virt_set_state(struct virt_vcpu *v, const struct cpu_state *state);
 void virt_get_state(struct virt_vcpu *v, struct cpu_state *state);

@@ -15,9 +15,10 @@
 #include <stdatomic.h>
 
 #include "hv/dev/apic_bus.h"
+#include "hv/pc_map.h"
 #include "hv/timer.h"
 
-#define VLAPIC_DEFAULT_BASE 0xfee00000ULL
+#define VLAPIC_DEFAULT_BASE ((uint64_t)PC_LAPIC_ADDRESS)
 #define VLAPIC_BASE_BSP	    BIT(8)
 #define VLAPIC_BASE_X2APIC  BIT(10)
 #define VLAPIC_BASE_ENABLE  BIT(11)

@@ -7,6 +7,10 @@
 #include "hv/trace.h"
 #include "hv/vm.h"
 
+_Static_assert(SCHED_WEIGHT_MIN == CONFIG_WEIGHT_MIN && SCHED_WEIGHT_MAX == CONFIG_WEIGHT_MAX &&
+		   SCHED_WEIGHT_DEFAULT == CONFIG_WEIGHT_DEFAULT,
+	       "one range: policies know nothing of files");
+
 static struct sched sched;
 
 const struct sched_ops *sched_policy(void)

@@ -23,8 +23,8 @@
 #define KEY_CTRL_C 0x03
 
 static const struct shell_command *const tables[] = {
-    shell_vm_commands,	 shell_show_commands,	shell_top_commands,   shell_trace_commands, shell_net_commands,
-    shell_host_commands, shell_memory_commands, shell_crash_commands, shell_signal_commands};
+    shell_vm_commands,	 shell_show_commands,	 shell_top_commands,   shell_trace_commands, shell_net_commands,
+    shell_host_commands, shell_balloon_commands, shell_crash_commands, shell_signal_commands};
 
 static struct line line;
 static bool line_ready; /* line_init() was called */

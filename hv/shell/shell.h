@@ -34,7 +34,7 @@ struct shell_command {
 
 /* The tables, one for each file of commands; the last row has no name. */
 extern const struct shell_command shell_vm_commands[], shell_show_commands[], shell_top_commands[],
-    shell_trace_commands[], shell_net_commands[], shell_host_commands[], shell_memory_commands[],
+    shell_trace_commands[], shell_net_commands[], shell_host_commands[], shell_balloon_commands[],
     shell_crash_commands[], shell_signal_commands[];
 
 /* Calls `f` for every command. */

@@ -5,10 +5,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/vmx/doctor_exam.h"
 
-#define HIGH_32		      (~0ULL << 32)
-#define RFLAGS_RESERVED	      (~0x3FFFFFULL | BIT(15) | BIT(5) | BIT(3))
-#define DEBUGCTL_BTF	      BIT(1)
-#define BLOCKS_BY_INSTRUCTION (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)
+#define HIGH_32		(~0ULL << 32)
+#define RFLAGS_RESERVED (~0x3FFFFFULL | BIT(15) | BIT(5) | BIT(3))
+#define DEBUGCTL_BTF	BIT(1)
 
 static uint64_t interruptibility(const struct exam *e)
 {
@@ -104,7 +103,7 @@ static void check_activity_hlt(struct exam *e)
 
 static void check_activity_blocking(struct exam *e)
 {
-	if (activity(e) != ACTIVITY_ACTIVE && (interruptibility(e) & BLOCKS_BY_INSTRUCTION))
+	if (activity(e) != ACTIVITY_ACTIVE && (interruptibility(e) & INTERRUPTIBILITY_SHADOW))
 		exam_fault_with(e, VMCS_GUEST_ACTIVITY, 0, VMCS_GUEST_INTERRUPTIBILITY);
 }
 
@@ -149,8 +148,8 @@ static void check_block_reserved(struct exam *e)
 
 static void check_block_both(struct exam *e)
 {
-	if ((interruptibility(e) & BLOCKS_BY_INSTRUCTION) == BLOCKS_BY_INSTRUCTION)
-		exam_fault(e, VMCS_GUEST_INTERRUPTIBILITY, BLOCKS_BY_INSTRUCTION);
+	if ((interruptibility(e) & INTERRUPTIBILITY_SHADOW) == INTERRUPTIBILITY_SHADOW)
+		exam_fault(e, VMCS_GUEST_INTERRUPTIBILITY, INTERRUPTIBILITY_SHADOW);
 }
 
 static void check_block_sti_if(struct exam *e)
@@ -167,7 +166,7 @@ static void block_unless_injecting(struct exam *e, uint32_t type, uint32_t block
 
 static void check_block_interrupt(struct exam *e)
 {
-	block_unless_injecting(e, INTR_INFO_EXT_INT, BLOCKS_BY_INSTRUCTION);
+	block_unless_injecting(e, INTR_INFO_EXT_INT, INTERRUPTIBILITY_SHADOW);
 }
 
 /* Some processors demand that STI does not block an NMI either; the SDM leaves it open, so it is not a rule here. */
@@ -215,7 +214,7 @@ static void check_debug_reserved(struct exam *e)
 /* The two rules on BS hold while something keeps the trap of the last instruction waiting. */
 static bool trap_waits(const struct exam *e)
 {
-	return (interruptibility(e) & BLOCKS_BY_INSTRUCTION) || activity(e) == ACTIVITY_HLT;
+	return (interruptibility(e) & INTERRUPTIBILITY_SHADOW) || activity(e) == ACTIVITY_HLT;
 }
 
 /* TF steps instructions, unless BTF makes it step branches. */

@@ -25,7 +25,6 @@ void virt_set_rflags(uint64_t rflags)
 	vmcs_write(VMCS_GUEST_RFLAGS, rflags);
 }
 
-#define SHADOW	   (INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS)
 #define RARE_FLAGS (RFLAGS_RF | RFLAGS_TF)
 
 /* Outside 64-bit mode EIP wraps at 4 GiB; only an address that crossed bit 32 needs the look at CS. */
@@ -49,8 +48,8 @@ static void finish_flags(uint64_t rflags)
 static NOINLINE void step_over(uint64_t rip, uint64_t length, uint64_t state)
 {
 	vmcs_write(VMCS_GUEST_RIP, wrap_rip(rip, rip + length));
-	if (state & SHADOW)
-		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, state & ~SHADOW);
+	if (state & INTERRUPTIBILITY_SHADOW)
+		vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, state & ~(uint64_t)INTERRUPTIBILITY_SHADOW);
 }
 
 static NOINLINE void advance_with_care(uint64_t rip, uint64_t length, uint64_t state, uint64_t rflags)
@@ -68,7 +67,7 @@ static inline void advance(uint64_t length)
 	uint64_t rflags = vmcs_read(VMCS_GUEST_RFLAGS), rip = vmcs_read(VMCS_GUEST_RIP);
 	uint64_t state = vmcs_read(VMCS_GUEST_INTERRUPTIBILITY), next = rip + length;
 
-	if ((rflags & RARE_FLAGS) || (state & SHADOW) || (uint32_t)next < (uint32_t)length)
+	if ((rflags & RARE_FLAGS) || (state & INTERRUPTIBILITY_SHADOW) || (uint32_t)next < (uint32_t)length)
 		advance_with_care(rip, length, state, rflags);
 	else
 		vmcs_write(VMCS_GUEST_RIP, next);
@@ -167,11 +166,6 @@ void virt_set_cr0(struct virt_vcpu *v, uint64_t cr0)
 	vmcs_write(VMCS_CR0_READ_SHADOW, cr0);
 }
 
-void virt_set_cr3(uint64_t cr3)
-{
-	vmcs_write(VMCS_GUEST_CR3, cr3);
-}
-
 /* MCE is the machine's: with the guest's own 0 in it a machine check would shut the processor down (SDM Vol.
  * 3B 16.10.4). */
 void virt_set_cr4(struct virt_vcpu *v, uint64_t cr4)
@@ -240,9 +234,8 @@ unsigned virt_cpl(void)
 /* SDM Vol. 3C 27.3.1.5, pending debug exceptions. */
 void virt_note_single_step(void)
 {
-	const uint64_t shadow = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
-
-	if ((vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & shadow) && (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
+	if ((vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_SHADOW) &&
+	    (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_TF))
 		vmcs_write(VMCS_GUEST_PENDING_DEBUG, vmcs_read(VMCS_GUEST_PENDING_DEBUG) | PENDING_DEBUG_BS);
 }
 
@@ -319,7 +312,7 @@ void virt_set_state(struct virt_vcpu *v, const struct cpu_state *s)
 	virt_set_rflags(s->rflags);
 	vmcs_write(VMCS_GUEST_EFER, s->efer);
 	virt_set_cr4(v, s->cr4);
-	virt_set_cr3(s->cr3);
+	vmcs_write(VMCS_GUEST_CR3, s->cr3);
 	virt_set_cr0(v, s->cr0);
 	reset_other_state();
 	reset_live_state();

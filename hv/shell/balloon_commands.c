@@ -91,7 +91,7 @@ static void run_balloons(struct shell_call *call)
 	shell_start_job(call, print_balloons);
 }
 
-const struct shell_command shell_memory_commands[] = {
+const struct shell_command shell_balloon_commands[] = {
     {"setmem", "VM SIZE", "what the VM shall keep of its memory; its balloon takes the rest, or gives it back", 2, 2,
      SHELL_WORDS_VM, run_setmem},
     {"balloons", "", "the VMs' balloons: what they shall keep, what is away, how the guests are off", 0, 0,
