@@ -61,6 +61,7 @@ static const struct row table[EXIT_REASONS] = {
     [EXIT_RDRAND] = {"RDRAND", NULL},
     [EXIT_INVPCID] = {"INVPCID", NULL},
     [EXIT_VMFUNC] = {"VMFUNC", exit_hidden},
+    [EXIT_ENCLS] = {"ENCLS", exit_hidden},
     [EXIT_RDSEED] = {"RDSEED", NULL},
     [EXIT_XSAVES] = {"XSAVES", NULL},
     [EXIT_XRSTORS] = {"XRSTORS", NULL},

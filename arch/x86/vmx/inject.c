@@ -92,17 +92,14 @@ void virt_inject_nmi(struct virt_vcpu *v)
 
 bool virt_can_take_interrupt(void)
 {
-	const uint64_t shadow = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS;
-
-	return (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) && !(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & shadow);
+	return (vmcs_read(VMCS_GUEST_RFLAGS) & RFLAGS_IF) &&
+	       !(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_SHADOW);
 }
 
 /* Whether STI blocks an NMI is up to the processor (SDM Vol. 3C 27.3.1.5); waiting one instruction suits them all. */
 bool virt_can_take_nmi(void)
 {
-	const uint64_t blocked = INTERRUPTIBILITY_STI | INTERRUPTIBILITY_MOV_SS | INTERRUPTIBILITY_NMI;
-
-	return !(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & blocked);
+	return !(vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & (INTERRUPTIBILITY_SHADOW | INTERRUPTIBILITY_NMI));
 }
 
 void virt_block_nmi(void)
@@ -110,10 +107,18 @@ void virt_block_nmi(void)
 	vmcs_write(VMCS_GUEST_INTERRUPTIBILITY, vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) | INTERRUPTIBILITY_NMI);
 }
 
+/*
+ * In the shadow of STI the window for NMIs may be open (SDM Vol. 3C 26.2), where none may be injected: a vCPU would
+ * exit for ever. The one for interrupts opens behind the shadow, since IF is set in it. Bochs keeps both closed.
+ */
 void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 {
 	uint32_t value = v->cpu_ctl & ~(uint32_t)(CPU_INTERRUPT_WINDOW | CPU_NMI_WINDOW);
 
+	if (nmi && vmcs_read(VMCS_GUEST_INTERRUPTIBILITY) & INTERRUPTIBILITY_STI) {
+		interrupt = true;
+		nmi = false;
+	}
 	value |= (interrupt ? CPU_INTERRUPT_WINDOW : 0) | (nmi ? CPU_NMI_WINDOW : 0);
 	if (value == v->cpu_ctl)
 		return;

@@ -86,6 +86,8 @@ static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
 		vmcs_write(VMCS_PLE_GAP, PAUSE_GAP);
 		vmcs_write(VMCS_PLE_WINDOW, PAUSE_WINDOW);
 	}
+	if (v->cpu2_ctl & CPU2_ENCLS)
+		vmcs_write(VMCS_ENCLS_EXITING_BITMAP, ~0ULL);
 	if (vmx.features.vpid)
 		vmcs_write(VMCS_VPID, s->vpid);
 	if (vmx.features.preemption_timer)
