@@ -7,7 +7,7 @@ DEFAULT REL
 
 global rdmsr_safe, wrmsr_safe, xsetbv_safe, read_safe
 
-E_FAULT equ 7                   ; hv/lib/types.h; trap.c asserts that it is
+%include "asm_offsets.inc"
 
 section .text
 
@@ -53,7 +53,7 @@ read_safe:
 	ret
 
 faulted:
-	mov eax, -E_FAULT
+	mov eax, FAULTED
 	ret
 
 section .extable progbits alloc noexec nowrite align=8

@@ -13,8 +13,10 @@ global cpu_wait_for_interrupt
 
 section .text
 
-; #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP, and 29, 30 of other vendors push an error code; all else gets a zero.
-%define HAS_ERROR(v) ((0x60227d00 >> (v)) & 1)
+%include "asm_offsets.inc"
+
+; An exception without an error code gets a zero.
+%define HAS_ERROR(v) ((PUSHES_ERROR >> (v)) & 1)
 
 %assign v 0
 %rep 256

@@ -10,8 +10,7 @@ extern canary_init
 extern hv_main
 global core_entry, boot_stacks, boot_stack_top, boot_ist_stacks, boot_stacks_end
 
-BOOT_STACK_SIZE equ 16384 ; CPU_STACK_PAGES * 4096
-IST_STACK_SIZE equ 4096   ; CPU_IST_STACK_SIZE
+%include "asm_offsets.inc"
 
 section .text.entry progbits alloc exec nowrite align=16
 core_entry:

@@ -27,9 +27,6 @@ struct gate {
 };
 #define GATE_INTERRUPT 0x8e /* present, DPL 0, clears IF */
 
-/* Vectors below 32 that push an error code, as isr.asm has them: SDM Vol. 3A Table 6-1, and 29, 30 of other vendors. */
-#define HAS_ERROR 0x60227d00u
-
 struct guarded {
 	uint64_t fault, resume;
 };
@@ -42,8 +39,6 @@ struct handler {
 extern const uint64_t isr_entry_points[256];
 extern const struct guarded __extable_start[], __extable_end[]; /* linker.ld */
 bool trap_handle(struct trap_frame *frame, const struct trap_shadow *shadow);
-
-_Static_assert(E_FAULT == 7, "guarded.asm returns it");
 
 #define CP_NEAR_RETURN 1 /* error code of #CP: SDM Vol. 3A 6.15 */
 
@@ -271,7 +266,7 @@ void irq_handle(unsigned vector)
 /* The local APIC takes vectors from 16 on (SDM Vol. 3A 11.5.2). The stubs of some of those expect an error code. */
 static bool is_interrupt(uint64_t vector)
 {
-	return vector >= 16 && vector < 32 && !(HAS_ERROR >> vector & 1) && lapic_in_service((unsigned)vector);
+	return vector >= 16 && vector < 32 && !(TRAP_PUSHES_ERROR >> vector & 1) && lapic_in_service((unsigned)vector);
 }
 
 /*

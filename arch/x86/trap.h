@@ -18,7 +18,12 @@
 #define VECTOR_KICK	0xe1 /* wakes a CPU */
 #define VECTOR_SPURIOUS 0xff
 
-/* What the stubs of isr.asm leave on the stack; the last seven are the processor's. */
+/* Vectors below 32 that push an error code: #DF, #TS, #NP, #SS, #GP, #PF, #AC, #CP (SDM Vol. 3A Table 6-1), and 29, 30
+ * of other vendors. */
+#define TRAP_PUSHES_ERROR 0x60227d00u
+
+/* What the stubs of isr.asm leave on the stack. RIP to SS are the processor's, and the error code where it pushes one.
+ */
 struct trap_frame {
 	uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
 	uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;

@@ -6,6 +6,7 @@
 #include "arch/x86/gdt.h"
 #include "arch/x86/msr.h"
 #include "arch/x86/shadow.h"
+#include "arch/x86/trap.h"
 #include "arch/x86/virt.h"
 #include "arch/x86/vmx/vmx.h"
 
@@ -29,4 +30,8 @@ void asm_offsets(void)
 	NUMBER(VMCS_NR_HOST_RSP, VMCS_NR_HOST_RSP);
 	NUMBER(VMCS_NR_HOST_SSP, VMCS_NR_HOST_SSP);
 	NUMBER(VMCS_NR_HOST_SSP_TABLE, VMCS_NR_HOST_SSP_TABLE);
+	NUMBER(BOOT_STACK_SIZE, CPU_STACK_PAGES * PAGE_SIZE);
+	NUMBER(IST_STACK_SIZE, CPU_IST_STACK_SIZE);
+	NUMBER(PUSHES_ERROR, TRAP_PUSHES_ERROR);
+	NUMBER(FAULTED, -E_FAULT);
 }
