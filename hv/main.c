@@ -392,6 +392,7 @@ void hv_main(hpa_t info_hpa)
 	pcpu_init(cpu_count());
 	stray_init();
 	sched_init(schedulers[config.hv.scheduler], cpu_count(), clock_hz() / 1000);
+	run_init();
 	console_init(&shell_console, config.hv.background);
 	vms_init(info, guests);
 	define_vms();

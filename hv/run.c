@@ -1,4 +1,8 @@
-/* The run loop; see run.h. */
+/*
+ * The run loop; see run.h. A CPU that is about to enter a guest says so first (`away`) and looks then whether it is
+ * asked for anything (`attention`, its vCPU's requests); who asks says what first and looks then whether the CPU is
+ * away, and kicks it if so. One of the two sees the other's.
+ */
 /* SPDX-License-Identifier: MIT */
 #include "hv/run.h"
 
@@ -28,15 +32,22 @@ static void arm(struct pcpu *p, uint64_t deadline)
 	lapic_timer_set(deadline);
 }
 
-static uint64_t longest_turn;  /* in ticks */
-static uint64_t least_turn;    /* in ticks */
-static uint64_t ring_patience; /* in ticks */
+static RO_AFTER_INIT uint64_t longest_turn, least_turn, ring_patience; /* ticks */
+
+void run_init(void)
+{
+	bool owns_cpu = sched_policy() == &policy_dedicated; /* a vCPU does */
+
+	ring_patience = clock_from_ns(RING_PATIENCE_NS);
+	longest_turn = owns_cpu ? VIRT_LONGEST_BOUND : clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
+	least_turn = owns_cpu ? 0 : clock_from_ns(SCHED_LEAST_US * 1000);
+}
 
 /*
- * Makes sure that the coming entry ends by the earliest timer's deadline and by `until`, that is the end of the longest
- * turn: a kick that were lost would leave a CPU to a guest for ever, and Bochs, when it enters a guest with IF 0, keeps
- * all interrupts back until that sets IF: hence they are let in whenever an entry's bound has passed. With a preemption
- * timer that is one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of both has passed.
+ * Ends the coming entry by the earliest timer's deadline, and by `until`, the end of the longest turn: a kick that were
+ * lost would leave the CPU to its guest for ever, and Bochs, when it enters a guest with IF 0, keeps all interrupts
+ * back until that sets IF (hence they are let in whenever an entry's bound has passed). With a preemption timer this is
+ * one VMWRITE; without, the local APIC's timer ends it by an interrupt. False: one of both has passed already.
  */
 static inline bool bound_entry(struct pcpu *p, uint64_t now, uint64_t until)
 {
@@ -149,25 +160,25 @@ static NOINLINE void entry_refused(struct vcpu *v)
 	vm_kill(v, "the processor refused to enter the guest");
 }
 
-/* HLT: over it, and it is looked once whether there is something to wake up for. */
-static bool block(struct vcpu *v)
+/* HLT: over it; vcpu_prepare() looks once whether there is something to wake up for, and has it leave the CPU if not.
+ */
+static void halt(struct vcpu *v)
 {
 	virt_advance();
 	v->halted = true;
 	vcpu_look_again(v);
-	return true;
 }
 
 /* What an exit leads to; false: the vCPU leaves the CPU. */
 static inline bool follow(struct vcpu *v, enum outcome outcome)
 {
-	if (outcome == OUTCOME_NEXT) { /* first: it is the commonest */
+	if (outcome == OUTCOME_NEXT) { /* the most frequent, so it is asked first */
 		virt_advance();
 		return true;
 	}
 	if (outcome == OUTCOME_BLOCK)
-		return block(v);
-	return outcome == OUTCOME_RETRY;
+		halt(v);
+	return outcome != OUTCOME_KILL;
 }
 
 enum rung {
@@ -356,13 +367,6 @@ _Noreturn void run_loop(void)
 	uint64_t now = clock_now();
 
 	p->started = now;
-	ring_patience = clock_from_ns(RING_PATIENCE_NS);
-	longest_turn = clock_from_ns(SCHED_LONGEST_MS * 1000000ULL);
-	least_turn = clock_from_ns(SCHED_LEAST_US * 1000);
-	if (sched_policy() == &policy_dedicated) { /* a vCPU owns its CPU */
-		longest_turn = VIRT_LONGEST_BOUND;
-		least_turn = 0;
-	}
 	window_close_others(); /* of the loaders that ran before */
 	for (;;) {
 		struct vcpu *v;

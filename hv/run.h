@@ -5,4 +5,6 @@
 /* SPDX-License-Identifier: MIT */
 #pragma once
 
+/* What depends on the clock and the scheduler's policy, which are known. Boot CPU, before any CPU enters the loop. */
+void run_init(void);
 _Noreturn void run_loop(void);

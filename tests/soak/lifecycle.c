@@ -18,6 +18,7 @@
 #include "hv/log.h"
 #include "hv/pcpu.h"
 #include "hv/phys.h"
+#include "hv/run.h"
 #include "hv/sched/sched.h"
 #include "hv/trace.h"
 #include "hv/vm_balloon.h"
@@ -751,6 +752,7 @@ static void prepare(uint64_t seed)
 	msr_init();
 	pcpu_init(cpus);
 	sched_init(policy[which], cpus, SIM_MS);
+	run_init();
 	console_init(&shell, true);
 	vms_init(&soak.info, true);
 	if (sim_chance(200) && trace_start())

@@ -297,6 +297,7 @@ static int setup(void **state)
 	away_in_callback = timer_at_load = false;
 	become(&cpus[0]);
 	pcpu_init(ARRAY_SIZE(cpus));
+	run_init();
 	timer_init(&timer, &pcpu_at(0)->timers, NULL, on_fire);
 	return 0;
 }
