@@ -12,6 +12,7 @@
 #include "arch/x86/paging.h"
 #include "drivers/wallclock.h"
 #include "hv/clock.h"
+#include "hv/exit/msr.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -309,10 +310,7 @@ static void reset_vcpu(struct vcpu *v, const struct cpu_state *state)
 	v->tsc_adjust = 0;
 	v->timer_direct = false;
 	v->first_entry = 0;
-	v->misc_enable = BIT(0) | BIT(11) | BIT(12); /* fast strings; no branch trace, no PEBS */
-	v->mtrr_def_type = BIT(11) | BIT(10) | 6;
-	memset(v->mtrr_fixed, 6, sizeof(v->mtrr_fixed));
-	memset(v->mtrr_var, 0, sizeof(v->mtrr_var));
+	msr_reset(v);
 	atomic_store(&v->requests, 0);
 	vcpu_apic_changed(v);
 	if (v->index == 0 && v->vm->config->break_entry &&

@@ -118,6 +118,15 @@ static uint64_t read_microcode(struct vcpu *v, uint32_t msr)
 	return rdmsr_safe(msr, &value) ? 0 : value;
 }
 
+/* IA32_MISC_ENABLE (SDM Vol. 4 Table 2-2) */
+#define MISC_FAST_STRINGS BIT(0)
+#define MISC_NO_BTS	  BIT(11) /* branch trace storage is not available, nor is */
+#define MISC_NO_PEBS	  BIT(12) /* processor event based sampling */
+#define MISC_MONITOR	  BIT(18)
+#define MISC_LIMIT_CPUID  BIT(22)
+#define MISC_XD_DISABLE	  BIT(34)
+#define MISC_FIXED	  (MISC_NO_BTS | MISC_NO_PEBS)
+
 static uint64_t read_misc_enable(struct vcpu *v, uint32_t msr)
 {
 	(void)msr;
@@ -128,21 +137,25 @@ static uint64_t read_misc_enable(struct vcpu *v, uint32_t msr)
 static int write_misc_enable(struct vcpu *v, uint32_t msr, uint64_t value)
 {
 	(void)msr;
-	if (value & (BIT(18) | BIT(22) | BIT(34)))
+	if (value & (MISC_MONITOR | MISC_LIMIT_CPUID | MISC_XD_DISABLE))
 		return -E_INVAL;
-	v->misc_enable = (value & BIT(0)) | BIT(11) | BIT(12);
+	v->misc_enable = (value & MISC_FAST_STRINGS) | MISC_FIXED;
 	return 0;
 }
 
 /*
- * MTRRs are kept, not obeyed: the guest's memory types come from the machine's MTRRs through the EPT and from the
- * guest's own PAT, since no device behind them is real. Values are checked as the processor checks them (12.11).
+ * MTRRs are kept, not obeyed: the guest's memory has the type that the machine's give it (arch/x86/vmx/ept.c), since no
+ * device behind it is real. Values are checked as the processor checks them (12.11).
  */
+#define MTRR_FIXED_ENABLE BIT(10) /* IA32_MTRR_DEF_TYPE, 12.11.2.1 */
+#define MTRR_ENABLE	  BIT(11)
+#define MTRR_WB		  6
+
 static uint64_t read_mtrr_cap(struct vcpu *v, uint32_t msr)
 {
 	(void)v;
 	(void)msr;
-	return MTRR_VARIABLE | BIT(8) | BIT(10); /* fixed ranges, write-combining */
+	return MTRR_VARIABLE | BIT(8) | BIT(10); /* IA32_MTRRCAP: fixed ranges, write-combining */
 }
 
 static bool is_memory_type(uint64_t type)
@@ -443,6 +456,15 @@ static void init_speculation(uint8_t *plain)
 		row_of[MSR_ARCH_CAPABILITIES] = ROW_ABSENT + 1;
 	if (f->speculation & CPUID_FEATURE_MASK(CPUID_L1D_FLUSH))
 		pass(plain, MSR_FLUSH_CMD, PASS_WRITE);
+}
+
+/* As firmware leaves them. */
+void msr_reset(struct vcpu *v)
+{
+	v->misc_enable = MISC_FAST_STRINGS | MISC_FIXED;
+	v->mtrr_def_type = MTRR_ENABLE | MTRR_FIXED_ENABLE | MTRR_WB;
+	memset(v->mtrr_fixed, MTRR_WB, sizeof(v->mtrr_fixed));
+	memset(v->mtrr_var, 0, sizeof(v->mtrr_var));
 }
 
 void msr_init(void)

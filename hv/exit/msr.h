@@ -7,8 +7,12 @@
 
 #include "hv/lib/types.h"
 
+struct vcpu;
+
 /* Makes the four bitmaps (4 KiB each, shared by all VMs). Once, after virt_probe. */
 void msr_init(void);
+/* A vCPU's own, at RESET: memory is write-back. The loaded vCPU's or one that is not running. */
+void msr_reset(struct vcpu *v);
 /*
  * The bitmap for a vCPU whose x2APIC MSRs the processor virtualises or not, and which sets the processor's own timer or
  * not (hv/guest_timer.h).

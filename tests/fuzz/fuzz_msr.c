@@ -771,11 +771,14 @@ static void power_up(void)
 	build_cpuid();
 	vlapic_init(&vcpu.lapic, &vm.apic_bus, vcpu.index, lapic_page, &timers);
 	vlapic_set_apicv(&vcpu.lapic, how & 32);
-	vcpu.misc_enable = BIT(0) | BIT(11) | BIT(12);
+	msr_reset(&vcpu);
 	live_xcr0 = 1;
 	memset(&model, 0, sizeof(model));
 	model.base = VLAPIC_DEFAULT_BASE | VLAPIC_BASE_ENABLE | (vcpu.index ? 0 : VLAPIC_BASE_BSP);
-	model.misc = vcpu.misc_enable;
+	model.misc = 0x1801;
+	for (uint32_t msr = 0x200; msr < 0x300; msr++)
+		if (mtrr_number(msr) < MTRRS)
+			model.mtrr[mtrr_number(msr)] = msr == 0x2FF ? 0xC06 : msr >= 0x250 ? 0x0606060606060606 : 0;
 	fake.efer &= shows_nx() ? ~0ULL : ~EFER_NXE;
 	model.efer = fake.efer;
 	if (how & 32 || processor & 1)
