@@ -1,7 +1,7 @@
 /*
  * vireo.conf's keys: types, ranges, defaults (of `disk` and `net`: hv/config_disk.c, config_net.c). Called once by
- * hv/main.c with what boot/ini.c cut into settings. One table of keys for each kind of section; a key is one setter.
- * Owns nothing: strings stay in the loader's text, files in boot_info. Pure.
+ * hv/main.c with what boot/ini.c cut into settings. One table of keys for each kind of section; a key is a switch or
+ * has a setter. Owns nothing: strings stay in the loader's text, files in boot_info. Pure.
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/config.h"
@@ -13,14 +13,20 @@
 #include "hv/load/load.h"
 
 _Static_assert(CONFIG_MAX_MODULES == LOAD_MAX_MODULES, "loaders take all modules that can be configured");
+_Static_assert(CONFIG_MAX_VCPUS == 32 && CONFIG_MAX_HVC == 2 && CONFIG_CAP_MAX == 6400 && CONFIG_WEIGHT_MIN == 1 &&
+		   CONFIG_WEIGHT_MAX == 10000 && CONFIG_MEMORY_MAX == 512 * GIB,
+	       "what complaints say is expected");
 
 #define VMCS_FIELD_MAX 0xffff /* encodings have 15 bits, and one that is reserved (SDM Vol. 3C 25.11.2) */
 
 struct key {
 	const char *name;
+	/* NULL: on or off, the bool at `flag` in the section's struct. */
 	int (*set)(const struct config_line *l, struct hv_config *hv, struct vm_config *vm);
+	size_t flag;
 	bool repeats;
 };
+#define SWITCH(type, member) .flag = offsetof(struct type, member)
 
 /* What is known about each VM's section while its lines come in. */
 struct section {
@@ -63,31 +69,6 @@ static int set_switch(const struct config_line *l, bool *out)
 }
 
 /* --- [hypervisor] ------------------------------------------------------------------------------------------------ */
-
-static int set_apicv(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)vm;
-	return set_switch(l, &hv->apicv);
-}
-
-static int set_vpid(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)vm;
-	return set_switch(l, &hv->vpid);
-}
-
-static int set_preemption_timer(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)vm;
-	return set_switch(l, &hv->preemption_timer);
-}
-
-/* The loader has acted on it: boot/aslr.c. */
-static int set_aslr(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)vm;
-	return set_switch(l, &hv->aslr);
-}
 
 static int set_log(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
@@ -135,12 +116,6 @@ static int set_scheduler(const struct config_line *l, struct hv_config *hv, stru
 		return config_bad_value(l, "share, rr or dedicated");
 	hv->scheduler = (enum sched_choice)i;
 	return 0;
-}
-
-static int set_smt(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)vm;
-	return set_switch(l, &hv->mitigations.smt);
 }
 
 static bool is_word(const char *s, size_t n, const char *word)
@@ -194,16 +169,16 @@ static int set_mitigations(const struct config_line *l, struct hv_config *hv, st
 }
 
 static const struct key hv_keys[] = {
-    {"apicv", set_apicv, false},
-    {"vpid", set_vpid, false},
-    {"preemption_timer", set_preemption_timer, false},
-    {"aslr", set_aslr, false},
-    {"log", set_log, false},
-    {"serial", set_serial, false},
-    {"background", set_background, false},
-    {"scheduler", set_scheduler, false},
-    {"mitigations", set_mitigations, false},
-    {"smt", set_smt, false},
+    {"apicv", SWITCH(hv_config, apicv)},
+    {"vpid", SWITCH(hv_config, vpid)},
+    {"preemption_timer", SWITCH(hv_config, preemption_timer)},
+    {"aslr", SWITCH(hv_config, aslr)},
+    {"log", .set = set_log},
+    {"serial", .set = set_serial},
+    {"background", .set = set_background},
+    {"scheduler", .set = set_scheduler},
+    {"mitigations", .set = set_mitigations},
+    {"smt", SWITCH(hv_config, mitigations.smt)},
 };
 
 /* --- [vm NAME] --------------------------------------------------------------------------------------------------- */
@@ -337,18 +312,6 @@ static int set_break(const struct config_line *l, struct hv_config *hv, struct v
 	return 0;
 }
 
-static int set_autostart(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)hv;
-	return set_switch(l, &vm->autostart);
-}
-
-static int set_rng(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)hv;
-	return set_switch(l, &vm->rng);
-}
-
 static int set_hvc(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
 {
 	uint64_t n;
@@ -358,24 +321,6 @@ static int set_hvc(const struct config_line *l, struct hv_config *hv, struct vm_
 		return config_bad_value(l, "a number of consoles from 0 to 2");
 	vm->hvc = (uint32_t)n;
 	return 0;
-}
-
-static int set_balloon(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)hv;
-	return set_switch(l, &vm->balloon);
-}
-
-static int set_kvm(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)hv;
-	return set_switch(l, &vm->kvm);
-}
-
-static int set_hypercalls(const struct config_line *l, struct hv_config *hv, struct vm_config *vm)
-{
-	(void)hv;
-	return set_switch(l, &vm->hypercalls);
 }
 
 /* One name of `n` characters more. */
@@ -512,29 +457,29 @@ enum {
 };
 
 static const struct key vm_keys[] = {
-    [KEY_VCPUS] = {"vcpus", set_vcpus, false},
-    [KEY_MEMORY] = {"memory", set_memory, false},
-    [KEY_KERNEL] = {"kernel", set_kernel, false},
-    [KEY_INITRD] = {"initrd", set_initrd, false},
-    [KEY_CMDLINE] = {"cmdline", set_cmdline, false},
-    [KEY_PROTOCOL] = {"protocol", set_protocol, false},
-    [KEY_MODULE] = {"module", set_module, true},
-    [KEY_DISK] = {"disk", set_disk, true},
-    [KEY_NET] = {"net", set_net, true},
-    [KEY_LOAD] = {"load", set_load, false},
-    [KEY_ENTRY] = {"entry", set_entry, false},
-    [KEY_MODE] = {"mode", set_mode, false},
-    [KEY_BREAK] = {"break", set_break, false},
-    [KEY_AUTOSTART] = {"autostart", set_autostart, false},
-    [KEY_KVM] = {"kvm", set_kvm, false},
-    [KEY_HYPERCALLS] = {"hypercalls", set_hypercalls, false},
-    [KEY_PEERS] = {"peers", set_peers, false},
-    [KEY_RNG] = {"rng", set_rng, false},
-    [KEY_HVC] = {"hvc", set_hvc, false},
-    [KEY_BALLOON] = {"balloon", set_balloon, false},
-    [KEY_WEIGHT] = {"weight", set_weight, false},
-    [KEY_CAP] = {"cap", set_cap, false},
-    [KEY_CPUS] = {"cpus", set_cpus, false},
+    [KEY_VCPUS] = {"vcpus", .set = set_vcpus},
+    [KEY_MEMORY] = {"memory", .set = set_memory},
+    [KEY_KERNEL] = {"kernel", .set = set_kernel},
+    [KEY_INITRD] = {"initrd", .set = set_initrd},
+    [KEY_CMDLINE] = {"cmdline", .set = set_cmdline},
+    [KEY_PROTOCOL] = {"protocol", .set = set_protocol},
+    [KEY_MODULE] = {"module", .set = set_module, .repeats = true},
+    [KEY_DISK] = {"disk", .set = set_disk, .repeats = true},
+    [KEY_NET] = {"net", .set = set_net, .repeats = true},
+    [KEY_LOAD] = {"load", .set = set_load},
+    [KEY_ENTRY] = {"entry", .set = set_entry},
+    [KEY_MODE] = {"mode", .set = set_mode},
+    [KEY_BREAK] = {"break", .set = set_break},
+    [KEY_AUTOSTART] = {"autostart", SWITCH(vm_config, autostart)},
+    [KEY_KVM] = {"kvm", SWITCH(vm_config, kvm)},
+    [KEY_HYPERCALLS] = {"hypercalls", SWITCH(vm_config, hypercalls)},
+    [KEY_PEERS] = {"peers", .set = set_peers},
+    [KEY_RNG] = {"rng", SWITCH(vm_config, rng)},
+    [KEY_HVC] = {"hvc", .set = set_hvc},
+    [KEY_BALLOON] = {"balloon", SWITCH(vm_config, balloon)},
+    [KEY_WEIGHT] = {"weight", .set = set_weight},
+    [KEY_CAP] = {"cap", .set = set_cap},
+    [KEY_CPUS] = {"cpus", .set = set_cpus},
 };
 
 /* Keys that mean something to one way of starting only. */
@@ -570,6 +515,8 @@ static int apply(const struct config_line *l, const struct key *keys, unsigned c
 		if (*seen & BIT(i) && !keys[i].repeats)
 			return config_complain(l, "%s: found a second time, expected once", l->key);
 		*seen |= (uint32_t)BIT(i);
+		if (!keys[i].set)
+			return set_switch(l, (bool *)((char *)(vm ? (void *)vm : hv) + keys[i].flag));
 		return keys[i].set(l, hv, vm);
 	}
 	return unknown_key(l, keys, count);
