@@ -52,7 +52,7 @@ test-long: packages ## tests that take long: hostile guests, lives of VMs, Linux
 
 unit: packages ## only the unit tests, and fuzzers for a moment
 	$(BUILD_NOW) $(UNIT_BIN) $(FUZZ_BIN) $(BUILD)/soak/lifecycle
-	@exec $(PYTEST) tests/test_unit.py
+	@exec $(PYTEST) -n $(JOBS) tests/test_unit.py
 
 fuzz: packages ## each fuzzer for FUZZ_SECONDS (60), from tests/fuzz/corpus and what was found before on
 	$(BUILD_NOW) $(FUZZ_BIN)

@@ -1,22 +1,20 @@
 """A VM that can't be started takes nothing from the guest that runs on the same CPU at that moment."""
 # SPDX-License-Identifier: MIT
 import machine
+import rack
 
 BOOT_SECONDS = 240
-CONF = "[vm spin]\nprotocol = flat\nmode = protected\nmemory = 4M\nkernel = spin.bin\n"
 
 
 def test_a_start_that_fails_hurts_nobody(boot, make_image, tmp_path):
-    image = machine.assemble("spin", tmp_path / "spin.bin")
-    booted = boot(make_image(CONF, [image]), cpus=1, timeout=BOOT_SECONDS)
-    booted.expect("vm spin: first instruction")
-    booted.send("\x1d")
-    booted.command("", prompt="vireo> ")
-    booted.command("create bad spin load=1G", prompt="vireo> ")
+    checker = machine.assemble("checker", tmp_path / "checker.bin")
+    vireo = boot(make_image(rack.section("c0", kernel="checker.bin", memory="64M"), [checker]), timeout=BOOT_SECONDS)
+    rack.wait_for_prompt(vireo)
+    rack.start(vireo, "c0")
+    vireo.shell("create bad c0 load=1G")
     for _ in range(3):
-        booted.send("start bad\r")
-        booted.expect("vm bad: not started: ")
-        booted.expect("vireo> ")
-    booted.send("list\r")
-    booted.expect(r"spin +running")
-    assert "panic" not in booted.output() and "refused" not in booted.output()
+        vireo.send("start bad\r")
+        vireo.expect("vm bad: not started: ")
+        vireo.expect(machine.SHELL_PROMPT)
+    assert "BAD" not in rack.wait_for_lines(vireo, "c0", 2)
+    assert "PANIC" not in vireo.output() and "refused" not in vireo.output()
