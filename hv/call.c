@@ -48,7 +48,7 @@ static int64_t info(struct vcpu *v, const uint64_t arg[4])
 
 static int64_t print(struct vcpu *v, const uint64_t arg[4])
 {
-	struct text_sink sink = console_sink(v->vm->console);
+	struct byte_sink sink = console_sink(v->vm->console);
 	uint64_t gpa = arg[0], left = arg[1];
 	uint8_t text[PRINT_PIECE];
 

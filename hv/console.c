@@ -93,9 +93,9 @@ static void write_text(void *ctx, const uint8_t *bytes, size_t count)
 	spin_unlock(&c->lock);
 }
 
-struct text_sink console_sink(struct vm_console *console)
+struct byte_sink console_sink(struct vm_console *console)
 {
-	return (struct text_sink){console, write_text};
+	return (struct byte_sink){console, write_text};
 }
 
 /* --- devices that wait until it can be said --------------------------------------------------------------------- */

@@ -78,7 +78,7 @@ size_t console_read(struct vm_console *console, uint64_t *at, char *out, size_t 
 void console_count(struct vm_console *console, uint64_t *said, uint64_t *shown);
 
 /* Where the VM's character devices write. Any CPU. */
-struct text_sink console_sink(struct vm_console *console);
+struct byte_sink console_sink(struct vm_console *console);
 /*
  * For a device that can wait: bytes that the sink takes now without a backlog that whoever types would feel, or lost
  * ones. 0: none; the console's device is called when there is room. Any CPU; its device lock is held.

@@ -46,7 +46,7 @@ struct pc_setup {
 	uint64_t memory;       /* bytes of RAM below 4 GiB */
 	int64_t unix_seconds;  /* time of day now */
 	struct platform platform;
-	struct text_sink console;
+	struct byte_sink console;
 	void (*pic_changed)(void *ctx, bool intr);
 	void *pic_ctx;
 	void (*vga_fired)(struct timer *timer);

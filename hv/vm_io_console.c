@@ -51,7 +51,7 @@ static void connect(struct console_io *io, struct virtio_console_end end[VIRTIO_
 
 	for (unsigned i = 0; i < vm->config->hvc; i++, c = c->next) {
 		struct console_device device = {&io->port[i], type, room};
-		struct text_sink sink = console_sink(c);
+		struct byte_sink sink = console_sink(c);
 
 		io->port[i] = (struct port){io, i};
 		console_set_device(c, &device);

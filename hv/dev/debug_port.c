@@ -55,7 +55,7 @@ static void exit_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 		dbg->platform->request(dbg->platform->ctx, PLATFORM_DEBUG_EXIT, (uint32_t)value);
 }
 
-int debug_port_init(struct debug_port *dbg, struct bus *pio, struct text_sink out, const struct platform *platform)
+int debug_port_init(struct debug_port *dbg, struct bus *pio, struct byte_sink out, const struct platform *platform)
 {
 	const struct bus_range range[] = {
 	    {PORT_POST, 1, "POST port", dbg, post_read, post_write},

@@ -10,12 +10,12 @@
 #include "hv/dev/platform.h"
 
 struct debug_port {
-	struct text_sink out;
+	struct byte_sink out;
 	const struct platform *platform;
 	uint8_t post; /* last byte written to port 0x80 */
 };
 
 /* 0, or the error of bus_add. `platform` is kept; it must live as long as the ports. */
-int debug_port_init(struct debug_port *dbg, struct bus *pio, struct text_sink out,
+int debug_port_init(struct debug_port *dbg, struct bus *pio, struct byte_sink out,
 		    const struct platform *platform) MUST_CHECK;
 void debug_port_reset(struct debug_port *dbg);

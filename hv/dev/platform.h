@@ -18,8 +18,8 @@ struct platform {
 	void (*request)(void *ctx, enum platform_request what, uint32_t code);
 };
 
-/* Where a character device's output goes. */
-struct text_sink {
+/* Where a character device's output goes: what a guest sends, which need not be text (that is hv/lib/sink.h's). */
+struct byte_sink {
 	void *ctx;
 	void (*write)(void *ctx, const uint8_t *bytes, size_t count);
 };

@@ -185,7 +185,7 @@ static void vga_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 	byte_port_write(dev, addr, size, value, write_port);
 }
 
-int vga_init(struct vga *vga, struct bus *pio, const volatile uint8_t *text, struct text_sink out)
+int vga_init(struct vga *vga, struct bus *pio, const volatile uint8_t *text, struct byte_sink out)
 {
 	static const struct {
 		uint16_t first, count;
@@ -223,7 +223,7 @@ static void close_row(struct vga *vga)
 void vga_reset(struct vga *vga)
 {
 	const volatile uint8_t *text = vga->text;
-	struct text_sink out = vga->out;
+	struct byte_sink out = vga->out;
 
 	close_row(vga);
 	memset(vga, 0, sizeof(*vga));

@@ -1,7 +1,7 @@
 /*
  * The VGA card as far as text mode 3 needs it: 80x25 characters in 32 KiB of plain guest memory at 0xB8000, and the
  * register files at ports 0x3C0-0x3CF, 0x3D4/0x3D5 and 0x3DA as storage that reads back. What the guest shows is
- * mirrored to a text_sink as a log: new lines once each, trailing spaces trimmed. No graphics modes, no fonts.
+ * mirrored to a byte_sink as a log: new lines once each, trailing spaces trimmed. No graphics modes, no fonts.
  * IBM VGA/XGA Technical Reference, chapter 2. Owned by the VM's PC.
  */
 /* SPDX-License-Identifier: MIT */
@@ -15,7 +15,7 @@
 
 struct vga {
 	const volatile uint8_t *text; /* the guest's text memory, PC_VGA_TEXT_SIZE bytes; it changes at any time */
-	struct text_sink out;
+	struct byte_sink out;
 	uint8_t misc;
 	uint8_t crtc_index, crtc[256];
 	uint8_t attr_index, attr[32];
@@ -33,7 +33,7 @@ struct vga {
 };
 
 /* `text`: host's view of the text memory. 0, or the error of bus_add. */
-int vga_init(struct vga *vga, struct bus *pio, const volatile uint8_t *text, struct text_sink out) MUST_CHECK;
+int vga_init(struct vga *vga, struct bus *pio, const volatile uint8_t *text, struct byte_sink out) MUST_CHECK;
 
 /* Registers of mode 3, as a BIOS leaves them, and an empty screen. Text memory is not touched: it belongs to the VM. */
 void vga_reset(struct vga *vga);

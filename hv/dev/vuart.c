@@ -255,7 +255,7 @@ static void vuart_write(void *dev, uint64_t addr, unsigned size, uint64_t value)
 	byte_port_write(dev, addr, size, value, write_port);
 }
 
-int vuart_init(struct vuart *uart, struct bus *pio, uint16_t base, struct irq_line irq, struct text_sink out)
+int vuart_init(struct vuart *uart, struct bus *pio, uint16_t base, struct irq_line irq, struct byte_sink out)
 {
 	struct bus_range range = {
 	    .first = base, .count = REG_COUNT, .name = "16550A", .dev = uart, .read = vuart_read, .write = vuart_write};

@@ -1,5 +1,5 @@
 /*
- * The guest's 16550A: eight ports, two 16-byte FIFOs, one interrupt line. What the guest sends goes to a text_sink at
+ * The guest's 16550A: eight ports, two 16-byte FIFOs, one interrupt line. What the guest sends goes to a byte_sink at
  * once, so its transmitter is always empty; what it shall receive is put in with vuart_receive(). National
  * Semiconductor PC16550D data sheet, chapter 8. Baud rate and framing are storage only.
  */
@@ -24,12 +24,12 @@ struct vuart {
 	uint8_t rx[VUART_FIFO];
 	uint8_t rx_first, rx_count;
 	struct irq_line irq;
-	struct text_sink out;
+	struct byte_sink out;
 };
 
 /* Ports base to base + 7. 0, or the error of bus_add. */
 int vuart_init(struct vuart *uart, struct bus *pio, uint16_t base, struct irq_line irq,
-	       struct text_sink out) MUST_CHECK;
+	       struct byte_sink out) MUST_CHECK;
 void vuart_reset(struct vuart *uart);
 
 /* A byte from outside. False when there is no room for it: offer it again later. Device lock held. */

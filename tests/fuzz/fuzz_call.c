@@ -90,10 +90,10 @@ static void write_said(void *ctx, const uint8_t *bytes, size_t count)
 		sum = (uint8_t)(sum + bytes[i]);
 	seen.said += count;
 }
-struct text_sink console_sink(struct vm_console *console)
+struct byte_sink console_sink(struct vm_console *console)
 {
 	REQUIRE(!console);
-	return (struct text_sink){NULL, write_said};
+	return (struct byte_sink){NULL, write_said};
 }
 uint64_t vm_unix_ns(const struct vm *m)
 {

@@ -90,7 +90,7 @@ static void write_text(void *ctx, const uint8_t *bytes, size_t count)
 static void power_on(void)
 {
 	static const struct irq_line irq = {.set = set_irq};
-	static const struct text_sink sink = {.write = write_text};
+	static const struct byte_sink sink = {.write = write_text};
 	static const struct platform platform = {.request = request};
 	struct pci_host_setup setup = {.pio = &pio, .mmio = &mmio, .platform = &platform, .intx = {irq, irq, irq, irq}};
 

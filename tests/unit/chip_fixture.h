@@ -83,7 +83,7 @@ static void note_request(void *ctx, enum platform_request what, uint32_t code)
 }
 
 static const struct irq_line irq __attribute__((unused)) = {.set = set_irq};
-static const struct text_sink sink __attribute__((unused)) = {.write = write_text};
+static const struct byte_sink sink __attribute__((unused)) = {.write = write_text};
 static const struct platform platform __attribute__((unused)) = {.request = note_request};
 
 static void fixture_reset(void)

@@ -41,10 +41,10 @@ static void write_said(void *ctx, const uint8_t *bytes, size_t count)
 	said_size += count;
 }
 
-struct text_sink console_sink(struct vm_console *console)
+struct byte_sink console_sink(struct vm_console *console)
 {
 	assert_ptr_equal(console, vm.console);
-	return (struct text_sink){said, write_said};
+	return (struct byte_sink){said, write_said};
 }
 
 uint64_t pv_hypercall(struct vcpu *v)

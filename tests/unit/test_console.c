@@ -114,7 +114,7 @@ static void type_text(const char *what)
 
 static void say(struct vm_console *c, const char *what)
 {
-	struct text_sink sink = console_sink(c);
+	struct byte_sink sink = console_sink(c);
 
 	sink.write(sink.ctx, (const uint8_t *)what, strlen(what));
 }

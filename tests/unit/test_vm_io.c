@@ -118,9 +118,9 @@ static void say(void *ctx, const uint8_t *bytes, size_t count)
 	memcpy(c->ring, bytes, count);
 	c->said += count;
 }
-struct text_sink console_sink(struct vm_console *c)
+struct byte_sink console_sink(struct vm_console *c)
 {
-	return (struct text_sink){c, say};
+	return (struct byte_sink){c, say};
 }
 size_t console_room_for(struct vm_console *c)
 {
