@@ -13,9 +13,6 @@
 #include "hv/load/load.h"
 
 _Static_assert(CONFIG_MAX_MODULES == LOAD_MAX_MODULES, "loaders take all modules that can be configured");
-_Static_assert(CONFIG_MAX_VCPUS == 32 && CONFIG_MAX_HVC == 2 && CONFIG_CAP_MAX == 6400 && CONFIG_WEIGHT_MIN == 1 &&
-		   CONFIG_WEIGHT_MAX == 10000 && CONFIG_MEMORY_MAX == 512 * GIB,
-	       "what complaints say is expected");
 
 #define VMCS_FIELD_MAX 0xffff /* encodings have 15 bits, and one that is reserved (SDM Vol. 3C 25.11.2) */
 

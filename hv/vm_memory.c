@@ -13,8 +13,6 @@
 #define BASE_RAM    0xa0000ULL
 #define ROM_AREA    0xc0000ULL /* to 1 MiB: tables; what a BIOS would have shadowed */
 
-_Static_assert(GUEST_MEM_CHUNK == PHYS_CHUNK, "what is filled at a time is one piece");
-
 #define IOAPIC_TABLES 1 /* page tables for its page; the directory is that of the local APIC's */
 
 uint64_t vm_memory_low(const struct vm *vm)
