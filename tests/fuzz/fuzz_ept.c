@@ -93,7 +93,7 @@ static void compare_at(uint64_t gpa)
 	REQUIRE(leaf.hpa.value + (gpa - leaf.gpa.value) == hpa && leaf.rights == rights);
 	REQUIRE(leaf.hpa.value % leaf.size == 0 && leaf.gpa.value % leaf.size == 0);
 	end = mtrr_uniform_size(&mtrr, leaf.hpa, leaf.size, &type);
-	REQUIRE(end == leaf.size && type == leaf.type && leaf.ignores_pat == (type == MEMORY_WB));
+	REQUIRE(end == leaf.size && type == leaf.type && leaf.ignores_pat);
 	REQUIRE(leaf.size == 4096 || (leaf.size == 2 * MIB && ept.caps & VMX_EPT_2M) ||
 		(leaf.size == GIB && ept.caps & VMX_EPT_1G));
 }

@@ -268,16 +268,11 @@ static NOINLINE int make_tables(struct ept *ept, struct job job)
 }
 
 /*
- * The memory type of a leaf (29.3.7.2). RAM is write-back whatever the guest's PAT says (IPAT): Vireo has the same
- * frames mapped so, and one frame with two types may hang processors without self-snooping, or show what was in memory
- * before it was zeroed (SDM Vol. 3A 12.12.4). No device behind a guest is real, so nobody needs another type. The
- * guest's own MTRRs are virtual and do not count; its CR0.CD does not reach the processor.
+ * A leaf has the type that the machine's MTRRs give the frame, whatever the guest's PAT says (IPAT, 29.3.7.2). Vireo
+ * has the same frames mapped so, and one frame with two types may hang processors without self-snooping, or show what
+ * was in memory before it was zeroed (SDM Vol. 3A 12.12.4). No device behind a guest is real, so nobody needs another
+ * type. The guest's own MTRRs are virtual and do not count; its CR0.CD does not reach the processor.
  */
-static uint64_t type_bits(uint8_t type)
-{
-	return (uint64_t)type << ENTRY_TYPE | (type == MEMORY_WB ? ENTRY_IPAT : 0);
-}
-
 static int map_leaf(struct ept *ept, struct job *job)
 {
 	unsigned level;
@@ -288,8 +283,8 @@ static int map_leaf(struct ept *ept, struct job *job)
 	entry = make_entry(ept, job->gpa, &level);
 	if (!entry)
 		return -E_NOMEM;
-	set_entry(entry,
-		  job->hpa | rights_at(ept, level, job->flags) | type_bits(job->type) | (level > 1 ? ENTRY_LARGE : 0));
+	set_entry(entry, job->hpa | rights_at(ept, level, job->flags) | (uint64_t)job->type << ENTRY_TYPE |
+			     (level > 1 ? ENTRY_IPAT | ENTRY_LARGE : ENTRY_IPAT));
 	job->gpa += span(level);
 	job->hpa += span(level);
 	return 0;
@@ -386,7 +381,7 @@ int ept_redirect(struct ept *ept, gpa_t gpa, uint64_t size, hpa_t hpa, unsigned 
 			return -E_NOENT;
 	if (rights) {
 		(void)!mtrr_uniform_size(mtrr, hpa, PAGE_SIZE, &type);
-		leaf = hpa.value | rights | type_bits(type);
+		leaf = hpa.value | rights | (uint64_t)type << ENTRY_TYPE | ENTRY_IPAT;
 	}
 	for (uint64_t at = gpa.value; at < end; at += PAGE_SIZE)
 		set_entry(walk(ept, at, &level), leaf);
