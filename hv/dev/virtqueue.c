@@ -188,6 +188,24 @@ static const char *check_table(const struct virtqueue *q, const struct descripto
 	return NULL;
 }
 
+/* Not by guest_read(), which fills what is not there: the time may be another guest's (virtio_net_receive.c). */
+NOINLINE static int read_in_pieces(const struct virtqueue *q, struct guest_near *near, uint64_t gpa, void *to,
+				   size_t size)
+{
+	uint8_t *out = to;
+
+	for (size_t n; size; gpa += n, out += n, size -= n) {
+		const void *at;
+
+		n = size;
+		at = guest_read_near(q->mem, near, GPA(gpa), &n);
+		if (!at)
+			return -E_RANGE;
+		memcpy(out, at, n);
+	}
+	return 0;
+}
+
 /* An entry of an indirect table: read once, whatever the compiler knows of memory. */
 static int read_entry(const struct virtqueue *q, struct guest_near *near, uint64_t gpa, struct descriptor *d)
 {
@@ -195,12 +213,11 @@ static int read_entry(const struct virtqueue *q, struct guest_near *near, uint64
 	size_t size = sizeof(word);
 	const void *at = guest_read_near(q->mem, near, GPA(gpa), &size);
 
-	if (at && size == sizeof(word)) {
+	if (at && size == sizeof(word))
 		memcpy(word, at, sizeof(word));
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-	} else if (guest_read(q->mem, GPA(gpa), word, sizeof(word))) {
+	else if (read_in_pieces(q, near, gpa, word, sizeof(word)))
 		return -E_RANGE;
-	}
+	__atomic_signal_fence(__ATOMIC_SEQ_CST);
 	*d = decode(q->packed, word[0], word[1]);
 	return 0;
 }

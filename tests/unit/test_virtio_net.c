@@ -754,6 +754,23 @@ static void buffers_are_filled_in_the_receivers_turn(void **state)
 	assert_memory_equal(far[FAR_PAGES - 1], frame + FAR_PAGES - 1, 60 - FAR_PAGES + 1);
 }
 
+/* The last byte of a table's only entry lies where nothing was touched: it is zero, and stays so. */
+static void a_table_is_not_filled(void **state)
+{
+	struct desc entry = {BUFFERS, 1000, WRITE, 0};
+	struct virtqueue_part table = {GPA(FAR + PAGE_SIZE - 15), sizeof(entry)};
+
+	(void)state;
+	start(VIRTIO_F_INDIRECT_DESC);
+	there = 1;
+	memcpy(far[0] + PAGE_SIZE - 15, &entry, 15);
+	((struct desc *)at(desc_area(RX)))[offer(RX, &table, 1, 0)].flags = 4;
+	make_frame(own, 60);
+	loop((struct header){0}, 60);
+	assert_int_equal(verdict, NET_DELIVERED);
+	assert_int_equal(fills, 0);
+}
+
 static void to_fill_takes_several_turns(void **state)
 {
 	struct virtqueue_part part[FAR_PAGES];
@@ -1188,6 +1205,7 @@ int main(void)
 	    cmocka_unit_test_setup(buffers_in_too_many_parts_break_the_queue, setup),
 	    cmocka_unit_test_setup(what_is_sent_is_not_filled, setup_far),
 	    cmocka_unit_test_setup(buffers_are_filled_in_the_receivers_turn, setup_far),
+	    cmocka_unit_test_setup(a_table_is_not_filled, setup_far),
 	    cmocka_unit_test_setup(to_fill_takes_several_turns, setup_far),
 	    cmocka_unit_test_setup(what_cant_be_filled_breaks_the_queue, setup_far),
 	    cmocka_unit_test_setup(who_has_no_driver_gets_nothing, setup),
