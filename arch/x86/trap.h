@@ -22,8 +22,7 @@
  * of other vendors. */
 #define TRAP_PUSHES_ERROR 0x60227d00u
 
-/* What the stubs of isr.asm leave on the stack. RIP to SS are the processor's, and the error code where it pushes one.
- */
+/* What the stubs of isr.asm leave on the stack. RIP to SS are the processor's, and error where it pushes one. */
 struct trap_frame {
 	uint64_t r15, r14, r13, r12, r11, r10, r9, r8;
 	uint64_t rbp, rdi, rsi, rdx, rcx, rbx, rax;
