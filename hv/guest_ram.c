@@ -3,6 +3,7 @@
 #include "hv/guest_ram.h"
 
 #include "arch/x86/memory.h"
+#include "arch/x86/pte.h"
 #include "hv/clock.h"
 #include "hv/guest_mem.h"
 #include "hv/lib/string.h"
@@ -16,7 +17,7 @@
 /*
  * What a chunk is, in its leaf, and a page of a split chunk, in its table. The processor reads them, too: a leaf is a
  * page directory, a table a page table of the VM's window (SDM Vol. 3A 4.5.4). So what is there has an address and is
- * PRESENT, and the rest is said by bits that the processor ignores. It never writes here, since all is marked as
+ * present, and the rest is said by bits that the processor ignores. It never writes here, since all is marked as
  * accessed and written from the start.
  *
  * A thing that LEAVES is in a batch: the guest sees it no more, but old translations and pointers may lead there, which
@@ -28,20 +29,12 @@
  */
 #define PROMISED 0ULL	 /* not there: it is taken when it is touched */
 #define AWAY	 BIT(9)	 /* not there: given away, nobody's promise */
-#define PRESENT	 BIT(0)	 /* there */
 #define LEAVES	 BIT(10) /* there, still */
-#define LARGE	 BIT(7)	 /* of a chunk that is present and not split */
 #define TABLE	 BIT(11) /* of one that is split: the address is that of its table */
-#define ADDRESS	 0x000ffffffffff000ULL
 
-#define WRITABLE BIT(1)
-#define ACCESSED BIT(5)
-#define WRITTEN	 BIT(6)
-#define NO_CODE	 BIT(63)
-
-#define IS_TABLE (PRESENT | WRITABLE | ACCESSED | TABLE) /* what grants all; also that of a leaf, in ram->leaves */
-#define IS_PAGE	 (PRESENT | WRITABLE | ACCESSED | WRITTEN | NO_CODE)
-#define IS_CHUNK (IS_PAGE | LARGE)
+#define IS_TABLE (PTE_P | PTE_W | PTE_A | TABLE) /* what grants all; also that of a leaf, in ram->leaves */
+#define IS_PAGE	 (PTE_P | PTE_W | PTE_A | PTE_D | PTE_NX)
+#define IS_CHUNK (IS_PAGE | PTE_PS)
 
 _Static_assert(CHUNKS_PER_LEAF * sizeof(uint64_t) == PAGE_SIZE, "a leaf is a page");
 _Static_assert(PAGES * sizeof(uint64_t) == PAGE_SIZE, "a table is a page");
@@ -68,7 +61,7 @@ static bool is_split(uint64_t entry)
 /* A page, or a chunk that is not split: there, and the guest sees it. */
 static bool is_there(uint64_t entry)
 {
-	return (entry & (PRESENT | LEAVES)) == PRESENT;
+	return (entry & (PTE_P | LEAVES)) == PTE_P;
 }
 
 /* An entry of ram->leaves is a leaf's address and IS_TABLE, and never changes. */
@@ -84,7 +77,7 @@ static entry_t *chunk_entry(struct guest_ram *ram, uint64_t offset)
 
 static entry_t *table_of(uint64_t entry)
 {
-	return phys_to_virt(HPA(entry & ADDRESS));
+	return phys_to_virt(HPA(entry & PTE_ADDR));
 }
 
 static entry_t *page_entry(uint64_t entry, uint64_t offset)
@@ -125,7 +118,7 @@ static hpa_t pop_table(uint64_t *list)
 {
 	hpa_t table = HPA(*list);
 
-	*list = look(phys_to_virt(table)) & ADDRESS;
+	*list = look(phys_to_virt(table)) & PTE_ADDR;
 	return table;
 }
 
@@ -229,12 +222,12 @@ static void drop_table(struct guest_ram *ram, uint64_t entry)
 	for (unsigned i = 0; i < PAGES; i++) {
 		uint64_t page = look(&table[i]);
 
-		if (page & PRESENT)
-			phys_free(HPA(page & ADDRESS), 1);
+		if (page & PTE_P)
+			phys_free(HPA(page & PTE_ADDR), 1);
 		else if (page == PROMISED)
 			phys_unreserve_frames(1);
 	}
-	keep_table(ram, HPA(entry & ADDRESS));
+	keep_table(ram, HPA(entry & PTE_ADDR));
 	ram->split--;
 }
 
@@ -246,9 +239,9 @@ static void drop_chunk(struct guest_ram *ram, entry_t *place)
 	if (is_split(entry)) {
 		drop_table(ram, entry);
 		put(place, AWAY);
-	} else if (entry & PRESENT) {
+	} else if (entry & PTE_P) {
 		put(place, PROMISED);
-		phys_give_chunk(HPA(entry & ADDRESS));
+		phys_give_chunk(HPA(entry & PTE_ADDR));
 		ram->touched--;
 	}
 }
@@ -292,7 +285,7 @@ static void free_leaves(struct guest_ram *ram)
 	if (!ram->leaves)
 		return;
 	for (uint64_t i = 0; i < GUEST_RAM_MAX_GIB && ram->leaves[i]; i++)
-		phys_free(HPA(ram->leaves[i] & ADDRESS), 1);
+		phys_free(HPA(ram->leaves[i] & PTE_ADDR), 1);
 	phys_free(virt_to_phys(ram->leaves), 1);
 }
 
@@ -378,7 +371,7 @@ static int take_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
 static int keep_page(struct guest_ram *ram, uint64_t offset, entry_t *place)
 {
 	uint64_t page = look(place);
-	int err = show(ram, offset, PAGE_SIZE, page & ADDRESS);
+	int err = show(ram, offset, PAGE_SIZE, page & PTE_ADDR);
 
 	if (err)
 		return err;
@@ -423,7 +416,7 @@ static int make_table(struct guest_ram *ram, entry_t *place, uint64_t value)
 		return -E_NOMEM;
 	page = phys_to_virt(table);
 	for (unsigned i = 0; i < PAGES; i++)
-		put(&page[i], value & PRESENT ? ((value & ADDRESS) + i * PAGE_SIZE) | IS_PAGE : value);
+		put(&page[i], value & PTE_P ? ((value & PTE_ADDR) + i * PAGE_SIZE) | IS_PAGE : value);
 	put(place, table.value | IS_TABLE);
 	ram->split++;
 	return 0;
@@ -441,7 +434,7 @@ static int fill(struct guest_ram *ram, uint64_t offset)
 	if (is_there(entry))
 		return 0;
 	if (entry & LEAVES) {
-		err = show(ram, offset, PHYS_CHUNK, entry & ADDRESS);
+		err = show(ram, offset, PHYS_CHUNK, entry & PTE_ADDR);
 		if (!err)
 			put(place, entry & ~LEAVES);
 		return err;
@@ -476,7 +469,7 @@ static inline uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *be
 	}
 	*before = offset & (unit - 1);
 	*left = unit - *before;
-	return is_there(entry) ? window_at(&ram->window, offset, HPA((entry & ADDRESS) + *before)) : NULL;
+	return is_there(entry) ? window_at(&ram->window, offset, HPA((entry & PTE_ADDR) + *before)) : NULL;
 }
 
 /* It was not there. The guest may give it away again between filling and finding: that is another touch. */
@@ -521,9 +514,9 @@ hpa_t guest_ram_find(struct guest_ram *ram, uint64_t offset)
 		return is_filled(ram, offset) ? HPA(ram->first.value + offset) : HPA_NONE;
 	entry = look(chunk_entry(ram, offset));
 	if (!is_split(entry))
-		return is_there(entry) ? HPA((entry & ADDRESS) + offset % PHYS_CHUNK) : HPA_NONE;
+		return is_there(entry) ? HPA((entry & PTE_ADDR) + offset % PHYS_CHUNK) : HPA_NONE;
 	entry = look(page_entry(entry, offset));
-	return is_there(entry) ? HPA((entry & ADDRESS) + offset % PAGE_SIZE) : HPA_NONE;
+	return is_there(entry) ? HPA((entry & PTE_ADDR) + offset % PAGE_SIZE) : HPA_NONE;
 }
 
 uint8_t *guest_ram_first(const struct guest_ram *ram, uint64_t offset)
@@ -555,7 +548,7 @@ static int split_chunk(struct guest_ram *ram, entry_t *place)
 		phys_promise_frames();
 		return 0;
 	}
-	phys_split_chunk(HPA(entry & ADDRESS));
+	phys_split_chunk(HPA(entry & PTE_ADDR));
 	ram->touched--;
 	ram->frames += PAGES;
 	return 0;
@@ -599,7 +592,7 @@ static bool is_all(const entry_t *table, uint64_t value)
  */
 static void join(struct guest_ram *ram, uint64_t offset, entry_t *place, uint64_t value)
 {
-	hpa_t table = HPA(look(place) & ADDRESS);
+	hpa_t table = HPA(look(place) & PTE_ADDR);
 
 	put(place, value);
 	(void)!ram->view->hide(ram->ctx, ALIGN_DOWN(offset, PHYS_CHUNK), PHYS_CHUNK);
@@ -659,7 +652,7 @@ static void settle_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 		page = page_entry(entry, at);
 		if (!(look(page) & LEAVES))
 			continue;
-		frame = HPA(look(page) & ADDRESS);
+		frame = HPA(look(page) & PTE_ADDR);
 		put(page, AWAY);
 		phys_free(frame, 1);
 	}

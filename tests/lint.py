@@ -29,7 +29,7 @@ MAY_INCLUDE = {
     "arch/x86/vmx": ["arch/x86", "hv/lib"],
     "drivers": ["hv/lib", "arch/x86", "!arch/x86/vmx"],
     "hv/dev": ["hv/lib", "hv/bus.h", "hv/irq.h", "hv/timer.h", "hv/clock.h", "hv/guest_mem.h", "hv/pc_map.h"],
-    "hv/load": ["hv/lib", "hv/guest_mem.h", "hv/pc_map.h", "arch/x86/cpu_state.h"],
+    "hv/load": ["hv/lib", "hv/guest_mem.h", "hv/pc_map.h", "arch/x86/cpu_state.h", "arch/x86/pte.h"],
     "hv": ["hv", "arch/x86", "drivers", "boot/boot_info.h", "!arch/x86/vmx"],  # VT-x behind arch/x86/virt.h
     "hv/main.c": ["arch", "drivers", "hv", "boot/boot_info.h"],
     "boot": [],

@@ -2,11 +2,9 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/load/tables.h"
 
+#include "arch/x86/pte.h"
 #include "hv/lib/printf.h"
 
-#define PTE_PRESENT    BIT(0)
-#define PTE_WRITE      BIT(1)
-#define PTE_LARGE      BIT(7)
 #define PTES_PER_TABLE 512
 #define GDT_ENTRIES    4
 
@@ -41,19 +39,19 @@ static int write_directories(const struct guest_mem *mem, uint64_t gpa)
 	if (!entry)
 		return -E_RANGE;
 	for (uint64_t i = 0; i < 4 * PTES_PER_TABLE; i++)
-		entry[i] = i * 2 * MIB | PTE_LARGE | PTE_WRITE | PTE_PRESENT;
+		entry[i] = i * 2 * MIB | PTE_PS | PTE_W | PTE_P;
 	return 0;
 }
 
 int load_page_tables(const struct guest_mem *mem, struct cpu_state *state)
 {
 	const uint64_t pml4 = LOW_PAGE_TABLES, pdpt = pml4 + PAGE_SIZE, directory = pdpt + PAGE_SIZE;
-	uint64_t entry = pdpt | PTE_WRITE | PTE_PRESENT;
+	uint64_t entry = pdpt | PTE_W | PTE_P;
 
 	if (guest_zero(mem, GPA(pml4), 2 * PAGE_SIZE) || guest_write(mem, GPA(pml4), &entry, sizeof(entry)))
 		return -E_RANGE;
 	for (uint64_t i = 0; i < 4; i++) {
-		entry = (directory + i * PAGE_SIZE) | PTE_WRITE | PTE_PRESENT;
+		entry = (directory + i * PAGE_SIZE) | PTE_W | PTE_P;
 		if (guest_write(mem, GPA(pdpt + i * sizeof(entry)), &entry, sizeof(entry)))
 			return -E_RANGE;
 	}
