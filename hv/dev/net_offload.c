@@ -2,36 +2,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/net_offload.h"
 
+#include "hv/dev/ip.h"
 #include "hv/lib/string.h"
-
-#define PROTOCOL_TCP 6
-#define IP_MAX	     65535 /* bytes of a packet */
-
-/* IPv4, from the header's begin. */
-#define IP4_HEADER	   20
-#define IP4_TOTAL_LENGTH   2
-#define IP4_ID		   4
-#define IP4_PROTOCOL	   9
-#define IP4_SUM		   10
-#define IP4_ADDRESSES	   12
-#define IP4_ADDRESSES_SIZE 8
-
-/* IPv6 */
-#define IP6_HEADER	   40
-#define IP6_LENGTH	   4
-#define IP6_NEXT	   6
-#define IP6_ADDRESSES	   8
-#define IP6_ADDRESSES_SIZE 32
-
-/* TCP */
-#define TCP_HEADER   20U
-#define TCP_SEQUENCE 4
-#define TCP_OFFSET   12
-#define TCP_FLAGS    13
-#define TCP_SUM	     16
-#define TCP_FIN	     BIT(0)
-#define TCP_PSH	     BIT(3)
-#define TCP_CWR	     BIT(7)
 
 /* --- sums (RFC 1071) ---------------------------------------------------------------------------------------------- */
 
@@ -104,8 +76,7 @@ static bool is_tcp4(const struct net_packet *p, unsigned ip)
 	const uint8_t *h = p->head + ip;
 
 	return net_get16(h - 2) == NET_TYPE_IPV4 && p->head_size >= ip + IP4_HEADER && h[0] >> 4 == 4 &&
-	       p->csum_start >= ip + IP4_HEADER && p->csum_start == ip + (h[0] & 0xFU) * 4 &&
-	       h[IP4_PROTOCOL] == PROTOCOL_TCP;
+	       p->csum_start >= ip + IP4_HEADER && p->csum_start == ip + (h[0] & 0xFU) * 4 && h[IP4_PROTOCOL] == IP_TCP;
 }
 
 /* What stands between a header with options and TCP is the sender's business: it says where TCP begins. */
@@ -114,7 +85,7 @@ static bool is_tcp6(const struct net_packet *p, unsigned ip)
 	const uint8_t *h = p->head + ip;
 
 	return net_get16(h - 2) == NET_TYPE_IPV6 && p->head_size >= ip + IP6_HEADER && h[0] >> 4 == 6 &&
-	       p->csum_start >= ip + IP6_HEADER && (p->csum_start > ip + IP6_HEADER || h[IP6_NEXT] == PROTOCOL_TCP);
+	       p->csum_start >= ip + IP6_HEADER && (p->csum_start > ip + IP6_HEADER || h[IP6_NEXT] == IP_TCP);
 }
 
 static bool check_bundle(struct net_packet *p)
@@ -150,14 +121,8 @@ bool net_offload_check(struct net_packet *p)
 /* The sum of what TCP's covers beside itself: addresses, protocol, length (RFC 9293, 3.1; RFC 8200, 8.1). */
 static uint16_t pseudo_sum(const uint8_t *addresses, unsigned size, uint32_t length)
 {
-	uint8_t tail[8] = {(uint8_t)(length >> 24),
-			   (uint8_t)(length >> 16),
-			   (uint8_t)(length >> 8),
-			   (uint8_t)length,
-			   0,
-			   0,
-			   0,
-			   PROTOCOL_TCP};
+	uint8_t tail[8] = {
+	    (uint8_t)(length >> 24), (uint8_t)(length >> 16), (uint8_t)(length >> 8), (uint8_t)length, 0, 0, 0, IP_TCP};
 
 	return add_piece(sum_of(addresses, size), sum_of(tail, sizeof(tail)), false);
 }

@@ -12,6 +12,7 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "hv/clock.h"
+#include "hv/dev/ip.h"
 #include "hv/dev/net_offload.h"
 #include "hv/dev/virtio_net_internal.h"
 #include "hv/lib/string.h"
@@ -19,18 +20,7 @@
 #define SEGMENTS   64  /* of a bundle that are cut at a time: locks are held */
 #define PARTS	   256 /* of all the buffers that a frame is in: they are looked up in the sender's time */
 #define BUFFERS_AT ((uint32_t)offsetof(struct virtio_net_header, num_buffers))
-
-/* Of IP, for telling flows apart. */
-#define IP4_FRAGMENT  6
-#define IP4_PROTOCOL  9
-#define IP4_ADDRESSES 12
-#define IP4_HEADER    20
-#define IP6_NEXT      6
-#define IP6_ADDRESSES 8
-#define IP6_HEADER    40
-#define PORTS	      4 /* bytes, at the beginning of TCP and of UDP */
-#define FRAGMENT_MASK 0x3FFF
-enum { TCP = 6, UDP = 17 };
+#define PORTS	   4 /* bytes, at the beginning of TCP and of UDP */
 
 /* --- one frame, into buffers -------------------------------------------------------------------------------------- */
 
@@ -302,15 +292,15 @@ static uint32_t flow_of(const struct net_packet *p)
 	uint8_t protocol = 0;
 
 	if (net_get16(h - 2) == NET_TYPE_IPV4 && p->head_size >= ip + IP4_HEADER) {
-		hash = mix(hash, h + IP4_ADDRESSES, 8);
-		protocol = net_get16(h + IP4_FRAGMENT) & FRAGMENT_MASK ? 0 : h[IP4_PROTOCOL];
+		hash = mix(hash, h + IP4_ADDRESSES, IP4_ADDRESSES_SIZE);
+		protocol = net_get16(h + IP4_FRAGMENT) & IP4_FRAGMENT_MASK ? 0 : h[IP4_PROTOCOL];
 		next = ip + (h[0] & 0xFU) * 4;
 	} else if (net_get16(h - 2) == NET_TYPE_IPV6 && p->head_size >= ip + IP6_HEADER) {
-		hash = mix(hash, h + IP6_ADDRESSES, 32);
+		hash = mix(hash, h + IP6_ADDRESSES, IP6_ADDRESSES_SIZE);
 		protocol = h[IP6_NEXT];
 		next = ip + IP6_HEADER;
 	}
-	if ((protocol == TCP || protocol == UDP) && p->head_size >= next + PORTS)
+	if ((protocol == IP_TCP || protocol == IP_UDP) && p->head_size >= next + PORTS)
 		hash = mix(hash, p->head + next, PORTS);
 	return hash ^ hash >> 16;
 }
