@@ -7,6 +7,7 @@
 
 #include "hv/abi.h"
 #include "hv/clock.h"
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 #include "hv/pc_map.h"
 #include "hv/sched/sched.h"
@@ -146,5 +147,5 @@ NOINLINE uint64_t call_handle(struct vcpu *v)
 		return (uint64_t)VIREO_ENOSYS;
 	for (unsigned i = 0; i < 4; i++)
 		arg[i] = v->virt.reg[from[i]] & mask;
-	return (uint64_t)calls[number](v, arg);
+	return (uint64_t)calls[index_nospec(number, ARRAY_SIZE(calls))](v, arg);
 }

@@ -7,6 +7,7 @@
 #include "arch/x86/cpuid.h"
 #include "arch/x86/registers.h"
 #include "hv/abi.h"
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 
 #define NO_ENTRY	0 /* an entry of zeroes */
@@ -308,13 +309,13 @@ const struct cpuid_entry *cpuid_find(const struct cpuid_table *t, uint32_t leaf,
 	uint8_t first;
 
 	if (leaf <= MAX_BASIC)
-		first = t->basic[leaf];
+		first = t->basic[index_nospec(leaf, CPUID_BASIC_LEAVES)];
 	else if (leaf - 0x80000000 < CPUID_EXTENDED_LEAVES)
-		first = t->extended[leaf - 0x80000000];
+		first = t->extended[index_nospec(leaf - 0x80000000, CPUID_EXTENDED_LEAVES)];
 	else if (leaf - CPUID_HYPERVISOR_BASE < CPUID_HYPERVISOR_LEAVES)
-		first = t->hypervisor[leaf - CPUID_HYPERVISOR_BASE];
+		first = t->hypervisor[index_nospec(leaf - CPUID_HYPERVISOR_BASE, CPUID_HYPERVISOR_LEAVES)];
 	else if (leaf - CPUID_KVM_BASE < CPUID_KVM_LEAVES)
-		first = t->kvm[leaf - CPUID_KVM_BASE];
+		first = t->kvm[index_nospec(leaf - CPUID_KVM_BASE, CPUID_KVM_LEAVES)];
 	else
 		first = t->basic[MAX_BASIC];
 	e = &t->entry[first];

@@ -5,6 +5,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/guest_mem.h"
 
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 
 static const struct guest_region *find_region(const struct guest_mem *mem, uint64_t gpa)
@@ -15,23 +16,30 @@ static const struct guest_region *find_region(const struct guest_mem *mem, uint6
 	return NULL;
 }
 
+/* An address is the guest's choice, and what is read there may be the next one. */
+static uint64_t offset_in(const struct guest_region *r, uint64_t gpa)
+{
+	return index_nospec(gpa - r->gpa, r->size);
+}
+
 /* Bytes from `gpa` on that lie in one region and in one piece, at most `size`; `host` points at the first. 0: none. */
 static size_t find_piece(const struct guest_mem *mem, uint64_t gpa, size_t size, uint8_t **host)
 {
 	const struct guest_region *r = find_region(mem, gpa);
-	uint64_t before, left;
+	uint64_t offset, before, left;
 
 	*host = NULL;
 	if (!r)
 		return 0;
-	left = r->size - (gpa - r->gpa);
+	offset = offset_in(r, gpa);
+	left = r->size - offset;
 	if (left < size)
 		size = left;
 	if (r->host) {
-		*host = r->host + (gpa - r->gpa);
+		*host = r->host + offset;
 		return size;
 	}
-	*host = mem->reach(mem->backing, gpa, &before, &left);
+	*host = mem->reach(mem->backing, r->gpa + offset, &before, &left);
 	if (!*host)
 		return 0;
 	return left < size ? (size_t)left : size;
@@ -132,12 +140,12 @@ static inline bool find_near(const struct guest_mem *mem, uint64_t gpa, struct g
 
 	if (!r)
 		return false;
-	offset = gpa - r->gpa;
+	offset = offset_in(r, gpa);
 	if (r->host) {
 		*near = (struct guest_near){r->gpa, r->size, r->host};
 		return true;
 	}
-	host = (fill ? mem->reach : mem->look)(mem->backing, gpa, &before, &left);
+	host = (fill ? mem->reach : mem->look)(mem->backing, r->gpa + offset, &before, &left);
 	if (!host)
 		return false;
 	before = before < offset ? before : offset;
@@ -153,11 +161,11 @@ static bool is_near(const struct guest_near *near, uint64_t gpa)
 
 static uint8_t *within(const struct guest_near *near, uint64_t gpa, size_t *size)
 {
-	uint64_t left = near->size - (gpa - near->gpa);
+	uint64_t offset = index_nospec(gpa - near->gpa, near->size), left = near->size - offset;
 
 	if (left < *size)
 		*size = left;
-	return near->host + (gpa - near->gpa);
+	return near->host + offset;
 }
 
 void *guest_map_near(const struct guest_mem *mem, struct guest_near *near, gpa_t gpa, size_t *size)

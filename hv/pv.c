@@ -8,6 +8,7 @@
 #include "hv/pv.h"
 
 #include "hv/clock.h"
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 #include "hv/sched/sched.h"
 #include "hv/vm.h"
@@ -293,11 +294,13 @@ int pv_msr_write(struct vcpu *v, uint32_t msr, uint64_t value)
 static uint64_t kick(struct vcpu *v, uint32_t apic_id)
 {
 	struct vm *vm = v->vm;
+	struct vcpu *to;
 
 	if (apic_id >= vm->vcpu_count)
 		return 0;
-	atomic_store(&vm->vcpu[apic_id]->pv.kicked, true);
-	vcpu_request(vm->vcpu[apic_id], REQUEST_EVENT);
+	to = vm->vcpu[index_nospec(apic_id, vm->vcpu_count)];
+	atomic_store(&to->pv.kicked, true);
+	vcpu_request(to, REQUEST_EVENT);
 	return 0;
 }
 

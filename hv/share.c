@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/share.h"
 
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 #include "hv/pc_map.h"
 
@@ -62,7 +63,7 @@ void share_leave(struct share_party **parties, struct share_party *p)
 
 static struct share_party *peer_at(const struct share_party *p, uint64_t peer)
 {
-	return peer < p->peers ? p->with[peer] : NULL;
+	return peer < p->peers ? p->with[index_nospec(peer, p->peers)] : NULL;
 }
 
 bool share_ring(struct share_party *p, uint64_t peer, int *err)
@@ -142,7 +143,7 @@ static int find_grant(const struct share_party *p, uint64_t peer, uint64_t slot,
 		return VIREO_EINVAL;
 	if (!from)
 		return VIREO_ENOENT;
-	g = &from->grant[slot];
+	g = &from->grant[index_nospec(slot, VIREO_GRANTS)];
 	if (g->to != p || g->revoked)
 		return VIREO_ENOENT;
 	if (pages > g->pages || (writable && !g->writable))
@@ -177,7 +178,7 @@ int share_revoke(struct share_party *p, uint64_t slot, struct share_mapping **ou
 
 	if (slot >= VIREO_GRANTS)
 		return VIREO_EINVAL;
-	g = &p->grant[slot];
+	g = &p->grant[index_nospec(slot, VIREO_GRANTS)];
 	if (!g->to)
 		return VIREO_ENOENT;
 	*out = g->at;

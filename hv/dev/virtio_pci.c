@@ -10,6 +10,7 @@
 #include "hv/dev/virtio_pci.h"
 
 #include "hv/clock.h"
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 
 /* 4.1.2 */
@@ -346,7 +347,7 @@ static void write_common(struct virtio_pci *v, unsigned offset, unsigned size, u
 	} else if (offset >= QUEUE_SIZE && size == (offset < QUEUE_DESC || offset >= QUEUE_NOTIFY_DATA ? 2 : 4) &&
 		   offset % size == 0) {
 		if (v->queue_select < v->queues)
-			write_queue(v, &v->queue[v->queue_select], offset, value);
+			write_queue(v, &v->queue[index_nospec(v->queue_select, v->queues)], offset, value);
 	}
 }
 
@@ -354,7 +355,7 @@ static void write_common(struct virtio_pci *v, unsigned offset, unsigned size, u
 static void show_common(const struct virtio_pci *v, uint8_t out[COMMON_SIZE])
 {
 	bool there = v->queue_select < v->queues;
-	const struct virtqueue *q = &v->queue[there ? v->queue_select : 0];
+	const struct virtqueue *q = &v->queue[index_nospec(v->queue_select, v->queues)];
 	uint64_t features = offered(v);
 	struct {
 		uint32_t device_feature_select, device_feature, driver_feature_select, driver_feature;

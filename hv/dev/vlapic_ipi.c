@@ -5,6 +5,8 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/dev/vlapic_internal.h"
 
+#include "hv/lib/nospec.h"
+
 #define ICR_MODE      (7U << 8)
 #define ICR_LOGICAL   (1U << 11)
 #define ICR_ASSERT    (1U << 14)
@@ -50,15 +52,17 @@ static uint32_t find_targets(const struct vlapic *v, uint32_t icr, uint32_t dest
 static bool send_to_one(struct vlapic *v, uint32_t icr, uint32_t dest)
 {
 	uint8_t vector = (uint8_t)icr;
+	struct vlapic *to;
 
 	if ((icr & (ICR_MODE | ICR_LOGICAL | ICR_SHORTHAND)) || vector < 16 || dest >= v->bus->count)
 		return false;
-	if (!v->bus->lapic[dest] || !vlapic_software_enabled(v->bus->lapic[dest]))
+	to = v->bus->lapic[index_nospec(dest, v->bus->count)];
+	if (!to || !vlapic_software_enabled(to))
 		return true;
 	if (dest == v->id)
 		vlapic_request(v, vector);
 	else
-		vlapic_post(v->bus->lapic[dest], vector, false);
+		vlapic_post(to, vector, false);
 	return true;
 }
 

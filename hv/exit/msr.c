@@ -10,6 +10,7 @@
 #include "hv/clock.h"
 #include "hv/exit/table.h"
 #include "hv/guest_timer.h"
+#include "hv/lib/nospec.h"
 #include "hv/lib/string.h"
 #include "hv/pv.h"
 #include "hv/vm.h"
@@ -326,7 +327,7 @@ static NOINLINE const struct msr_row *search(uint32_t msr)
 
 static const struct msr_row *find(uint32_t msr)
 {
-	unsigned row = msr < ARRAY_SIZE(row_of) ? row_of[msr] : 0;
+	unsigned row = msr < ARRAY_SIZE(row_of) ? row_of[index_nospec(msr, ARRAY_SIZE(row_of))] : 0;
 
 	return row ? &table[row - 1] : search(msr);
 }
