@@ -28,6 +28,7 @@
  * it.
  */
 #define PROMISED 0ULL	 /* not there: it is taken when it is touched */
+#define FILLS	 BIT(8)	 /* a chunk, not there: promised, and a CPU is about to fill it, without the lock */
 #define AWAY	 BIT(9)	 /* not there: given away, nobody's promise */
 #define LEAVES	 BIT(10) /* there, still */
 #define TABLE	 BIT(11) /* of one that is split: the address is that of its table */
@@ -85,16 +86,16 @@ static entry_t *page_entry(uint64_t entry, uint64_t offset)
 	return &table_of(entry)[offset % PHYS_CHUNK / PAGE_SIZE];
 }
 
-/* Of a whole chunk, which is in nobody's hands yet, from one byte to another. */
-static void zero_chunk(struct guest_ram *ram, hpa_t chunk, uint64_t from, uint64_t end)
+/* Of a whole chunk, which is in nobody's hands yet, from one byte to another. Answers what it took. */
+static uint64_t zero_chunk(hpa_t chunk, uint64_t from, uint64_t end)
 {
 	uint64_t start = clock_now();
 
 	if (from >= end)
-		return;
+		return 0;
 	memset((uint8_t *)window_open_chunk(chunk) + from, 0, end - from);
 	window_close_chunk();
-	ram->zero_ticks += clock_now() - start;
+	return clock_now() - start;
 }
 
 static void zero_frame(struct guest_ram *ram, hpa_t frame)
@@ -308,9 +309,35 @@ void guest_ram_destroy(struct guest_ram *ram)
 
 /* --- filling, under the lock -------------------------------------------------------------------------------------- */
 
+/*
+ * The guest sees it a moment before its entry says that it is there, since showing may fail. Who looks in between,
+ * without the lock, may know already what another vCPU has written there: `shows` is odd until the entry is put.
+ */
 static int show(struct guest_ram *ram, uint64_t offset, uint64_t size, uint64_t hpa)
 {
+	uint32_t shows = atomic_load_explicit(&ram->shows, memory_order_relaxed);
+
+	atomic_store(&ram->shows, shows % 2 ? shows + 2 : shows + 1);
 	return ram->view->show(ram->ctx, ALIGN_DOWN(offset, size), size, HPA(hpa));
+}
+
+/* What was shown has its entry, or could not be shown. */
+static void unlock_shown(struct guest_ram *ram)
+{
+	uint32_t shows = atomic_load_explicit(&ram->shows, memory_order_relaxed);
+
+	if (shows % 2)
+		atomic_store_explicit(&ram->shows, shows + 1, memory_order_release);
+	spin_unlock(&ram->lock);
+}
+
+/* Until what is being shown at the call has its entry: no longer than that takes. */
+static void wait_for_shown(const struct guest_ram *ram)
+{
+	uint32_t shows = atomic_load(&ram->shows);
+
+	while (shows % 2 && atomic_load_explicit(&ram->shows, memory_order_acquire) == shows)
+		__builtin_ia32_pause();
 }
 
 /* A piece of the first chunk. */
@@ -322,7 +349,8 @@ static int fill_piece(struct guest_ram *ram, uint64_t offset)
 
 	if (atomic_load_explicit(&ram->first_filled, memory_order_relaxed) & bit)
 		return 0;
-	zero_chunk(ram, ram->first, start > ram->first_zeroed ? start : ram->first_zeroed, start + GUEST_RAM_PIECE);
+	ram->zero_ticks +=
+	    zero_chunk(ram->first, start > ram->first_zeroed ? start : ram->first_zeroed, start + GUEST_RAM_PIECE);
 	err = show(ram, offset, GUEST_RAM_PIECE, ram->first.value + start);
 	if (err)
 		return err;
@@ -330,17 +358,26 @@ static int fill_piece(struct guest_ram *ram, uint64_t offset)
 	return 0;
 }
 
-/* A chunk that is promised. */
+/*
+ * A chunk that is promised. Zeroing it takes as long as hundreds of exits, so nobody waits for the lock meanwhile:
+ * FILLS keeps others away from this chunk alone.
+ */
 static int take_chunk(struct guest_ram *ram, uint64_t offset, entry_t *place)
 {
-	uint64_t zeroed;
-	hpa_t chunk = phys_take_chunk(&zeroed);
+	uint64_t zeroed, ticks;
+	hpa_t chunk;
 	int err;
 
-	zero_chunk(ram, chunk, zeroed, PHYS_CHUNK);
+	put(place, FILLS);
+	unlock_shown(ram);
+	chunk = phys_take_chunk(&zeroed);
+	ticks = zero_chunk(chunk, zeroed, PHYS_CHUNK);
+	spin_lock(&ram->lock);
+	ram->zero_ticks += ticks;
 	err = show(ram, offset, PHYS_CHUNK, chunk.value);
 	if (err) {
 		phys_give_chunk(chunk);
+		put(place, PROMISED);
 		return err;
 	}
 	ram->touched++;
@@ -422,7 +459,7 @@ static int make_table(struct guest_ram *ram, entry_t *place, uint64_t value)
 	return 0;
 }
 
-/* Any chunk but the first. */
+/* Any chunk but the first. Where another CPU fills it nothing is done. */
 static int fill(struct guest_ram *ram, uint64_t offset)
 {
 	entry_t *place = chunk_entry(ram, offset);
@@ -431,7 +468,7 @@ static int fill(struct guest_ram *ram, uint64_t offset)
 
 	if (is_split(entry))
 		return fill_page(ram, offset, page_entry(entry, offset));
-	if (is_there(entry))
+	if (is_there(entry) || entry == FILLS)
 		return 0;
 	if (entry & LEAVES) {
 		err = show(ram, offset, PHYS_CHUNK, entry & PTE_ADDR);
@@ -472,6 +509,12 @@ static inline uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *be
 	return is_there(entry) ? window_at(&ram->window, offset, HPA((entry & PTE_ADDR) + *before)) : NULL;
 }
 
+static void wait_for_filler(struct guest_ram *ram, uint64_t offset)
+{
+	while (offset >= PHYS_CHUNK && look(chunk_entry(ram, offset)) == FILLS)
+		__builtin_ia32_pause();
+}
+
 /* It was not there. The guest may give it away again between filling and finding: that is another touch. */
 NOINLINE static uint8_t *touch(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left)
 {
@@ -481,7 +524,8 @@ NOINLINE static uint8_t *touch(struct guest_ram *ram, uint64_t offset, uint64_t 
 	do {
 		spin_lock(&ram->lock);
 		err = offset < PHYS_CHUNK ? fill_piece(ram, offset) : fill(ram, offset);
-		spin_unlock(&ram->lock);
+		unlock_shown(ram);
+		wait_for_filler(ram, offset);
 		host = find(ram, offset, before, left);
 	} while (!host && !err);
 	return host;
@@ -502,6 +546,10 @@ FLATTEN uint8_t *guest_ram_look(struct guest_ram *ram, uint64_t offset, uint64_t
 {
 	uint8_t *host = find(ram, offset, before, left);
 
+	if (!host) {
+		wait_for_shown(ram);
+		host = find(ram, offset, before, left);
+	}
 	window_enter(&ram->window);
 	return host;
 }
@@ -606,7 +654,7 @@ static void give_pages(struct guest_ram *ram, uint64_t offset, uint64_t end)
 	entry_t *place = chunk_entry(ram, offset);
 	uint64_t entry = look(place);
 
-	if (entry == AWAY || entry & LEAVES || (!is_split(entry) && split_chunk(ram, place)))
+	if (entry == AWAY || entry == FILLS || entry & LEAVES || (!is_split(entry) && split_chunk(ram, place)))
 		return;
 	for (entry = look(place); offset < end; offset += PAGE_SIZE)
 		give_page(ram, offset, page_entry(entry, offset));
@@ -704,7 +752,7 @@ int guest_ram_want(struct guest_ram *ram, uint64_t offset, uint64_t size)
 	spin_lock(&ram->lock);
 	for (; offset < end && !err; offset = chunk_end(offset, end))
 		err = want_pages(ram, offset, chunk_end(offset, end));
-	spin_unlock(&ram->lock);
+	unlock_shown(ram);
 	return err;
 }
 

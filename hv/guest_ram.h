@@ -5,7 +5,8 @@
  *
  * What the guest has no use for it gives back (its balloon, hv/vm_balloon.h). A chunk of which a page was given away is
  * split: it has a table of pages, each of which is promised, there, or away. An away page is nobody's promise any more;
- * the guest has to ask for it again, or touches it and gets one if one is free. The first chunk is never given back.
+ * the guest has to ask for it again, or touches it and gets one if one is free. The first chunk is never given back,
+ * nor is one while a CPU fills it.
  *
  * The tables in which this is written down are those by which the processor finds the memory, in the VM's window
  * (arch/x86/window.h): there are no others, and nothing has to be kept in step.
@@ -51,6 +52,7 @@ struct guest_ram {
 	hpa_t first;		       /* the first chunk, there from creation on */
 	uint64_t first_zeroed;	       /* bytes from its start that are zero though nobody filled them */
 	_Atomic uint32_t first_filled; /* its pieces, one bit each */
+	_Atomic uint32_t shows;	       /* odd: the guest sees something that is not written down here yet */
 	uint64_t *leaves;	       /* a page for each GiB, as a PDPT: what its chunks are (guest_ram.c) */
 	struct window window;	       /* on which the hypervisor sees all this */
 };
@@ -94,7 +96,7 @@ void guest_ram_reset(struct guest_ram *ram);
  * CPU lets go of everything (hv/pcpu.h); in the first chunk for ever, while the window is open.
  */
 uint8_t *guest_ram_reach(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left);
-/* The same of what is filled; NULL: that is not. Takes no lock. */
+/* The same of what is filled; NULL: nobody has written there yet. Takes no lock. */
 uint8_t *guest_ram_look(struct guest_ram *ram, uint64_t offset, uint64_t *before, uint64_t *left);
 /* Where it lies, if it is there: HPA_NONE otherwise. It may be elsewhere the next moment if the guest has a balloon. */
 hpa_t guest_ram_find(struct guest_ram *ram, uint64_t offset);
@@ -103,9 +105,9 @@ uint8_t *guest_ram_first(const struct guest_ram *ram, uint64_t offset);
 
 /*
  * The guest has no use for [offset, offset + size), multiples of 4 KiB: its pages are away. What is there of them goes
- * into the batch, which must have room for one range. Pages of the first chunk, those that are away already, and those
- * for whose tables there is no memory stay as they are: that can be where chunks were put together and are split again
- * before that has settled.
+ * into the batch, which must have room for one range. Pages of the first chunk, of one that a CPU fills, those that
+ * are away already, and those for whose tables there is no memory stay as they are: that can be where chunks were put
+ * together and are split again before that has settled.
  */
 void guest_ram_give(struct guest_ram *ram, uint64_t offset, uint64_t size, struct guest_ram_batch *batch);
 /* The guest wants them again: away pages of the range are promised. -E_NOMEM: not all of them; ask again. */

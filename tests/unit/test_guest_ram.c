@@ -5,12 +5,14 @@
 /* SPDX-License-Identifier: MIT */
 /* links: hv/guest_ram.c hv/guest_mem.c hv/phys.c arch/x86/window.c */
 #include "arch/x86/paging.h"
+#include "hv/clock.h"
 #include "hv/guest_mem.h"
 #include "hv/guest_ram.h"
 #include "hv/lib/panic.h"
 #include "hv/phys.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
@@ -18,7 +20,19 @@
 
 #include <cmocka.h>
 
+uint64_t still(void);
+#define clock_now still
 #include "tests/fake_time.h"
+#undef clock_now
+
+/* Zeroing asks for the time before and after. */
+static void (*on_clock)(void);
+uint64_t clock_now(void)
+{
+	if (on_clock)
+		on_clock();
+	return still();
+}
 
 #define ARENA (64 * MIB)
 #define SIZE  (20 * MIB + 8 * KIB) /* the last chunk is not full */
@@ -44,6 +58,7 @@ void panic(const char *fmt, ...)
 static uint64_t visible[ARENA / PAGE_SIZE]; /* where the guest sees each page; 0: it doesn't */
 static bool refuse_hide;
 static uint64_t own; /* a page that is the guest's still: need not be zero */
+static void (*on_show)(uint64_t offset);
 
 static int show(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
 {
@@ -59,6 +74,8 @@ static int show(void *ctx, uint64_t offset, uint64_t size, hpa_t hpa)
 	}
 	for (uint64_t i = offset; i < offset + size; i += GUEST_RAM_PIECE)
 		shown[i / GUEST_RAM_PIECE]++;
+	if (on_show)
+		on_show(offset);
 	return 0;
 }
 
@@ -151,6 +168,8 @@ static int setup(void **state)
 	refuse_hide = false;
 	own = UINT64_MAX;
 	refuse = false;
+	on_show = NULL;
+	on_clock = NULL;
 	info.memory_count = 1;
 	info.memory[0] = (struct boot_memory){.base = (uint64_t)arena, .length = ARENA, .type = BOOT_MEMORY_FREE};
 	return phys_init(&info);
@@ -771,6 +790,106 @@ static void many_touch_at_once(void **state)
 	guest_ram_destroy(&ram);
 }
 
+/* The guest sees it, its other processors write there, and a device of its looks for that: it finds it. */
+static struct {
+	pthread_t thread;
+	_Atomic bool looks, answered;
+	uint64_t offset;
+	uint8_t *found;
+} looker;
+
+static void *look_at(void *unused)
+{
+	uint64_t front, left;
+
+	atomic_store(&looker.looks, true);
+	looker.found = guest_ram_look(&ram, looker.offset, &front, &left);
+	atomic_store(&looker.answered, true);
+	return unused;
+}
+
+/* Time enough to go wrong in: an answer that comes before the entry is there is NULL. */
+static void look_while_shown(uint64_t offset)
+{
+	looker.offset = offset;
+	looker.looks = looker.answered = false;
+	assert_int_equal(pthread_create(&looker.thread, NULL, look_at, NULL), 0);
+	while (!atomic_load(&looker.looks))
+		sched_yield();
+	for (unsigned i = 0; i < 1000 && !atomic_load(&looker.answered); i++)
+		sched_yield();
+}
+
+static void expect_found(uint8_t *host)
+{
+	pthread_join(looker.thread, NULL);
+	assert_ptr_equal(looker.found, host);
+}
+
+static void what_the_guest_sees_is_found(void **state)
+{
+	const uint64_t page = 3 * PHYS_CHUNK + 7 * PAGE_SIZE;
+	uint64_t front, left;
+
+	(void)state;
+	create();
+	on_show = look_while_shown;
+	expect_found(reach(0));		     /* a piece of the first chunk */
+	expect_found(reach(2 * PHYS_CHUNK)); /* a whole one */
+	on_show = NULL;
+	reach(3 * PHYS_CHUNK);
+	guest_ram_give(&ram, page, PAGE_SIZE, &batch);
+	settle_all();
+	assert_int_equal(guest_ram_want(&ram, page, PAGE_SIZE), 0);
+	on_show = look_while_shown;
+	expect_found(guest_ram_reach(&ram, page, &front, &left)); /* a page */
+	on_show = NULL;
+	own = page; /* one that leaves, and stays after all */
+	guest_ram_give(&ram, page, PAGE_SIZE, &batch);
+	on_show = look_while_shown;
+	expect_found(guest_ram_reach(&ram, page, &front, &left));
+	guest_ram_give(&ram, page, PAGE_SIZE, &batch);
+	assert_int_equal(guest_ram_want(&ram, page, PAGE_SIZE), 0);
+	expect_found(guest_ram_look(&ram, page, &front, &left));
+	on_show = NULL;
+	settle_all();
+	close_all();
+	guest_ram_destroy(&ram);
+}
+
+/* While a CPU zeroes a chunk others may have theirs, and this one stays whole. */
+static void others_need_not_wait(void)
+{
+	uint64_t away = guest_ram_away(&ram), front, left;
+
+	on_clock = NULL;
+	assert_true(spin_trylock(&ram.lock));
+	spin_unlock(&ram.lock);
+	reach(5 * PHYS_CHUNK);
+	assert_null(guest_ram_look(&ram, 4 * PHYS_CHUNK, &front, &left));
+	guest_ram_give(&ram, 4 * PHYS_CHUNK, PHYS_CHUNK, &batch);
+	assert_int_equal(guest_ram_away(&ram), away);
+	guest_ram_discard(&ram, 4 * PHYS_CHUNK, &batch);
+	assert_int_equal(guest_ram_want(&ram, 4 * PHYS_CHUNK, PHYS_CHUNK), 0);
+}
+
+static void a_chunk_is_zeroed_without_the_lock(void **state)
+{
+	uint8_t *host;
+
+	(void)state;
+	create();
+	on_clock = others_need_not_wait;
+	host = reach(4 * PHYS_CHUNK);
+	assert_null(on_clock);
+	*host = 1;
+	settle_all();
+	assert_ptr_equal(reach(4 * PHYS_CHUNK), host);
+	assert_int_equal(*host, 1);
+	close_all();
+	guest_ram_destroy(&ram);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -793,6 +912,8 @@ int main(void)
 	    cmocka_unit_test_setup(looks_fill_nothing, setup),
 	    cmocka_unit_test_setup(accesses_fill, setup),
 	    cmocka_unit_test_setup(many_touch_at_once, setup),
+	    cmocka_unit_test_setup(what_the_guest_sees_is_found, setup),
+	    cmocka_unit_test_setup(a_chunk_is_zeroed_without_the_lock, setup),
 	};
 	int failed;
 
