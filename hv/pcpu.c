@@ -39,6 +39,11 @@ static void on_earlier_timer(void *ctx)
 	pcpu_notice(p);
 }
 
+static bool is_awaited(void *ctx)
+{
+	return pcpu_is_awaited(ctx);
+}
+
 struct timer_queue *timer_queue_here(void)
 {
 	return &this_pcpu()->timers;
@@ -60,8 +65,11 @@ void pcpu_init(unsigned count)
 
 		p->cpu = cpu_at(i);
 		p->armed = TIMER_NEVER;
-		timer_queue_init(&p->timers,
-				 &(struct timer_owner){on_earlier_timer, abroad_take_lock, abroad_timer_done, p});
+		timer_queue_init(&p->timers, &(struct timer_owner){.earlier = on_earlier_timer,
+								   .take_lock = abroad_take_lock,
+								   .done = abroad_timer_done,
+								   .leaves = is_awaited,
+								   .ctx = p});
 		timer_init(&p->slice, &p->timers, NULL, on_slice_end);
 		abroad_init(p);
 	}

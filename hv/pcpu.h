@@ -34,6 +34,7 @@ struct pcpu {
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
 	struct abroad abroad;	     /* what it does for other VMs than its vCPU's */
 	struct work *waiting;	     /* work that waits, the last in front: work_resume() */
+	struct work *left;	     /* work that was taken off the list, the first in front: work_run() */
 	uint64_t turn_began;	     /* when the vCPU was picked */
 	uint64_t turn_end;	     /* the current turn is looked at then in any case */
 	uint64_t started;	     /* clock_now() when its loop began */
@@ -55,6 +56,12 @@ static inline struct pcpu *this_pcpu(void)
 void pcpu_attention(struct pcpu *p, uint32_t bits);
 /* Makes the CPU look at its flags and at its vCPU's requests again, if it is in guest mode or asleep. Any CPU. */
 void pcpu_notice(struct pcpu *p);
+
+/* Another vCPU is to run, or one at last. Owner CPU. */
+static inline bool pcpu_is_awaited(const struct pcpu *p)
+{
+	return atomic_load_explicit(&p->attention, memory_order_relaxed) & (ATTENTION_RESCHEDULE | ATTENTION_PREEMPT);
+}
 
 /* This CPU holds no pointer to any VM but that of its current vCPU. Owner CPU, in its loop. */
 static inline void pcpu_let_go(struct pcpu *p)

@@ -166,5 +166,7 @@ void timer_queue_run(struct timer_queue *queue, uint64_t now)
 		if (queue_pop(queue, t, now))
 			t->fire(t);
 		queue_release(queue, lock);
+		if (queue->owner.leaves && queue->owner.leaves(queue->owner.ctx))
+			break;
 	}
 }

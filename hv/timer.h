@@ -31,7 +31,8 @@ struct timer_owner {
 	void (*earlier)(void *ctx); /* `next` moved to an earlier time: e.g. to kick the CPU */
 	/* A timer is due: takes its lock and answers 0, or until when it is put off. NULL: the lock is waited for. */
 	uint64_t (*take_lock)(void *ctx, struct spinlock *lock);
-	void (*done)(void *ctx); /* its callback has run, and the lock is free again */
+	void (*done)(void *ctx);   /* its callback has run, and the lock is free again */
+	bool (*leaves)(void *ctx); /* asked between two: true, the others wait until the queue is run again */
 	void *ctx;
 };
 
@@ -55,5 +56,8 @@ static inline bool timer_is_armed(const struct timer *timer)
 	return timer->deadline != TIMER_NEVER;
 }
 
-/* Runs every callback whose deadline is at or before `now`. Called by the owner CPU without locks. */
+/*
+ * Runs every callback whose deadline is at or before `now`, or the first of them until the owner leaves. Called by the
+ * owner CPU without locks.
+ */
 void timer_queue_run(struct timer_queue *queue, uint64_t now);

@@ -9,11 +9,23 @@
 #include "hv/lib/string.h"
 #include "hv/pcpu.h"
 #include "hv/phys.h"
+#include "hv/sched/sched.h"
 #include "hv/vm_device.h"
 
 /* Where a turn ends, about, by work and by time: the VM's other vCPUs may wait for the lock, others for the CPU. */
 #define TURN_BYTES (128 * KIB)
 #define TURN_NS	   100000
+
+/*
+ * Who does it: the CPU that asks, but where that runs a vCPU of another VM, whose frames its driver made wait, or who
+ * woke while it worked there: then the one that its first vCPU belongs to.
+ */
+static struct pcpu *worker_of(const struct vm *vm)
+{
+	struct pcpu *here = this_pcpu();
+
+	return !here->current || here->current->vm == vm ? here : pcpu_at(sched_cpu_of(vm->vcpu[0]));
+}
 
 /* Most doorbells find it queued already: to look costs less than work_queue()'s exchange, which takes the line. */
 void vm_device_kick(void *ctx)
@@ -21,7 +33,7 @@ void vm_device_kick(void *ctx)
 	struct vm_device *d = ctx;
 
 	if (vm_runs(d->vm) && !atomic_load(&d->work.queued))
-		work_queue(this_pcpu(), &d->work);
+		work_queue(worker_of(d->vm), &d->work);
 }
 
 /* True: there is more to do. */
@@ -52,7 +64,7 @@ static void take_turn(struct work *work)
 	abroad_begin(p, d->vm);
 	spin_lock(&d->vm->lock);
 	if (vm_runs(d->vm) && work_a_turn(d))
-		work_queue(p, work);
+		work_queue(worker_of(d->vm), work);
 	spin_unlock(&d->vm->lock);
 	abroad_end(p);
 }

@@ -53,15 +53,30 @@ static bool has_to_wait(struct pcpu *p, struct work *work)
 	return true;
 }
 
+/* The rest waits for the next call, and what is queued for the one after. */
+static void leave(struct pcpu *p, struct work *rest)
+{
+	p->left = rest;
+	atomic_fetch_or(&p->attention, ATTENTION_WORK);
+}
+
 void work_run(struct pcpu *p)
 {
-	struct work *work, *next;
+	struct work *work = p->left, *next;
 
-	for (work = in_order(atomic_exchange(&p->work, NULL)); work; work = next) {
+	if (work)
+		leave(p, NULL);
+	else
+		work = in_order(atomic_exchange(&p->work, NULL));
+	for (; work; work = next) {
 		next = work->next;
 		if (has_to_wait(p, work))
 			continue;
 		atomic_store(&work->queued, false); /* before it runs: what comes now is queued again */
 		work->run(work);
+		if (next && pcpu_is_awaited(p)) {
+			leave(p, next);
+			return;
+		}
 	}
 }

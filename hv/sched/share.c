@@ -140,13 +140,15 @@ static inline void hand_over(struct sched *s, unsigned cpu, struct sched_entity 
 	spin_unlock(&c->lock);
 }
 
-/* The one that was handed over to `c`, whose CPU asks; NULL: none. */
-static inline struct sched_entity *take_handed(struct sched_cpu *c)
+/* The one that was handed over to `c`, whose CPU asks; NULL: none. It does not pay for what the CPU did till now. */
+static inline struct sched_entity *take_handed(struct sched_cpu *c, uint64_t now)
 {
 	struct sched_entity *e = atomic_load_explicit(&c->handed, memory_order_acquire);
 
-	if (e)
+	if (e) {
+		__atomic_store_n(&e->running_since, now, __ATOMIC_RELAXED);
 		atomic_store_explicit(&c->handed, NULL, memory_order_relaxed);
+	}
 	return e;
 }
 
@@ -454,7 +456,7 @@ static NOINLINE struct sched_entity *begin_first(struct sched *s, struct sched_c
 	changes = atomic_load_explicit(&s->weight_changes, memory_order_acquire);
 	if (c->weight_changes != changes)
 		reweigh(s, cpu, changes);
-	e = take_handed(c);
+	e = take_handed(c, now);
 	if (!e) {
 		e = take_first(c, cpu);
 		if (e && !begin(s, c, e, now, until))
@@ -507,7 +509,7 @@ static NO_CANARY struct sched_turn share_pick(struct sched *s, unsigned cpu, uin
 	sched_claim(s, cpu);
 	if (heap_first(&c->parked))
 		turn.kick = unpark(s, cpu, now);
-	turn.entity = take_handed(c);
+	turn.entity = take_handed(c, now);
 	while (!turn.entity) {
 		if (anybody(c))
 			turn.entity = begin_first(s, c, cpu, now, &turn.until);

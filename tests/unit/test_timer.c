@@ -252,6 +252,30 @@ static void without_its_lock_a_timer_is_put_off(void **state)
 	assert_true(queue.next == TIMER_NEVER);
 }
 
+static bool leave(void *ctx)
+{
+	assert_ptr_equal(ctx, &queue);
+	return true;
+}
+
+/* Who has something better to do runs one of them at a time. */
+static void the_owner_may_leave(void **state)
+{
+	(void)state;
+	queue.owner.leaves = leave;
+	queue.owner.ctx = &queue;
+	queue.owner.earlier = NULL;
+	for (unsigned i = 1; i <= 3; i++)
+		timer_set(&timers[i], 100 + i);
+	for (unsigned i = 1; i <= 3; i++) {
+		assert_true(queue.next == 100 + i);
+		timer_queue_run(&queue, 200);
+		assert_int_equal(fired, i);
+		assert_int_equal(fired_order[i - 1], i);
+	}
+	assert_true(queue.next == TIMER_NEVER);
+}
+
 static void is_set_where_it_is_called(void **state)
 {
 	struct timer_queue other;
@@ -310,6 +334,7 @@ int main(void)
 	    cmocka_unit_test_setup(callback_may_cancel_another, setup),
 	    cmocka_unit_test_setup(random_operations_keep_the_queue, setup),
 	    cmocka_unit_test_setup(without_its_lock_a_timer_is_put_off, setup),
+	    cmocka_unit_test_setup(the_owner_may_leave, setup),
 	    cmocka_unit_test_setup(is_set_where_it_is_called, setup),
 	    cmocka_unit_test_setup(who_took_the_lock_is_told, setup),
 	    cmocka_unit_test_setup(has_no_limit, setup),

@@ -31,6 +31,7 @@ static struct vm vm, other;
 static struct vcpu mine, theirs;
 static struct vm_config config = {.vcpus = 8, .disk_count = DISKS};
 static unsigned here, turns, resets;
+static unsigned home;	 /* the CPU of the VM's first vCPU */
 static uint64_t excused; /* ticks */
 static bool endless, dry;
 static struct vm_console consoles[3]; /* com1, hvc0, hvc1 */
@@ -69,8 +70,13 @@ void phys_free(hpa_t hpa, uint64_t count)
 }
 void pcpu_attention(struct pcpu *p, uint32_t bits)
 {
-	assert_ptr_equal(p, &pcpus[here]);
+	assert_true(p == &pcpus[here] || p == &pcpus[home]);
 	assert_int_equal(bits, ATTENTION_WORK);
+}
+unsigned sched_cpu_of(const struct vcpu *v)
+{
+	assert_ptr_equal(v, &mine);
+	return home;
 }
 void sched_excuse(struct vcpu *v, uint64_t ticks)
 {
@@ -179,7 +185,8 @@ static int setup(void **state)
 	config.hvc = 0;
 	mine.vm = &vm;
 	theirs.vm = &other;
-	here = turns = resets = 0;
+	here = turns = resets = home = 0;
+	vm.vcpu[0] = &mine;
 	excused = 0;
 	endless = true;
 	fake_timer_count = 0;
@@ -261,7 +268,7 @@ static void who_waits_comes_in_order(void **state)
 {
 	(void)state;
 	pcpus[0].current = pcpus[1].current = &theirs;
-	here = 1;
+	here = home = 1;
 	for (unsigned n = 0; n < DISKS; n++)
 		kick(n);
 	work_run(&pcpus[1]); /* the first one's turn; the others wait, then it */
@@ -281,6 +288,52 @@ static void who_waits_comes_in_order(void **state)
 		assert_int_equal(turns, n + 1);
 		assert_int_equal(vm.device[n % DISKS]->ticks, before + TURN_TAKES);
 	}
+}
+
+/* What another VM's doing makes a device do is done where its own VM is, and so is what it does when that one wakes. */
+static void work_goes_home(void **state)
+{
+	(void)state;
+	home = 1;
+	pcpus[0].current = &theirs;
+	kick(0);
+	assert_false(is_queued(0));
+	assert_true(is_queued(1));
+	pcpus[0].current = NULL;
+	kick(1);
+	assert_true(is_queued(0)); /* an idle CPU may have it */
+	work_run(&pcpus[0]);
+	assert_true(is_queued(0));
+	pcpus[0].current = &theirs;
+	work_run(&pcpus[0]);
+	assert_int_equal(turns, 2);
+	assert_false(is_queued(0));
+	here = 1;
+	work_run(&pcpus[1]);
+	assert_int_equal(turns, 4);
+}
+
+/* A vCPU that wakes waits for one turn, not for those of all devices; they go on where they were. */
+static void who_wakes_waits_for_one_turn(void **state)
+{
+	static const unsigned order[] = {0, 1, 2, 0, 1};
+
+	(void)state;
+	for (unsigned n = 0; n < DISKS; n++)
+		kick(n);
+	for (unsigned i = 0; i < ARRAY_SIZE(order); i++) {
+		uint64_t before = vm.device[order[i]]->ticks;
+
+		pcpus[0].attention = i % 2 ? ATTENTION_PREEMPT : ATTENTION_RESCHEDULE;
+		work_run(&pcpus[0]);
+		assert_int_equal(turns, i + 1);
+		assert_int_equal(vm.device[order[i]]->ticks, before + TURN_TAKES);
+		assert_true(pcpus[0].attention & ATTENTION_WORK);
+	}
+	pcpus[0].attention = 0;
+	work_run(&pcpus[0]); /* the one that was left */
+	work_run(&pcpus[0]); /* and all, as ever */
+	assert_int_equal(turns, ARRAY_SIZE(order) + 1 + DISKS);
 }
 
 /* Not for the lock, which a vCPU of the VM may hold for long. */
@@ -546,6 +599,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(at_home_it_goes_on, setup, teardown),
 	    cmocka_unit_test_setup_teardown(abroad_half_is_the_others, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_waits_comes_in_order, setup, teardown),
+	    cmocka_unit_test_setup_teardown(work_goes_home, setup, teardown),
+	    cmocka_unit_test_setup_teardown(who_wakes_waits_for_one_turn, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_waits_needs_no_lock, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_waits_is_asked_again, setup, teardown),
 	    cmocka_unit_test_setup_teardown(timers_at_home_are_free, setup, teardown),
