@@ -595,6 +595,24 @@ static void soak(const struct sched_ops *ops, unsigned cpus, unsigned vms, uint6
 		assert_true(sim_ran(&sim.vcpu[i]) > before[i]);
 }
 
+/* A CPU that has something to end before it picks does that at nobody's cost. */
+static void what_it_waits_for_an_idle_cpu_is_free(void **state)
+{
+	struct sched_turn turn;
+	struct sched_entity *e;
+
+	(void)state;
+	sim_start(&policy_share, 1, START);
+	sim_sleeper(sim_vm(100, 0), SIM_US(250), SIM_MS(4), SIM_MS(6));
+	e = &sim.vcpu[0].e;
+	assert_null(policy_share.pick(&sim.sched, 0, START).entity);
+	assert_int_equal(policy_share.wake(&sim.sched, e, START), 0);
+	turn = policy_share.pick(&sim.sched, 0, START + SIM_US(300));
+	assert_ptr_equal(turn.entity, e);
+	policy_share.put(&sim.sched, 0, e, START + SIM_US(350), false);
+	assert_int_equal(e->ran, SIM_US(50));
+}
+
 static void random_soak(void **state)
 {
 	(void)state;
@@ -630,6 +648,7 @@ int main(void)
 	    cmocka_unit_test(rr_obeys_masks),
 	    cmocka_unit_test(dedicated_needs_no_second_turn),
 	    cmocka_unit_test(dedicated_obeys_masks),
+	    cmocka_unit_test(what_it_waits_for_an_idle_cpu_is_free),
 	    cmocka_unit_test(random_soak),
 	};
 
