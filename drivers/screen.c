@@ -7,6 +7,9 @@
  */
 /* SPDX-License-Identifier: MIT */
 #include "drivers/screen.h"
+
+#include <stdatomic.h>
+
 #include "font.h"
 #include "hv/lib/string.h"
 
@@ -26,12 +29,14 @@ static struct screen_mode mode;
 static unsigned columns = SCREEN_MAX_COLUMNS, rows = SCREEN_MAX_ROWS; /* until the geometry is known */
 static uint8_t grid[SCREEN_MAX_ROWS][SCREEN_MAX_COLUMNS];
 static uint8_t shown[SCREEN_MAX_ROWS][SCREEN_MAX_COLUMNS];
-static bool dirty[SCREEN_MAX_ROWS]; /* by row on the screen */
-static unsigned top;		    /* row of grid that is at the top of the screen */
-static unsigned row, column;	    /* cursor, on the screen; column == columns: the next character wraps */
+static uint8_t used[SCREEN_MAX_ROWS]; /* columns of a row of grid; those behind are blank */
+static bool dirty[SCREEN_MAX_ROWS];   /* by row on the screen */
+static _Atomic bool changed;	      /* one of them is, or may be */
+static unsigned top;		      /* row of grid that is at the top of the screen */
+static unsigned row, column;	      /* cursor, on the screen; column == columns: the next character wraps */
 static unsigned saved_row, saved_column;
-static unsigned painted_row, painted_column; /* the cursor when screen_paint() was last called */
-static unsigned next_paint;		     /* where the last screen_paint() stopped */
+static unsigned painted_row, painted_column; /* the cursor when a row was last taken */
+static unsigned next_paint;		     /* behind that row */
 static enum state state;
 static int parameter[PARAMETERS]; /* of the sequence that is coming in; 0: not given */
 static unsigned given;		  /* separators so far, no more than PARAMETERS */
@@ -49,9 +54,23 @@ static uint8_t *grid_row(unsigned r)
 	return grid[(top + r) % rows];
 }
 
-static void clear_row(unsigned r)
+static uint8_t *used_of(unsigned r)
 {
-	memset(grid_row(r), ' ', SCREEN_MAX_COLUMNS);
+	return &used[(top + r) % rows];
+}
+
+/* From a column to another; what is blank costs nothing, however often it is erased. */
+static void blank(unsigned r, unsigned from, unsigned end)
+{
+	uint8_t *columns_used = used_of(r);
+
+	if (from >= *columns_used)
+		return;
+	if (end >= *columns_used) {
+		end = *columns_used;
+		*columns_used = (uint8_t)from;
+	}
+	memset(grid_row(r) + from, ' ', end - from);
 	dirty[r] = true;
 }
 
@@ -67,7 +86,7 @@ static void line_feed(void)
 		return;
 	}
 	top = (top + 1) % rows;
-	clear_row(row);
+	blank(row, 0, SCREEN_MAX_COLUMNS);
 	all_dirty();
 }
 
@@ -78,6 +97,8 @@ static void put_glyph(uint8_t c)
 		line_feed();
 	}
 	grid_row(row)[column++] = c;
+	if (column > *used_of(row))
+		*used_of(row) = (uint8_t)column;
 	dirty[row] = true;
 }
 
@@ -131,8 +152,7 @@ static void erase(int part, unsigned first, unsigned end)
 		count = columns - first % columns;
 		if (count > end - first)
 			count = end - first;
-		memset(grid_row(first / columns) + first % columns, ' ', count);
-		dirty[first / columns] = true;
+		blank(first / columns, first % columns, first % columns + count);
 	}
 }
 
@@ -290,6 +310,7 @@ void screen_write(const uint8_t *bytes, size_t count)
 		memset(grid, ' ', sizeof(grid));
 	for (size_t i = 0; i < count; i++)
 		put_byte(bytes[i]);
+	atomic_store_explicit(&changed, true, memory_order_relaxed);
 }
 
 /* Text that was written before the size was known keeps its last lines. */
@@ -302,6 +323,7 @@ static void fit_grid(unsigned new_rows)
 	for (unsigned r = 0; r < new_rows; r++)
 		memcpy(shown[r], grid_row(first + r), SCREEN_MAX_COLUMNS);
 	memcpy(grid, shown, sizeof(grid));
+	memset(used, SCREEN_MAX_COLUMNS, sizeof(used));
 	top = 0;
 	row -= first;
 	rows = new_rows;
@@ -324,6 +346,7 @@ int screen_init(const struct screen_mode *m)
 	memset(m->pixels, 0, (uint64_t)m->height * m->pitch);
 	memset(shown, ' ', sizeof(shown));
 	all_dirty();
+	atomic_store_explicit(&changed, true, memory_order_relaxed);
 	mode = *m;
 	return 0;
 }
@@ -348,22 +371,6 @@ static void paint_glyph(uint8_t *pixels, uint8_t old, uint8_t new)
 	}
 }
 
-static void paint_row(unsigned r)
-{
-	uint8_t *pixels = (uint8_t *)mode.pixels + (uint64_t)r * FONT_HEIGHT * mode.pitch;
-	unsigned cursor = r == row ? cursor_column() : columns;
-
-	for (unsigned c = 0; c < columns; c++) {
-		uint8_t wanted = grid_row(r)[c] | (c == cursor ? CURSOR : 0);
-
-		if (wanted != shown[r][c]) {
-			paint_glyph(pixels + c * FONT_WIDTH * PIXEL_SIZE, shown[r][c], wanted);
-			shown[r][c] = wanted;
-		}
-	}
-	dirty[r] = false;
-}
-
 /* A cursor that moved is taken from the row it was in. */
 static void mark_cursor(void)
 {
@@ -375,7 +382,21 @@ static void mark_cursor(void)
 	painted_column = cursor_column();
 }
 
-bool screen_paint(unsigned max_rows)
+bool screen_has_changed(void)
+{
+	return mode.pixels && atomic_load_explicit(&changed, memory_order_relaxed);
+}
+
+static void copy_row(struct screen_row *out, unsigned r)
+{
+	out->number = r;
+	memcpy(out->cell, grid_row(r), columns);
+	if (r == row)
+		out->cell[cursor_column()] |= CURSOR;
+	dirty[r] = false;
+}
+
+bool screen_take_row(struct screen_row *out)
 {
 	if (!mode.pixels)
 		return false;
@@ -385,11 +406,32 @@ bool screen_paint(unsigned max_rows)
 
 		if (!dirty[r])
 			continue;
-		if (!max_rows--) {
-			next_paint = r;
-			return true;
-		}
-		paint_row(r);
+		copy_row(out, r);
+		next_paint = (r + 1) % rows;
+		return true;
 	}
+	atomic_store_explicit(&changed, false, memory_order_relaxed);
 	return false;
+}
+
+bool screen_paint_row(const struct screen_row *r, bool (*go_on)(void *ctx), void *ctx)
+{
+	uint8_t *pixels = (uint8_t *)mode.pixels + (uint64_t)r->number * FONT_HEIGHT * mode.pitch;
+	uint8_t *seen = shown[r->number];
+
+	for (unsigned c = 0; c < columns; c++) {
+		if (r->cell[c] == seen[c])
+			continue;
+		if (go_on && !go_on(ctx))
+			return false;
+		paint_glyph(pixels + c * FONT_WIDTH * PIXEL_SIZE, seen[c], r->cell[c]);
+		seen[c] = r->cell[c];
+	}
+	return true;
+}
+
+void screen_give_row_back(const struct screen_row *r)
+{
+	dirty[r->number] = true;
+	atomic_store_explicit(&changed, true, memory_order_relaxed);
 }

@@ -34,6 +34,7 @@ static char kept[KEPT];
 static uint64_t kept_end; /* bytes ever kept */
 static void (*prompt_redraw)(void);
 static _Atomic bool in_panic;
+static _Atomic bool paints; /* a CPU does, without the lock */
 
 static RO_AFTER_INIT void (*input_handler)(void *ctx, uint8_t byte);
 static RO_AFTER_INIT void *input_ctx;
@@ -375,22 +376,56 @@ void log_keyboard_irq(void *ctx)
 	}
 }
 
-bool log_paint(unsigned max_rows)
+static bool take_row(struct screen_row *row)
 {
-	bool more;
+	bool taken;
 
 	log_lock();
-	more = screen_paint(max_rows);
+	taken = screen_take_row(row);
 	log_unlock();
-	return more;
+	return taken;
+}
+
+static void give_row_back(const struct screen_row *row)
+{
+	log_lock();
+	screen_give_row_back(row);
+	log_unlock();
+}
+
+bool log_has_to_paint(void)
+{
+	return screen_has_changed();
+}
+
+bool log_paint(unsigned max_rows, bool (*go_on)(void *ctx), void *ctx)
+{
+	struct screen_row row;
+	bool painted = false;
+
+	if (!screen_has_changed() || atomic_exchange(&paints, true))
+		return false;
+	for (unsigned i = 0; i < max_rows && go_on(ctx) && take_row(&row); i++) {
+		painted = true;
+		if (!screen_paint_row(&row, go_on, ctx))
+			give_row_back(&row);
+	}
+	atomic_store(&paints, false);
+	return painted;
 }
 
 void log_flush(void)
 {
+	struct screen_row row;
+
 	log_lock();
 	drain_blocking();
-	screen_paint(SCREEN_MAX_ROWS);
 	log_unlock();
+	while (!in_panic && atomic_exchange(&paints, true))
+		__builtin_ia32_pause();
+	while (take_row(&row))
+		(void)screen_paint_row(&row, NULL, NULL);
+	atomic_store(&paints, false);
 }
 
 void log_set_baud(uint32_t baud)

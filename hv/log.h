@@ -50,8 +50,13 @@ size_t console_room(void);
 
 /* Gives the UART what its FIFO takes and re-arms its interrupt; takes what was typed. Boot CPU, when idle. */
 void log_pump(void);
-/* Draws up to `max_rows` changed screen rows. True: there are more. */
-bool log_paint(unsigned max_rows);
+/*
+ * Draws up to `max_rows` changed screen rows while `go_on`, which is asked before each character, says true. One CPU
+ * does at a time, and others may log meanwhile. False: there is nothing to draw, or another CPU draws.
+ */
+bool log_paint(unsigned max_rows, bool (*go_on)(void *ctx), void *ctx);
+/* Does the screen show something else than it should? Any CPU, a moment's view. */
+bool log_has_to_paint(void);
 /* Waits until all is sent and drawn. */
 void log_flush(void);
 

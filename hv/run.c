@@ -298,6 +298,7 @@ static bool run_vcpu(struct pcpu *p, struct vcpu *v, uint64_t now)
 }
 
 #define PAGES_AT_ONCE 16
+#define PAINT_AT_ONCE 4 /* rows: what is typed comes in between */
 
 /* Nothing asks for the CPU. It may be told so by memory alone, since it is not `away`. */
 static bool is_left_alone(void *ctx)
@@ -345,7 +346,13 @@ static uint64_t idle(struct pcpu *p)
 {
 	if (p == pcpu_at(0)) /* whose interrupt the UART's is: what is typed has one reader */
 		log_pump();
-	return log_paint(4) || zero_memory(p) ? clock_now() : sleep(p);
+	if (log_paint(PAINT_AT_ONCE, is_left_alone, p) || zero_memory(p))
+		return clock_now();
+	if (log_has_to_paint()) { /* another one does, and may be called away */
+		cpu_pause();
+		return clock_now();
+	}
+	return sleep(p);
 }
 
 /*

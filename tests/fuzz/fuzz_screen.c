@@ -28,7 +28,7 @@ static void write_sequence(uint8_t choice)
 static void write_byte(uint8_t byte)
 {
 	if (byte == 0xff)
-		screen_paint(1);
+		picture_paint(1);
 	else if (byte >= 0x80 && byte < 0xc0)
 		write_sequence(byte);
 	else if (byte != PROBE)
@@ -40,7 +40,7 @@ static unsigned find_cursor(void)
 {
 	unsigned cursor = 0, count = 0;
 
-	screen_paint(SCREEN_MAX_ROWS);
+	picture_paint(SCREEN_MAX_ROWS);
 	for (unsigned i = 0; i < rows * columns; i++) {
 		int cell = picture_cell(&mode, i / columns, i % columns);
 
@@ -85,10 +85,10 @@ static void check_painting(void)
 {
 	void *painted = malloc(mode.size);
 
-	screen_paint(SCREEN_MAX_ROWS);
+	picture_paint(SCREEN_MAX_ROWS);
 	memcpy(painted, mode.pixels, mode.size);
 	REQUIRE(screen_init(&mode) == 0);
-	screen_paint(SCREEN_MAX_ROWS);
+	picture_paint(SCREEN_MAX_ROWS);
 	REQUIRE(memcmp(painted, mode.pixels, mode.size) == 0);
 	free(painted);
 }

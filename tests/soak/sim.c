@@ -199,9 +199,13 @@ size_t console_room(void)
 
 void log_pump(void) {}
 
-bool log_paint(unsigned max_rows)
+bool log_paint(unsigned max_rows, bool (*go_on)(void *ctx), void *ctx)
 {
-	(void)max_rows;
+	(void)max_rows, (void)go_on, (void)ctx;
+	return false;
+}
+bool log_has_to_paint(void)
+{
 	return false;
 }
 

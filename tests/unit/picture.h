@@ -28,6 +28,18 @@ static struct screen_mode picture_open(unsigned rows, unsigned columns)
 	return mode;
 }
 
+/* Draws up to `max_rows` of the rows that changed. Answers how many. */
+static unsigned picture_paint(unsigned max_rows)
+{
+	struct screen_row row;
+	unsigned n = 0;
+
+	for (; n < max_rows && screen_take_row(&row); n++)
+		if (!screen_paint_row(&row, NULL, NULL))
+			abort();
+	return n;
+}
+
 /* The eight pixels of a line of a cell, as the font has them; other colours than the two make it 0x100. */
 static unsigned picture_line(const uint32_t *pixels)
 {

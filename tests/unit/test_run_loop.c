@@ -199,9 +199,13 @@ void log_debug(const char *fmt, ...)
 	(void)fmt;
 }
 void log_pump(void) {}
-bool log_paint(unsigned max_rows)
+bool log_paint(unsigned max_rows, bool (*go_on)(void *ctx), void *ctx)
 {
-	(void)max_rows;
+	(void)max_rows, (void)go_on, (void)ctx;
+	return false;
+}
+bool log_has_to_paint(void)
+{
 	return false;
 }
 bool phys_zero_page(bool (*go_on)(void *ctx), void *ctx)

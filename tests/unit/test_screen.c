@@ -41,7 +41,7 @@ static void expect(const char *text, unsigned row, unsigned column)
 {
 	char seen[ROWS * (COLUMNS + 1) + 1], *end = seen;
 
-	assert_false(screen_paint(SCREEN_MAX_ROWS));
+	picture_paint(SCREEN_MAX_ROWS);
 	for (unsigned r = 0; r < ROWS; r++) {
 		char *blank = end;
 
@@ -210,19 +210,61 @@ static void painting_is_rationed(void **state)
 {
 	(void)state;
 	put("a\r\nb\r\nc");
-	assert_true(screen_paint(1));
-	assert_int_equal(picture_cell(&mode, 0, 0), 'a');
-	assert_true(screen_paint(1));
-	assert_true(screen_paint(1));
-	assert_false(screen_paint(1));
+	for (unsigned i = 0; i < ROWS; i++) {
+		assert_true(screen_has_changed());
+		assert_int_equal(picture_paint(1), 1);
+	}
+	assert_int_equal(picture_paint(1), 0);
+	assert_false(screen_has_changed());
 	expect("a|b|c|", 2, 1);
 	put("\x1b[H"); /* the rows of old and new cursor */
-	assert_true(screen_paint(1));
-	assert_false(screen_paint(1));
+	assert_int_equal(picture_paint(3), 2);
 	expect("a|b|c|", 0, 0);
 	memset(mode.pixels, 0x55, mode.size); /* nothing changed: nothing is drawn */
-	assert_false(screen_paint(SCREEN_MAX_ROWS));
+	assert_int_equal(picture_paint(SCREEN_MAX_ROWS), 0);
 	assert_int_equal(picture_cell(&mode, 0, 0), -1);
+}
+
+static bool is_left(void *left)
+{
+	return (*(unsigned *)left)--;
+}
+
+/* Who paints may be called away at each character, and somebody may write meanwhile. */
+static void painting_is_left_and_goes_on(void **state)
+{
+	struct screen_row rest;
+	unsigned left = 2;
+
+	(void)state;
+	picture_paint(SCREEN_MAX_ROWS);
+	put("abcd");
+	assert_true(screen_take_row(&rest));
+	assert_false(screen_paint_row(&rest, is_left, &left));
+	assert_int_equal(picture_cell(&mode, 0, 1), 'b');
+	assert_int_equal(picture_cell(&mode, 0, 2), ' ');
+	put("\rAB");
+	screen_give_row_back(&rest);
+	assert_true(screen_has_changed());
+	expect("ABcd|||", 0, 2);
+	assert_false(screen_has_changed());
+}
+
+/* What is blank is erased for nothing, and all that is not is erased: from rows that were turned round as well. */
+static void what_is_erased_is_blank(void **state)
+{
+	(void)state;
+	for (unsigned i = 0; i < 3 * ROWS; i++)
+		put("\r\nabcdef");
+	put("\x1b[2;3H\x1b[K\x1b[3;3H\x1b[1K\x1b[4;2H\x1b[2K\x1b[1;6Hxyz");
+	expect("abcdexyz|ab|   def|", 0, 8);
+	picture_paint(SCREEN_MAX_ROWS);
+	put("\x1b[3;4H\x1b[J\x1b[2;1H\x1b[1J");
+	expect("| b||", 1, 0);
+	put("\x1b[2J");
+	picture_paint(SCREEN_MAX_ROWS);
+	put("\x1b[2J");
+	assert_int_equal(picture_paint(SCREEN_MAX_ROWS), 0);
 }
 
 static void geometry_is_checked(void **state)
@@ -250,7 +292,7 @@ static void text_waits_for_the_screen(void **state)
 	char line[32];
 
 	(void)state;
-	assert_false(screen_paint(SCREEN_MAX_ROWS));
+	picture_paint(SCREEN_MAX_ROWS);
 	for (int i = 0; i < 100; i++) {
 		snprintf(line, sizeof(line), "line %d\r\n", i);
 		put(line);
@@ -279,6 +321,8 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(others_are_swallowed, open_screen, close_screen),
 	    cmocka_unit_test_setup_teardown(no_sequence_outlives_its_line, open_screen, close_screen),
 	    cmocka_unit_test_setup_teardown(painting_is_rationed, open_screen, close_screen),
+	    cmocka_unit_test_setup_teardown(painting_is_left_and_goes_on, open_screen, close_screen),
+	    cmocka_unit_test_setup_teardown(what_is_erased_is_blank, open_screen, close_screen),
 	    cmocka_unit_test_setup_teardown(geometry_is_checked, open_screen, close_screen),
 	};
 

@@ -48,10 +48,23 @@ void screen_write(const uint8_t *bytes, size_t count)
 {
 	(void)bytes, (void)count;
 }
-bool screen_paint(unsigned max_rows)
+bool screen_has_changed(void)
 {
-	(void)max_rows;
 	return false;
+}
+bool screen_take_row(struct screen_row *row)
+{
+	(void)row;
+	return false;
+}
+bool screen_paint_row(const struct screen_row *row, bool (*go_on)(void *ctx), void *ctx)
+{
+	(void)row, (void)go_on, (void)ctx;
+	return true;
+}
+void screen_give_row_back(const struct screen_row *row)
+{
+	(void)row;
 }
 int keyboard_get(void)
 {
