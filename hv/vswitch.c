@@ -382,13 +382,20 @@ static bool may_send(struct vswitch_port *p, uint64_t now, struct vswitch_transi
 	return p->paid_until - now <= p->burst;
 }
 
-/* Paid is for what a bundle becomes when it is cut, whether a receiver takes it whole or not: a sender can't know. */
-static void count_in(struct vswitch *sw, struct vswitch_port *p, const struct net_packet *packet)
+/*
+ * Paid is for what a bundle becomes when it is cut, whether a receiver takes it whole or not: a sender can't know. And
+ * for frames that lead nowhere: to find that out takes the lock as long.
+ */
+static void pay(const struct vswitch *sw, struct vswitch_port *p, const struct net_packet *packet)
+{
+	if (p->config.rate)
+		p->paid_until += ticks_for(sw, net_packet_wire_size(packet), p->config.rate);
+}
+
+static void count_in(struct vswitch_port *p, const struct net_packet *packet)
 {
 	p->counts.in_packets++;
 	p->counts.in_bytes += packet->size;
-	if (p->config.rate)
-		p->paid_until += ticks_for(sw, net_packet_wire_size(packet), p->config.rate);
 }
 
 static enum net_sent try_route(struct vswitch *sw, unsigned port, const struct net_packet *packet, uint64_t now,
@@ -401,9 +408,10 @@ static enum net_sent try_route(struct vswitch *sw, unsigned port, const struct n
 		return NET_SENT;
 	if (!may_send(p, now, t))
 		return NET_LATER;
+	pay(sw, p, packet);
 	why = route(sw, port, packet, now, t);
 	if (why == VSWITCH_PASSES)
-		count_in(sw, p, packet);
+		count_in(p, packet);
 	else
 		p->counts.drops[why]++;
 	t->capture = (t->to | BIT(port)) & sw->capture;

@@ -353,6 +353,7 @@ static void send_frame(void)
 		REQUIRE(!t.to && t.again > now - 1 && t.again == from->paid_until - burst_of(from));
 		return;
 	}
+	from->paid_until += ticks_of(from, net_packet_wire_size(&p));
 	all = narrowed = judge(from, &p);
 	if (all.why != VSWITCH_PASSES) {
 		REQUIRE(!t.to);
@@ -368,7 +369,6 @@ static void send_frame(void)
 	if (t.to) {
 		from->counts.in_packets++;
 		from->counts.in_bytes += p.size;
-		from->paid_until += ticks_of(from, net_packet_wire_size(&p));
 	} else {
 		from->counts.drops[VSWITCH_NOWHERE]++;
 	}
@@ -392,7 +392,7 @@ static void send_in_vain(void)
 	(void)vswitch_route(&sw, from->number, &p, now, &t);
 	if (number_of(p.head + 6) != from->mac)
 		learn(number_of(p.head + 6), judge(from, &p).vlan, (unsigned)(from - port));
-	from->paid_until += t.to ? ticks_of(from, net_packet_wire_size(&p)) : 0;
+	from->paid_until += ticks_of(from, net_packet_wire_size(&p));
 	from->counts.in_packets += t.to != 0;
 	from->counts.in_bytes += t.to ? p.size : 0;
 	from->counts.drops[VSWITCH_NOWHERE]++;

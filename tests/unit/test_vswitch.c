@@ -505,6 +505,25 @@ static void a_rate_is_kept(void **state)
 	assert_int_equal(forward(0), NET_SENT); /* the same packet, no longer fresh */
 }
 
+/* Frames that are dropped are paid for as well: a false sender's, and to nobody. */
+static void a_rate_is_for_frames_to_nowhere_too(void **state)
+{
+	(void)state;
+	attach((struct vswitch_port_config){.rate = 1000000});
+	for (unsigned i = 0; i < 2; i++) {
+		unsigned sent = 0;
+
+		fake_now += 10 * FAKE_HZ;
+		do {
+			make_frame(MAC(1), MAC(i ? 0 : 7), 0x0800);
+			packet.size = 1000;
+		} while (forward(0) == NET_SENT && ++sent < 1000);
+		assert_in_range(sent, BURST / 1000, BURST / 1000 + 2);
+		assert_int_equal(counts(0).drops[i ? VSWITCH_NOWHERE : VSWITCH_SPOOFED], sent);
+	}
+	assert_int_equal(counts(0).in_packets, 0);
+}
+
 /* However small the segments are that a sender asks for, their bytes are what its rate allows. */
 static void a_bundle_costs_what_it_is_cut_into(void **state)
 {
@@ -917,6 +936,7 @@ int main(void)
 	    cmocka_unit_test_setup(ports_come_and_go, setup),
 	    cmocka_unit_test_setup(ports_are_recorded, setup),
 	    cmocka_unit_test_setup(a_rate_is_kept, setup),
+	    cmocka_unit_test_setup(a_rate_is_for_frames_to_nowhere_too, setup),
 	    cmocka_unit_test_setup(a_bundle_costs_what_it_is_cut_into, setup),
 	    cmocka_unit_test_setup(a_rate_has_a_burst_of_its_own, setup),
 	    cmocka_unit_test_setup(a_frame_is_delivered, setup),
