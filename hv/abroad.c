@@ -47,11 +47,16 @@ static uint64_t end(struct pcpu *p)
 	return took;
 }
 
+uint64_t abroad_put_off(const struct pcpu *p, const struct vm *vm)
+{
+	return !is_abroad(p, &vm->lock) || clock_now() >= next_begin(p) ? 0 : next_begin(p);
+}
+
 bool abroad_waits(struct pcpu *p, const struct vm *vm)
 {
 	struct abroad *a = &p->abroad;
 
-	if (!is_abroad(p, &vm->lock) || clock_now() >= next_begin(p))
+	if (!abroad_put_off(p, vm))
 		return false;
 	a->work_waits = true;
 	if (!timer_is_armed(&a->over))

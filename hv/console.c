@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "hv/console.h"
 
+#include "hv/abroad.h"
 #include "hv/clock.h"
 #include "hv/lib/printf.h"
 #include "hv/lib/string.h"
@@ -123,6 +124,19 @@ size_t console_room_for(struct vm_console *c)
 	return room;
 }
 
+/* The wait for the lock, which the VM may hold for long, is not the time of whose vCPU has this CPU. */
+static void enter(struct vm *vm)
+{
+	abroad_begin(this_pcpu(), vm);
+	spin_lock(&vm->lock);
+}
+
+static void leave(struct vm *vm)
+{
+	spin_unlock(&vm->lock);
+	abroad_end(this_pcpu());
+}
+
 /* It need not wait any more. */
 static void let_go_on(struct vm_console *c)
 {
@@ -135,9 +149,9 @@ static void let_go_on(struct vm_console *c)
 	spin_unlock(&c->lock);
 	if (!waits || !vm)
 		return;
-	spin_lock(&vm->lock);
+	enter(vm);
 	c->device.room(c->device.ctx);
-	spin_unlock(&vm->lock);
+	leave(vm);
 }
 
 static void look_for_room(struct work *work)
@@ -292,9 +306,9 @@ static bool type(struct vm_console *c, uint8_t byte)
 	struct vm *vm = c->vm;
 	bool taken;
 
-	spin_lock(&vm->lock);
+	enter(vm);
 	taken = device->type ? device->type(device->ctx, byte) : pc_type(&vm->pc, byte);
-	spin_unlock(&vm->lock);
+	leave(vm);
 	return taken;
 }
 

@@ -11,6 +11,7 @@
 #include "arch/x86/memory.h"
 #include "arch/x86/paging.h"
 #include "drivers/wallclock.h"
+#include "hv/abroad.h"
 #include "hv/clock.h"
 #include "hv/exit/msr.h"
 #include "hv/lib/panic.h"
@@ -413,20 +414,10 @@ void vm_vcpu_left(struct vm *vm)
 		work_queue(pcpu_at(0), &vm->finish);
 }
 
-/*
- * A restart costs what the guest touched since the last one (some hundred ticks for each 2 MiB) and what its images
- * take to load. A guest that restarts itself without end would still fill the boot CPU with that: after a pause as long
- * as the last start took, its other guests keep at least half of it.
- */
-static void on_restart(struct timer *timer)
+static void restart(struct vm *vm)
 {
-	struct vm *vm = CONTAINER_OF(timer, struct vm, restart);
 	char why[LOAD_ERROR_MAX];
 
-	if (atomic_load(&vm->end) != VM_RESTARTS) { /* destroyed in the pause */
-		work_queue(pcpu_at(0), &vm->finish);
-		return;
-	}
 	vm->begun = clock_now();
 	vm_memory_reset(vm);
 	if (power_up(vm, why) == 0) {
@@ -437,6 +428,28 @@ static void on_restart(struct timer *timer)
 	log_error("vm %s: can't restart: %s", vm->config->name, why);
 	atomic_store(&vm->end, VM_KILLED);
 	work_queue(pcpu_at(0), &vm->finish);
+}
+
+/*
+ * A restart costs what the guest touched since the last one (some hundred ticks for each 2 MiB) and what its images
+ * take to load. Guests that restart themselves without end would still fill the boot CPU with that, however many they
+ * are: its other guests keep at least half of it.
+ */
+static void on_restart(struct timer *timer)
+{
+	struct vm *vm = CONTAINER_OF(timer, struct vm, restart);
+	struct pcpu *p = this_pcpu();
+	uint64_t later = abroad_put_off(p, vm);
+
+	if (atomic_load(&vm->end) != VM_RESTARTS) { /* destroyed in the pause */
+		work_queue(pcpu_at(0), &vm->finish);
+	} else if (later) {
+		timer_set(timer, later);
+	} else {
+		abroad_begin(p, vm);
+		restart(vm);
+		abroad_end(p);
+	}
 }
 
 /* Twice as long each time while the VM lives for less than the longest pause: it costs the others time and log lines.
@@ -457,11 +470,9 @@ static void on_ask_again(struct timer *timer)
 	work_queue(pcpu_at(0), &CONTAINER_OF(timer, struct vm, ask_again)->finish);
 }
 
-/* All vCPUs have left: restart the VM or take it down. Boot CPU. */
-static void on_finish(struct work *work)
+/* All vCPUs have left: restart the VM or take it down. */
+static void finish(struct vm *vm)
 {
-	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
-
 	if (vm_io_stop(vm) || vm_share_stop(vm)) { /* a turn is queued, or waits; a peer leaves its memory */
 		timer_set(&vm->ask_again, clock_now() + clock_from_ns(ASK_AGAIN_NS));
 		return;
@@ -482,6 +493,17 @@ static void on_finish(struct work *work)
 		return;
 	}
 	vm->ended(vm);
+}
+
+/* Boot CPU, in the turn of another VM's vCPU perhaps. */
+static void on_finish(struct work *work)
+{
+	struct vm *vm = CONTAINER_OF(work, struct vm, finish);
+	struct pcpu *p = this_pcpu();
+
+	abroad_begin(p, vm);
+	finish(vm); /* and it may be gone */
+	abroad_end(p);
 }
 
 /* Off the CPU, with nothing asked of it, and waiting for a SIPI or in HLT with interrupts off. */

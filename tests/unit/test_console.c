@@ -36,6 +36,26 @@ struct pcpu *pcpu_at(unsigned index)
 	assert_int_equal(index, 0);
 	return &cpu0;
 }
+struct cpu *this_cpu(void)
+{
+	static struct cpu boot;
+
+	return &boot;
+}
+static bool is_abroad;
+void abroad_begin(struct pcpu *p, const struct vm *v)
+{
+	assert_ptr_equal(p, &cpu0);
+	assert_ptr_equal(v, &vm);
+	assert_false(is_abroad);
+	is_abroad = true;
+}
+void abroad_end(struct pcpu *p)
+{
+	assert_ptr_equal(p, &cpu0);
+	assert_true(is_abroad);
+	is_abroad = false;
+}
 void work_queue(struct pcpu *p, struct work *work)
 {
 	assert_ptr_equal(p, &cpu0);
@@ -74,6 +94,7 @@ static void append(char *to, uint8_t byte)
 bool pc_type(struct pc *pc, uint8_t byte)
 {
 	assert_ptr_equal(pc, &vm.pc);
+	assert_true(is_abroad);
 	append(to_pc, byte);
 	return true;
 }
@@ -91,6 +112,7 @@ static bool hvc_type(void *ctx, uint8_t byte)
 }
 static void hvc_room(void *ctx)
 {
+	assert_true(is_abroad);
 	room_calls[ctx == to_hvc[1]]++;
 }
 

@@ -367,6 +367,33 @@ static void who_waits_is_asked_again(void **state)
 	assert_int_equal(turns, 2);
 }
 
+/* A restart, say: half of the time is the other VM's, whose it is not counted as. */
+static void what_has_no_lock_is_put_off_too(void **state)
+{
+	uint64_t begun = fake_now, later = 0, times = 0;
+
+	(void)state;
+	pcpus[0].current = &theirs;
+	while (times < 20) {
+		later = abroad_put_off(&pcpus[0], &vm);
+		if (later) {
+			assert_true(later > fake_now);
+			fake_now = later;
+		}
+		assert_int_equal(abroad_put_off(&pcpus[0], &vm), 0);
+		abroad_begin(&pcpus[0], &vm);
+		fake_now += TURN_TAKES;
+		abroad_end(&pcpus[0]);
+		times++;
+	}
+	assert_true(later);
+	assert_int_equal(excused, times * TURN_TAKES);
+	assert_in_range((fake_now - begun) * 100 / (times * TURN_TAKES), 190, 200);
+	assert_int_equal(abroad_put_off(&pcpus[0], &other), 0); /* at home */
+	pcpus[0].current = NULL;
+	assert_int_equal(abroad_put_off(&pcpus[0], &vm), 0);
+}
+
 /* A timer's callback for another VM, and the wait for its lock. False: not now. */
 static bool timer_fires(struct vm *machine, uint64_t takes)
 {
@@ -600,6 +627,7 @@ int main(void)
 	    cmocka_unit_test_setup_teardown(abroad_half_is_the_others, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_waits_comes_in_order, setup, teardown),
 	    cmocka_unit_test_setup_teardown(work_goes_home, setup, teardown),
+	    cmocka_unit_test_setup_teardown(what_has_no_lock_is_put_off_too, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_wakes_waits_for_one_turn, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_waits_needs_no_lock, setup, teardown),
 	    cmocka_unit_test_setup_teardown(who_waits_is_asked_again, setup, teardown),
