@@ -29,7 +29,7 @@ static struct screen_mode mode;
 static unsigned columns = SCREEN_MAX_COLUMNS, rows = SCREEN_MAX_ROWS; /* until the geometry is known */
 static uint8_t grid[SCREEN_MAX_ROWS][SCREEN_MAX_COLUMNS];
 static uint8_t shown[SCREEN_MAX_ROWS][SCREEN_MAX_COLUMNS];
-static uint8_t used[SCREEN_MAX_ROWS]; /* columns of a row of grid; those behind are blank */
+static bool written[SCREEN_MAX_ROWS]; /* a row of grid: it may not be blank */
 static bool dirty[SCREEN_MAX_ROWS];   /* by row on the screen */
 static _Atomic bool changed;	      /* one of them is, or may be */
 static unsigned top;		      /* row of grid that is at the top of the screen */
@@ -54,22 +54,14 @@ static uint8_t *grid_row(unsigned r)
 	return grid[(top + r) % rows];
 }
 
-static uint8_t *used_of(unsigned r)
-{
-	return &used[(top + r) % rows];
-}
-
 /* From a column to another; what is blank costs nothing, however often it is erased. */
-static void blank(unsigned r, unsigned from, unsigned end)
+static void erase_in_row(unsigned r, unsigned from, unsigned end)
 {
-	uint8_t *columns_used = used_of(r);
+	bool *is_written = &written[(top + r) % rows];
 
-	if (from >= *columns_used)
+	if (!*is_written)
 		return;
-	if (end >= *columns_used) {
-		end = *columns_used;
-		*columns_used = (uint8_t)from;
-	}
+	*is_written = from > 0 || end < columns;
 	memset(grid_row(r) + from, ' ', end - from);
 	dirty[r] = true;
 }
@@ -86,19 +78,21 @@ static void line_feed(void)
 		return;
 	}
 	top = (top + 1) % rows;
-	blank(row, 0, SCREEN_MAX_COLUMNS);
+	erase_in_row(row, 0, SCREEN_MAX_COLUMNS);
 	all_dirty();
 }
 
 static void put_glyph(uint8_t c)
 {
+	unsigned at;
+
 	if (column == columns) {
 		column = 0;
 		line_feed();
 	}
-	grid_row(row)[column++] = c;
-	if (column > *used_of(row))
-		*used_of(row) = (uint8_t)column;
+	at = (top + row) % rows;
+	grid[at][column++] = c;
+	written[at] = true;
 	dirty[row] = true;
 }
 
@@ -152,7 +146,7 @@ static void erase(int part, unsigned first, unsigned end)
 		count = columns - first % columns;
 		if (count > end - first)
 			count = end - first;
-		blank(first / columns, first % columns, first % columns + count);
+		erase_in_row(first / columns, first % columns, first % columns + count);
 	}
 }
 
@@ -298,10 +292,8 @@ static void put_byte(uint8_t c)
 		put_control(c);
 	else if (state != TEXT)
 		take_sequence(c);
-	else if (c <= FONT_LAST)
-		put_glyph(c);
-	else if (c >= 0xc0)
-		put_glyph(REPLACEMENT);
+	else if (c <= FONT_LAST || c >= 0xc0)
+		put_glyph(c <= FONT_LAST ? c : REPLACEMENT);
 }
 
 void screen_write(const uint8_t *bytes, size_t count)
@@ -323,7 +315,7 @@ static void fit_grid(unsigned new_rows)
 	for (unsigned r = 0; r < new_rows; r++)
 		memcpy(shown[r], grid_row(first + r), SCREEN_MAX_COLUMNS);
 	memcpy(grid, shown, sizeof(grid));
-	memset(used, SCREEN_MAX_COLUMNS, sizeof(used));
+	memset(written, true, sizeof(written));
 	top = 0;
 	row -= first;
 	rows = new_rows;

@@ -359,21 +359,29 @@ static int fill_piece(struct guest_ram *ram, uint64_t offset)
 }
 
 /*
- * A chunk that is promised. Zeroing it takes as long as hundreds of exits, so nobody waits for the lock meanwhile:
+ * A chunk that nobody has zeroed ahead. It takes as long as hundreds of exits, so nobody waits for the lock meanwhile:
  * FILLS keeps others away from this chunk alone.
  */
-static int take_chunk(struct guest_ram *ram, uint64_t offset, entry_t *place)
+static NOINLINE void zero_promised(struct guest_ram *ram, hpa_t chunk, uint64_t zeroed, entry_t *place)
 {
-	uint64_t zeroed, ticks;
-	hpa_t chunk;
-	int err;
+	uint64_t ticks;
 
 	put(place, FILLS);
-	unlock_shown(ram);
-	chunk = phys_take_chunk(&zeroed);
+	spin_unlock(&ram->lock);
 	ticks = zero_chunk(chunk, zeroed, PHYS_CHUNK);
 	spin_lock(&ram->lock);
 	ram->zero_ticks += ticks;
+}
+
+/* A chunk that is promised. */
+static int take_chunk(struct guest_ram *ram, uint64_t offset, entry_t *place)
+{
+	uint64_t zeroed;
+	hpa_t chunk = phys_take_chunk(&zeroed);
+	int err;
+
+	if (zeroed < PHYS_CHUNK)
+		zero_promised(ram, chunk, zeroed, place);
 	err = show(ram, offset, PHYS_CHUNK, chunk.value);
 	if (err) {
 		phys_give_chunk(chunk);
@@ -509,10 +517,12 @@ static inline uint8_t *find(struct guest_ram *ram, uint64_t offset, uint64_t *be
 	return is_there(entry) ? window_at(&ram->window, offset, HPA((entry & PTE_ADDR) + *before)) : NULL;
 }
 
-static void wait_for_filler(struct guest_ram *ram, uint64_t offset)
+/* Another CPU fills that chunk, or has. */
+static bool wait_for_filler(struct guest_ram *ram, uint64_t offset)
 {
 	while (offset >= PHYS_CHUNK && look(chunk_entry(ram, offset)) == FILLS)
 		__builtin_ia32_pause();
+	return true;
 }
 
 /* It was not there. The guest may give it away again between filling and finding: that is another touch. */
@@ -525,9 +535,8 @@ NOINLINE static uint8_t *touch(struct guest_ram *ram, uint64_t offset, uint64_t 
 		spin_lock(&ram->lock);
 		err = offset < PHYS_CHUNK ? fill_piece(ram, offset) : fill(ram, offset);
 		unlock_shown(ram);
-		wait_for_filler(ram, offset);
 		host = find(ram, offset, before, left);
-	} while (!host && !err);
+	} while (!host && !err && wait_for_filler(ram, offset));
 	return host;
 }
 

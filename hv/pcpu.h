@@ -34,7 +34,6 @@ struct pcpu {
 	struct timer slice;	     /* end of the current turn, when the policy wants to be asked again */
 	struct abroad abroad;	     /* what it does for other VMs than its vCPU's */
 	struct work *waiting;	     /* work that waits, the last in front: work_resume() */
-	struct work *left;	     /* work that was taken off the list, the first in front: work_run() */
 	uint64_t turn_began;	     /* when the vCPU was picked */
 	uint64_t turn_end;	     /* the current turn is looked at then in any case */
 	uint64_t started;	     /* clock_now() when its loop began */

@@ -53,29 +53,36 @@ static bool has_to_wait(struct pcpu *p, struct work *work)
 	return true;
 }
 
-/* The rest waits for the next call, and what is queued for the one after. */
-static void leave(struct pcpu *p, struct work *rest)
+/* Those that were not run go back to the list: behind what has come since, which lies in front of what came before it.
+ */
+static NOINLINE void put_back(struct pcpu *p, struct work *rest)
 {
-	p->left = rest;
+	struct work *list = in_order(rest), *newer, *last, *none;
+
+	do {
+		newer = last = atomic_exchange(&p->work, NULL);
+		while (last && last->next)
+			last = last->next;
+		if (last)
+			last->next = list;
+		list = last ? newer : list;
+		none = NULL;
+	} while (!atomic_compare_exchange_weak(&p->work, &none, list));
 	atomic_fetch_or(&p->attention, ATTENTION_WORK);
 }
 
 void work_run(struct pcpu *p)
 {
-	struct work *work = p->left, *next;
+	struct work *work, *next;
 
-	if (work)
-		leave(p, NULL);
-	else
-		work = in_order(atomic_exchange(&p->work, NULL));
-	for (; work; work = next) {
+	for (work = in_order(atomic_exchange(&p->work, NULL)); work; work = next) {
 		next = work->next;
 		if (has_to_wait(p, work))
 			continue;
 		atomic_store(&work->queued, false); /* before it runs: what comes now is queued again */
 		work->run(work);
 		if (next && pcpu_is_awaited(p)) {
-			leave(p, next);
+			put_back(p, next);
 			return;
 		}
 	}

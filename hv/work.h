@@ -26,7 +26,7 @@ void work_queue(struct pcpu *p, struct work *work);
 void work_resume(struct pcpu *p);
 /*
  * Runs what is queued at the call, not what is queued meanwhile: work that queues itself again takes turns with the
- * rest of the loop. At least one, and no more of them when a vCPU waits for the CPU: the rest is left for the next
- * call. The owner CPU calls it, without locks.
+ * rest of the loop. At least one, and no more of them when a vCPU waits for the CPU: the others come first next time.
+ * The owner CPU calls it, without locks.
  */
 void work_run(struct pcpu *p);
