@@ -41,7 +41,7 @@ $(BUILD)/core/hv/lib/string.o: CORE_CFLAGS += -fno-lto -fno-builtin
 $(BUILD)/core/arch/x86/canary.o: CORE_CFLAGS += -fno-lto
 
 # Offsets of C structures for assembly are computed by the compiler, never copied by hand.
-$(BUILD)/gen/asm_offsets.inc: arch/x86/vmx/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h)
+$(BUILD)/gen/asm_offsets.inc: arch/x86/vmx/asm_offsets.c $(wildcard arch/x86/*.h arch/x86/vmx/*.h) hv/lib/types.h
 	$(call say,GEN,$@)
 	$(Q)$(CC) $(CORE_CFLAGS) -fno-lto -S -o - $< | sed -n 's/^.*->\([A-Z0-9_]*\) \$$\?\([-0-9]*\).*/%define \1 \2/p' > $@
 

@@ -109,7 +109,8 @@ void virt_block_nmi(void)
 
 /*
  * In the shadow of STI the window for NMIs may be open (SDM Vol. 3C 26.2), where none may be injected: a vCPU would
- * exit for ever. The one for interrupts opens behind the shadow, since IF is set in it. Bochs keeps both closed.
+ * exit for ever. The one for interrupts opens behind the shadow, since IF is set in it; where the instruction in the
+ * shadow clears IF again, the NMI waits until it is set. Bochs keeps both closed.
  */
 void virt_want_windows(struct virt_vcpu *v, bool interrupt, bool nmi)
 {
