@@ -10,6 +10,7 @@
 #include "arch/x86/msr.h"
 #include "arch/x86/registers.h"
 #include "arch/x86/trap.h"
+#include "arch/x86/vmx/instructions.h"
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/printf.h"
@@ -278,22 +279,10 @@ int virt_probe(const struct virt_wish *wish, char *why, size_t size)
 	return 0;
 }
 
-static int vmxon(hpa_t region)
-{
-	bool failed;
-
-	__asm__ volatile("vmxon %1" : "=@ccbe"(failed) : "m"(region.value) : "memory");
-	return failed ? -E_FAULT : 0;
-}
-
 static void flush_all_ept(void)
 {
-	struct {
-		uint64_t eptp, zero;
-	} descriptor = {0, 0};
-
 	if (vmx.caps.ept_vpid & VMX_EPT_INVEPT_ALL)
-		__asm__ volatile("invept %0, %1" : : "m"(descriptor), "r"(2ULL) : "memory", "cc");
+		invept(INVEPT_ALL, 0);
 }
 
 /* What VMX fixes in CR0 and CR4 must hold before VMXON (SDM Vol. 3C 24.8). */

@@ -2,6 +2,7 @@
 /* SPDX-License-Identifier: MIT */
 #include "arch/x86/insn.h"
 #include "arch/x86/memory.h"
+#include "arch/x86/vmx/instructions.h"
 #include "arch/x86/vmx/vmx.h"
 
 static uint64_t *link_of(hpa_t page)
@@ -159,11 +160,8 @@ int virt_space_redirect(struct virt_space *space, gpa_t gpa, uint64_t size, hpa_
 /* Single-context INVEPT where there is one, else all contexts (SDM Vol. 3C 29.4.3.1). */
 NOINLINE void virt_space_flush(const struct virt_space *space)
 {
-	struct {
-		uint64_t eptp, zero;
-	} descriptor = {ept_pointer(&space->ept), 0};
-	uint64_t type = vmx.caps.ept_vpid & VMX_EPT_INVEPT_SINGLE ? 1 : 2;
+	uint64_t type = vmx.caps.ept_vpid & VMX_EPT_INVEPT_SINGLE ? INVEPT_SINGLE : INVEPT_ALL;
 
 	if (vmx.caps.ept_vpid & VMX_EPT_INVEPT)
-		__asm__ volatile("invept %0, %1" : : "m"(descriptor), "r"(type) : "memory", "cc");
+		invept(type, ept_pointer(&space->ept));
 }

@@ -11,6 +11,7 @@
 #include "arch/x86/msr.h"
 #include "arch/x86/shadow.h"
 #include "arch/x86/trap.h"
+#include "arch/x86/vmx/instructions.h"
 #include "arch/x86/vmx/vmx.h"
 #include "hv/lib/panic.h"
 #include "hv/lib/string.h"
@@ -32,31 +33,16 @@
 #define FCW_RESET    0x37f
 #define MXCSR_RESET  0x1f80
 
-static void vmptrld(const hpa_t *vmcs)
+static void load_vmcs(const hpa_t *vmcs)
 {
-	bool failed;
-
-	__asm__ volatile("vmptrld %1" : "=@ccbe"(failed) : "m"(vmcs->value) : "memory");
-	if (failed)
+	if (vmptrld(vmcs))
 		panic("VMPTRLD of 0x%llx failed", (unsigned long long)vmcs->value);
 }
 
-static void vmclear(const hpa_t *vmcs)
+static void clear_vmcs(const hpa_t *vmcs)
 {
-	bool failed;
-
-	__asm__ volatile("vmclear %1" : "=@ccbe"(failed) : "m"(vmcs->value) : "memory");
-	if (failed)
+	if (vmclear(vmcs))
 		panic("VMCLEAR of 0x%llx failed", (unsigned long long)vmcs->value);
-}
-
-/* The one that is loaded on this CPU; VMPTRST stores all ones when there is none. */
-static hpa_t vmptrst(void)
-{
-	hpa_t vmcs;
-
-	__asm__ volatile("vmptrst %0" : "=m"(vmcs.value) : : "memory", "cc");
-	return vmcs;
 }
 
 static void write_controls(struct virt_vcpu *v, const struct virt_vcpu_setup *s)
@@ -184,20 +170,20 @@ int virt_vcpu_create(struct virt_vcpu *v, const struct virt_vcpu_setup *setup)
 	virt_vcpu_power_up(v);
 	*(uint32_t *)phys_to_virt(v->vmcs) = vmx.caps.revision;
 	loaded = vmptrst();
-	vmclear(&v->vmcs);
-	vmptrld(&v->vmcs);
+	clear_vmcs(&v->vmcs);
+	load_vmcs(&v->vmcs);
 	write_controls(v, setup);
 	write_host_state();
 	vmx_speculation_create(v);
-	vmclear(&v->vmcs);
+	clear_vmcs(&v->vmcs);
 	if (loaded.value != ~0ULL)
-		vmptrld(&loaded);
+		load_vmcs(&loaded);
 	return 0;
 }
 
 void virt_vcpu_destroy(struct virt_vcpu *v)
 {
-	vmclear(&v->vmcs);
+	clear_vmcs(&v->vmcs);
 	vmx.pages.free(v->vmcs);
 	vmx.pages.free(virt_to_phys(v->fpu));
 }
@@ -296,7 +282,7 @@ void virt_load(struct virt_vcpu *v)
 {
 	struct cpu *cpu = this_cpu();
 
-	vmptrld(&v->vmcs);
+	load_vmcs(&v->vmcs);
 	if (cpu->held != v || v->loaded_on != cpu)
 		load_all(v, cpu);
 	if (vmx.xcr0_mask)
@@ -311,17 +297,13 @@ void virt_put(struct virt_vcpu *v)
 	save_fpu(v);
 	/* VMCLEAR writes the processor's cached copy back, so that another CPU may load it; the next entry is a launch.
 	 */
-	vmclear(&v->vmcs);
+	clear_vmcs(&v->vmcs);
 	v->launched = v->plain = false;
 }
 
 /* Drops what this CPU's TLB holds under the vCPU's tag. Without VPID every entry and exit does that. */
 NOINLINE void virt_vcpu_flush(const struct virt_vcpu *v)
 {
-	struct {
-		uint64_t vpid, address;
-	} descriptor = {v->vpid, 0};
-
 	if (v->vpid)
-		__asm__ volatile("invvpid %0, %1" : : "m"(descriptor), "r"(1ULL) : "memory", "cc");
+		invvpid(INVVPID_SINGLE, v->vpid);
 }
