@@ -25,15 +25,32 @@ def test_what_is_not_worse(now, capsys):
 @pytest.mark.parametrize("name, now", [("cpuid", measured(cpuid=256)), ("cr4", measured(cr4=9)),
                                        ("linux-boot", measured(boot=612001))])
 def test_a_row_that_got_worse_is_named(name, now):
-    with pytest.raises(SystemExit, match=rf"worse by more than 2 %, or gone: {name}\. "):
+    with pytest.raises(SystemExit, match=rf"worse by more than 2 %, gone, or less done: {name}\. "):
         check.check(TABLE, now)
 
 
 def test_a_row_that_is_gone_is_named():
     now = measured()
     del now["exits"]["cpuid"]
-    with pytest.raises(SystemExit, match=r"or gone: cpuid\. "):
+    with pytest.raises(SystemExit, match=r"or less done: cpuid\. "):
         check.check(TABLE, now)
+
+
+MITIGATED = TABLE | {"exits": {"cpuid-mitigation-none": 195, "cpuid-mitigation-verw": 205, "cpuid-mitigation-rsb": 201}}
+
+
+@pytest.mark.parametrize("none, verw", [(195, 205), (190, 200), (196, 206), (195, 206)])
+def test_a_mitigation_that_does_as_much(none, verw):
+    check.check(MITIGATED, {**MITIGATED, "exits": {"cpuid-mitigation-none": none, "cpuid-mitigation-verw": verw,
+                                                   "cpuid-mitigation-rsb": none + 6}})
+
+
+@pytest.mark.parametrize("none, verw", [(195, 204), (190, 199), (196, 205), (195, 195)])
+def test_a_mitigation_that_does_less_is_named(none, verw):
+    """VERW is one instruction: without it the row is better by one."""
+    with pytest.raises(SystemExit, match=r"or less done: cpuid-mitigation-verw\. "):
+        check.check(MITIGATED, {**MITIGATED, "exits": {"cpuid-mitigation-none": none, "cpuid-mitigation-verw": verw,
+                                                       "cpuid-mitigation-rsb": none + 6}})
 
 
 def test_another_kernels_boot_is_not_compared(capsys):

@@ -35,6 +35,10 @@ GUEST_WALLS = {
 }
 
 
+# What SECURITY.md names as read-only, by the core's symbols: tables from the start, the others since start-up.
+CONSTANT = {"table": 2, "calls": 1, "policy_share": 1}  # two are called table: that of exits, and that of MSRs
+SEALED = ["idt", "handlers", "vmx", "bitmaps", "row_of", "exit_msr", "config", "view", "__stack_chk_guard"]
+
 HEX = "[0-9a-f]"
 
 
@@ -79,6 +83,27 @@ def run_into(vireo, wall, message, function):
     check_addresses(said[said.index("PANIC"):], slide_of(said)[0])
     assert function is None or function_at(int(found[1], 16) - (wall == "smash")) == function
     return found
+
+
+def symbols():
+    """(name, address) of the core's, without what link-time optimisation adds to names."""
+    said = subprocess.run(["nm", machine.BUILD / "core.elf"], capture_output=True, text=True, check=True).stdout
+    return [(name.partition(".lto_priv")[0], int(address, 16))
+            for address, _, name in (line.split() for line in said.splitlines() if len(line.split()) == 3)]
+
+
+def test_what_is_named_as_read_only_is():
+    all_of = symbols()
+    first = dict(all_of)
+
+    def are_within(name, start, end):
+        return [first[start] <= address < first[end] for found, address in all_of if found == name]
+
+    for name, count in CONSTANT.items():
+        assert are_within(name, "__rodata_start", "__rodata_end") == [True] * count, name
+    for name in SEALED:
+        assert are_within(name, "__ro_after_init_start", "__ro_after_init_end") == [True], name
+
 
 
 @pytest.mark.parametrize("wall", [
