@@ -1,8 +1,9 @@
 /*
  * What is behind a VM's balloon: its memory. Pages that the guest gives are hidden from it and put into a batch. They
  * are free when nobody can reach them any more: every vCPU that runs has forgotten its translations (REQUEST_RENEW),
- * and every CPU has let go of what it had looked up (pcpu_wait). Until then the device takes nothing more, and its work
- * asks again in every turn that it gets, and waits in none.
+ * and every CPU has let go of what it had looked up (pcpu_wait). Until then the device takes nothing more and the
+ * driver does not get its buffer back, upon which it may use the pages again; its work asks again in every turn that it
+ * gets, and waits in none.
  *
  * Memory that the guest's queues lie in is not taken: devices know where it is. Nor can be what nobody has: a guest
  * that wants pages back waits until there are some.
@@ -36,6 +37,14 @@ static bool has_room(void *ctx)
 	const struct balloon_device *d = ctx;
 
 	return d->batch.count + 2 * VIRTIO_BALLOON_BLOCK <= GUEST_RAM_RANGES;
+}
+
+/* A vCPU with an old translation would write where nobody reads any more. */
+static bool is_settled(void *ctx)
+{
+	const struct balloon_device *d = ctx;
+
+	return guest_ram_is_settled(&d->device.vm->ram, &d->batch);
 }
 
 static bool is_in_use(const struct vm *vm, gpa_t gpa, uint64_t size)
@@ -157,7 +166,12 @@ static int create_balloon(struct vm *vm)
 {
 	struct balloon_device *d = vm_device_create(vm, sizeof(*d));
 	struct virtio_balloon_setup setup = {
-	    .host = {.ctx = d, .has_room = has_room, .give = give, .want = want, .discard = discard},
+	    .host = {.ctx = d,
+		     .has_room = has_room,
+		     .is_settled = is_settled,
+		     .give = give,
+		     .want = want,
+		     .discard = discard},
 	    .mem = &vm->mem,
 	    .kick = vm_device_kick,
 	    .ctx = d,

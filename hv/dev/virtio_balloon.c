@@ -239,6 +239,8 @@ static int serve(void *dev, unsigned queue, struct virtqueue *q, uint64_t until,
 		got = is_report(b, queue) ? serve_report(b, queue, work) : serve_pages(b, queue, q, work);
 	if (got != VIRTIO_SERVED || r->data.left)
 		return got;
+	if (queue != QUEUE_DEFLATE && !b->host.is_settled(b->host.ctx))
+		return VIRTIO_RESTS;
 	r->active = false;
 	return virtqueue_give(q, &r->chain, 0) ? -E_FORMAT : VIRTIO_SERVED;
 }

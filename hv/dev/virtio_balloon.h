@@ -37,6 +37,11 @@ struct virtio_balloon_host {
 	/* False: give and discard can't be called now; virtio_balloon_go_on() when they can. Else as often as for a
 	 * block of page numbers that are all apart. */
 	bool (*has_room)(void *ctx);
+	/*
+	 * Nobody reaches what was given and discarded any more: the driver may have its buffer back, and use the memory
+	 * again. False: not yet; virtio_balloon_go_on() when it is so.
+	 */
+	bool (*is_settled)(void *ctx);
 	/* The guest has no use for this memory until it wants it again. */
 	void (*give)(void *ctx, gpa_t gpa, uint64_t size);
 	/* It wants it. -E_NOMEM: there is none; the driver waits until virtio_balloon_go_on() finds some. */

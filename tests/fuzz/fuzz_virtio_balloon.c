@@ -61,6 +61,12 @@ static bool has_room(void *ctx)
 	return !full;
 }
 
+static bool is_settled(void *ctx)
+{
+	(void)ctx;
+	return !full;
+}
+
 static void give(void *ctx, gpa_t gpa, uint64_t size)
 {
 	(void)ctx;
@@ -85,7 +91,7 @@ static void discard(void *ctx, gpa_t gpa)
 static void power_on(void)
 {
 	struct virtio_balloon_setup b = {
-	    .host = {NULL, has_room, give, want, discard}, .mem = &machine.mem, .kick = kick};
+	    .host = {NULL, has_room, is_settled, give, want, discard}, .mem = &machine.mem, .kick = kick};
 
 	machine_power_on(&machine, set_intx);
 	full = dry = works = false;

@@ -33,7 +33,7 @@ static struct call {
 	uint64_t gpa, size;
 } call[MAX_CALLS];
 static unsigned calls, room;
-static bool dry;
+static bool dry, settled;
 
 static void note(char what, uint64_t gpa, uint64_t size)
 {
@@ -46,6 +46,12 @@ static bool has_room(void *ctx)
 {
 	assert_ptr_equal(ctx, &calls);
 	return room;
+}
+
+static bool is_settled(void *ctx)
+{
+	assert_ptr_equal(ctx, &calls);
+	return settled;
 }
 
 static void give(void *ctx, gpa_t gpa, uint64_t size)
@@ -71,7 +77,8 @@ static void discard(void *ctx, gpa_t gpa)
 
 static void start(uint64_t features)
 {
-	struct virtio_balloon_setup s = {.host = {&calls, has_room, give, want, discard}, .mem = &mem, .kick = kick};
+	struct virtio_balloon_setup s = {
+	    .host = {&calls, has_room, is_settled, give, want, discard}, .mem = &mem, .kick = kick};
 
 	assert_int_equal(virtio_fixture_reset(), 0);
 	assert_int_equal(virtio_balloon_init(&balloon, &host, &s), 0);
@@ -89,6 +96,7 @@ static int setup(void **state)
 	calls = 0;
 	room = 1000;
 	dry = false;
+	settled = true;
 	start(F_MUST_TELL_HOST | F_STATS | F_DEFLATE_ON_OOM | F_REPORTING);
 	return 0;
 }
@@ -247,6 +255,34 @@ static void waits_for_room(void **state)
 	assert_used(INFLATE, true);
 }
 
+/* The driver may use what it gave when it has its buffer back: not before nobody reaches it by an old way any more. */
+static void a_buffer_comes_back_when_all_is_settled(void **state)
+{
+	struct virtqueue_part free = part(4 * GUEST_MEM_CHUNK, GUEST_MEM_CHUNK);
+	static const uint32_t pfn[] = {5};
+
+	(void)state;
+	settled = false;
+	name_pages(INFLATE, pfn, 1);
+	offer(REPORTS, &free, 0, 1);
+	run(REPORTS);
+	assert_int_equal(calls, 2);
+	for (unsigned i = 0; i < 2; i++) {
+		assert_used(INFLATE, false);
+		assert_used(REPORTS, false);
+		virtio_balloon_go_on(&balloon); /* too early */
+		work(&balloon.transport, BUDGET);
+	}
+	name_pages(DEFLATE, pfn, 1); /* what is wanted was not reached before */
+	assert_used(DEFLATE, true);
+	settled = true;
+	virtio_balloon_go_on(&balloon);
+	work(&balloon.transport, BUDGET);
+	assert_used(INFLATE, true);
+	assert_used(REPORTS, true);
+	assert_int_equal(calls, 3); /* each was told once */
+}
+
 static void who_wants_what_is_not_there_waits(void **state)
 {
 	static const uint32_t pfn[] = {5, 9};
@@ -369,6 +405,7 @@ int main(void)
 	    cmocka_unit_test_setup(odd_requests_do_no_harm, setup),
 	    cmocka_unit_test_setup(a_long_request_takes_several_turns, setup),
 	    cmocka_unit_test_setup(waits_for_room, setup),
+	    cmocka_unit_test_setup(a_buffer_comes_back_when_all_is_settled, setup),
 	    cmocka_unit_test_setup(who_wants_what_is_not_there_waits, setup),
 	    cmocka_unit_test_setup(keeps_statistics_until_it_asks_again, setup),
 	    cmocka_unit_test_setup(hears_reports, setup),
