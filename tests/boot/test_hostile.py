@@ -165,10 +165,9 @@ def run_attacks(boot, image, attackers, **options):
     return said
 
 
-@pytest.mark.long
 @pytest.mark.parametrize("hypervisor, cpu", [
-    pytest.param("", "corei7_skylake_x", id="hardware-paths"),
-    pytest.param(ALL_OFF, "corei7_haswell_4770", id="software-paths"),
+    pytest.param("", "corei7_skylake_x", id="hardware-paths", marks=pytest.mark.wide),
+    pytest.param(ALL_OFF, "corei7_haswell_4770", id="software-paths", marks=pytest.mark.long),
 ])
 def test_survivors(boot, make_image, hypervisor, cpu):
     """Nonsense that the processor answers with exceptions."""
@@ -182,7 +181,7 @@ def test_killed(boot, make_image):
     run_attacks(boot, image, attacks.KILLED)
 
 
-@pytest.mark.long
+@pytest.mark.wide
 def test_storms(boot, make_image):
     """Interrupts, exceptions and output without end, on one processor."""
     attackers = attacks.STORMS + attacks.FLOODS
