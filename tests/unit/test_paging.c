@@ -107,7 +107,7 @@ static int setup(void **state)
 	return start();
 }
 
-/* The rights of what is mapped at `va`, PTE_P, PTE_W, PTE_NX; 0: nothing is. *level: of its leaf. */
+/* The rights of what is mapped at `va`, PTE_P, PTE_W, PTE_U, PTE_NX; 0: nothing is. *level: of its leaf. */
 static uint64_t rights(uint64_t va, unsigned *level)
 {
 	const uint64_t *table = table_at(cr3);
@@ -118,8 +118,9 @@ static uint64_t rights(uint64_t va, unsigned *level)
 		if (!(entry & PTE_P))
 			return 0;
 		if (!*level || entry & PTE_PS)
-			return entry & (PTE_P | PTE_W | PTE_NX);
-		assert_true(entry & PTE_W && !(entry & PTE_NX)); /* the leaf decides */
+			return entry & (PTE_P | PTE_W | PTE_U | PTE_NX);
+		/* The leaf decides, but nothing is a user's. */
+		assert_true((entry & (PTE_W | PTE_U | PTE_NX)) == PTE_W);
 		table = table_at(entry);
 	}
 }
