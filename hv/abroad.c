@@ -47,21 +47,38 @@ static uint64_t end(struct pcpu *p)
 	return took;
 }
 
-uint64_t abroad_put_off(const struct pcpu *p, const struct vm *vm)
+/*
+ * Who is put off comes to the very moment at which the next may begin: a later one would find that others had gone
+ * first, each time. Timers come before work (hv/run.c), so they leave a turn to work that waits, when they had theirs.
+ */
+static uint64_t timer_waits_until(const struct pcpu *p)
 {
-	return !is_abroad(p, &vm->lock) || clock_now() >= next_begin(p) ? 0 : next_begin(p);
+	const struct abroad *a = &p->abroad;
+	uint64_t now = clock_now();
+
+	if (now < next_begin(p))
+		return next_begin(p);
+	return a->work_waits && a->timers_took >= slack ? now + 1 : 0; /* it is resumed already, or by a timer */
 }
 
+uint64_t abroad_put_off(const struct pcpu *p, const struct vm *vm)
+{
+	return is_abroad(p, &vm->lock) ? timer_waits_until(p) : 0;
+}
+
+/* False: its turn comes at once. */
 bool abroad_waits(struct pcpu *p, const struct vm *vm)
 {
 	struct abroad *a = &p->abroad;
 
-	if (!abroad_put_off(p, vm))
+	if (!is_abroad(p, &vm->lock))
 		return false;
-	a->work_waits = true;
-	if (!timer_is_armed(&a->over))
+	a->work_waits = clock_now() < next_begin(p);
+	if (!a->work_waits)
+		a->timers_took = 0;
+	else if (!timer_is_armed(&a->over))
 		timer_set(&a->over, next_begin(p));
-	return true;
+	return a->work_waits;
 }
 
 void abroad_resume(struct pcpu *p)
@@ -73,13 +90,8 @@ void abroad_resume(struct pcpu *p)
 
 void abroad_begin(struct pcpu *p, const struct vm *vm)
 {
-	struct abroad *a = &p->abroad;
-
-	if (!is_abroad(p, &vm->lock))
-		return;
-	a->work_waits = false;
-	a->timers_took = 0;
-	a->since = clock_now();
+	if (is_abroad(p, &vm->lock))
+		p->abroad.since = clock_now();
 }
 
 void abroad_end(struct pcpu *p)
@@ -88,26 +100,19 @@ void abroad_end(struct pcpu *p)
 		(void)end(p);
 }
 
-/*
- * Who is put off comes to the very moment at which the next may begin: a later one would find that others had gone
- * first, each time. Timers come before work (hv/run.c), so they leave a turn to work that waits, when they had theirs.
- */
 uint64_t abroad_take_lock(void *ctx, struct spinlock *lock)
 {
 	struct pcpu *p = ctx;
-	struct abroad *a = &p->abroad;
-	uint64_t now;
+	uint64_t later;
 
 	if (!is_abroad(p, lock)) {
 		spin_lock(lock);
 		return 0;
 	}
-	now = clock_now();
-	if (now < next_begin(p))
-		return next_begin(p);
-	if (a->work_waits && a->timers_took >= slack)
-		return now + 1; /* it is resumed already, or by a timer that is due */
-	a->since = now;
+	later = timer_waits_until(p);
+	if (later)
+		return later;
+	p->abroad.since = clock_now();
 	spin_lock(lock);
 	return 0;
 }

@@ -32,7 +32,7 @@ void abroad_init(struct pcpu *p);
 bool abroad_waits(struct pcpu *p, const struct vm *vm);
 /* Another vCPU has the CPU, or none: what waits is asked again. */
 void abroad_resume(struct pcpu *p);
-/* The same for who has a timer without a lock: 0, or when it may go on. */
+/* The same for who has a timer without a lock: 0, or when it may go on. It ends by abroad_timer_done(). */
 uint64_t abroad_put_off(const struct pcpu *p, const struct vm *vm);
 /* A turn for that VM's devices, or what else is done for it, begins, and is over. */
 void abroad_begin(struct pcpu *p, const struct vm *vm);

@@ -423,7 +423,7 @@ void log_flush(void)
 	log_unlock();
 	while (!in_panic && atomic_exchange(&paints, true))
 		__builtin_ia32_pause();
-	while (take_row(&row))
+	for (unsigned i = 0; i < SCREEN_MAX_ROWS && take_row(&row); i++)
 		(void)screen_paint_row(&row, NULL, NULL);
 	atomic_store(&paints, false);
 }

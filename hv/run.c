@@ -344,12 +344,15 @@ static uint64_t sleep(struct pcpu *p)
  */
 static uint64_t idle(struct pcpu *p)
 {
+	bool painted;
+
 	if (p == pcpu_at(0)) /* whose interrupt the UART's is: what is typed has one reader */
 		log_pump();
-	if (log_paint(PAINT_AT_ONCE, is_left_alone, p) || zero_memory(p))
+	painted = log_paint(PAINT_AT_ONCE, is_left_alone, p);
+	if (!painted && zero_memory(p))
 		return clock_now();
-	if (log_has_to_paint()) { /* another one does, and may be called away */
-		cpu_pause();
+	if (painted || log_has_to_paint()) { /* or another one does, and may be called away */
+		cpu_take_interrupts();
 		return clock_now();
 	}
 	return sleep(p);
@@ -364,8 +367,7 @@ static uint64_t serve(struct pcpu *p, uint64_t now)
 	if (run_due(p, now))
 		return clock_now();
 	now = idle(p);
-	(void)run_due(p, now);
-	return now;
+	return run_due(p, now) ? clock_now() : now;
 }
 
 _Noreturn void run_loop(void)

@@ -448,7 +448,7 @@ static void on_restart(struct timer *timer)
 	} else {
 		abroad_begin(p, vm);
 		restart(vm);
-		abroad_end(p);
+		abroad_timer_done(p);
 	}
 }
 

@@ -388,6 +388,19 @@ static void what_has_no_lock_is_put_off_too(void **state)
 	assert_true(later);
 	assert_int_equal(excused, times * TURN_TAKES);
 	assert_in_range((fake_now - begun) * 100 / (times * TURN_TAKES), 190, 200);
+	kick(0); /* work that waits has a turn before the next of them */
+	work_run(&pcpus[0]);
+	fake_now = abroad_put_off(&pcpus[0], &vm);
+	abroad_begin(&pcpus[0], &vm);
+	fake_now += TURN_TAKES;
+	abroad_timer_done(&pcpus[0]);
+	work_resume(&pcpus[0]);
+	work_run(&pcpus[0]);
+	fake_now = abroad_put_off(&pcpus[0], &vm);
+	assert_int_equal(abroad_put_off(&pcpus[0], &vm), fake_now + 1);
+	work_resume(&pcpus[0]);
+	work_run(&pcpus[0]);
+	assert_int_equal(turns, 1);
 	assert_int_equal(abroad_put_off(&pcpus[0], &other), 0); /* at home */
 	pcpus[0].current = NULL;
 	assert_int_equal(abroad_put_off(&pcpus[0], &vm), 0);
