@@ -16,6 +16,8 @@
 #define TURN_BYTES (128 * KIB)
 #define TURN_NS	   100000
 
+static uint64_t turn_ticks; /* TURN_NS: the same for all VMs, worked out when one is made */
+
 /*
  * Who does it: the CPU that asks, but where that runs a vCPU of another VM, whose frames its driver made wait, or who
  * woke while it worked there: then the one that its first vCPU belongs to.
@@ -39,7 +41,7 @@ void vm_device_kick(void *ctx)
 /* True: there is more to do. */
 static bool work_a_turn(struct vm_device *d)
 {
-	uint64_t from = clock_now(), until = from + clock_from_ns(TURN_NS);
+	uint64_t from = clock_now(), until = from + turn_ticks;
 	bool more;
 
 	vm_open_memory(d->vm);
@@ -91,6 +93,7 @@ int vm_io_create(struct vm *vm, struct disk *const *disks, char *why, size_t siz
 {
 	int err = vm_io_blk_create(vm, disks, why, size);
 
+	turn_ticks = clock_from_ns(TURN_NS);
 	if (!err)
 		err = vm_io_rng_create(vm, why, size);
 	if (!err)
